@@ -1,0 +1,63 @@
+/** Codes that cross the wire in an answer's `code` field (see the protocol table in the README). */
+export const wireCodes = [
+  "bad_request",
+  "not_found",
+  "version_mismatch",
+  "exec_failed",
+  "timeout",
+  "cancelled",
+  "module_crashed",
+  "too_large",
+  "busy",
+  "forbidden",
+  "shutting_down",
+] as const;
+export type WireCode = (typeof wireCodes)[number];
+
+/** Codes of errors that arise on this side and never cross the wire. */
+export type LocalCode =
+  /** A flag, an option, an environment variable or a file that cannot be used as it is. */
+  | "bad_config"
+  /** A key, certificate or trust file that is missing, unreadable or too widely readable. */
+  | "bad_identity"
+  /** The other end could not be reached, or the connection broke. */
+  | "unreachable"
+  /** The other end showed a key that is not the expected one, or did not accept ours. */
+  | "untrusted"
+  /** What was received is not what was reported or pinned. */
+  | "verification_failed"
+  /** The other end broke the protocol: no frame, too long a line, an answer of the wrong shape. */
+  | "protocol_error"
+  /** A module could not be read, hashed or loaded. */
+  | "bad_module"
+  /** The other end does not know this request. */
+  | "unsupported"
+  /** This side closed the thing that was being used. */
+  | "closed";
+
+export type ErrorCode = WireCode | LocalCode;
+
+/**
+ * The one error class of VeriPy. Callers decide by `code`, never by `message`.
+ * A message says what could not be done, why, and what to do next.
+ */
+export class VeripyError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "VeripyError";
+    this.code = code;
+  }
+}
+
+/** The message of anything that was thrown; modules and libraries throw all kinds of values. */
+export function messageOf(thrown: unknown): string {
+  if (thrown instanceof Error) return thrown.message || thrown.name;
+  return String(thrown);
+}
+
+/** True for a Node-style system error (`ENOENT`, `EACCES`, …) with one of the given codes. */
+export function isSystemError(thrown: unknown, ...codes: string[]): boolean {
+  return thrown instanceof Error && "code" in thrown && codes.includes(String(thrown.code));
+}

@@ -1,0 +1,76 @@
+import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import { type FileHandle, open, rename, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { isSystemError, VeripyError } from "./errors.ts";
+import { decodeUtf8 } from "./utf8.ts";
+
+/**
+ * Replaces `path` by `data`, or leaves it as it was: writes a temporary file beside it, flushes it to
+ * disk, renames it over, and flushes the directory. `mode` is the new file's mode (umask does not widen it).
+ */
+export async function writeFileAtomic(path: string, data: string | Uint8Array, mode = 0o644): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`);
+  try {
+    const file = await open(temporary, "wx", mode);
+    try {
+      await file.writeFile(data);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await unlink(temporary).catch(() => {});
+    throw error;
+  }
+  await flushDirectory(dirname(path));
+}
+
+/** Best effort: not every platform and file system can flush a directory. */
+async function flushDirectory(path: string): Promise<void> {
+  let directory: FileHandle | undefined;
+  try {
+    directory = await open(path, "r");
+    await directory.sync();
+  } catch {
+    // The rename has happened; only its durability across a power cut is left to the file system.
+  } finally {
+    await directory?.close();
+  }
+}
+
+/**
+ * Reads a whole file of at most `maxBytes`. The size is checked on the open file and again while reading,
+ * so a file that grows, a device or a FIFO cannot exceed it. Throws `too_large`, `bad_config` for what is
+ * not a regular file, or the system error.
+ */
+export async function readFileBounded(path: string, maxBytes: number): Promise<Uint8Array> {
+  // Without O_NONBLOCK, opening a FIFO would wait for a writer that never comes.
+  const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    const status = await file.stat();
+    if (!status.isFile())
+      throw new VeripyError("bad_config", `Cannot read ${path}: it is not a regular file.`);
+    const bytes = Buffer.alloc(Math.min(status.size, maxBytes) + 1);
+    let length = 0;
+    while (length < bytes.length) {
+      const { bytesRead } = await file.read(bytes, length, bytes.length - length, length);
+      if (bytesRead === 0) return bytes.subarray(0, length);
+      length += bytesRead;
+    }
+    throw new VeripyError("too_large", `Cannot read ${path}: it has more than ${maxBytes} bytes.`);
+  } finally {
+    await file.close();
+  }
+}
+
+/** The text of a file, or undefined when there is none. Other failures are thrown. */
+export async function readTextIfThere(path: string, maxBytes: number): Promise<string | undefined> {
+  try {
+    return decodeUtf8(await readFileBounded(path, maxBytes));
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,17 @@
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
+
+/** A SHA-256 digest as `sha256sum` prints it: 64 lowercase hexadecimal digits. */
+export type Sha256Hex = string & { readonly __brand: "Sha256Hex" };
+
+const encoder = new TextEncoder();
+
+/** The digest of the given bytes, or of the UTF-8 bytes of the given text. */
+export function sha256Hex(data: Uint8Array | string): Sha256Hex {
+  return bytesToHex(sha256(typeof data === "string" ? encoder.encode(data) : data)) as Sha256Hex;
+}
+
+/** True for exactly 64 lowercase hexadecimal digits. */
+export function isSha256Hex(text: string): text is Sha256Hex {
+  return /^[0-9a-f]{64}$/.test(text);
+}

@@ -1,0 +1,60 @@
+/**
+ * What a module exports and is given. A module imports these types only (`import type`), so that nothing of
+ * VeriPy is loaded at run time:
+ *
+ *     import type { ModuleContext } from "veripy";
+ */
+
+/** The second argument of `execute`. */
+export interface ModuleContext {
+  /** Aborted when the call is cancelled, its deadline passes, its client leaves or the server drains. */
+  readonly signal: AbortSignal;
+  /** Who calls: the SHA-256 of the client's public key, and its name in `trusted-keys.json`. */
+  readonly client: { readonly fingerprint: string; readonly name?: string };
+  /** The reference that the client gave this call. */
+  readonly ref: string;
+  /** This module's file name. */
+  readonly mod: string;
+  /** The digest of this module and everything it imports. */
+  readonly tree: string;
+  /** Writes to the server's log, tagged with the module and the call. */
+  readonly log: ModuleLog;
+  /** Tells the client how far the call is: a fraction from 0 to 1, or undefined when that is not known. */
+  progress(fraction: number | undefined, message?: string): void;
+}
+
+export interface ModuleLog {
+  debug(message: string): void;
+  info(message: string): void;
+  warn(message: string): void;
+  error(message: string): void;
+}
+
+/**
+ * A module's `execute`: the answer as a string, a promise of it, or an async generator whose strings go to the
+ * client as they are yielded. What is thrown becomes the client's `exec_failed`.
+ */
+export type Execute = (
+  args: string,
+  context: ModuleContext,
+) => string | Promise<string> | AsyncGenerator<string, string | undefined | void, void>;
+
+/** A module may set tighter limits than the server's, never wider ones. */
+export interface ModuleLimits {
+  execMs?: number;
+  maxCallsInFlight?: number;
+  maxCallsQueued?: number;
+  maxResultBytes?: number;
+  maxPartBytes?: number;
+  maxModuleMemoryBytes?: number;
+  maxLogLinesPerSecond?: number;
+}
+
+/** Everything that a module file may export. */
+export interface ModuleExports {
+  description?: string;
+  execute: Execute;
+  /** A JSON Schema for `args` read as JSON. Arguments that don't fit are refused before `execute` sees them. */
+  input?: Record<string, unknown>;
+  limits?: ModuleLimits;
+}

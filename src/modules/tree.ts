@@ -1,0 +1,25 @@
+import { type Sha256Hex, sha256Hex } from "../base/sha256.ts";
+
+/** One file of a module: its path below `mods/`, with forward slashes, and the digest of its bytes. */
+export interface TreeEntry {
+  readonly path: string;
+  readonly sum: Sha256Hex;
+}
+
+/**
+ * The digest that covers a module and everything it imports: the SHA-256 of the text that `sha256sum` prints
+ * for all its files, sorted by the bytes of their paths (`LC_ALL=C sort`).
+ *
+ *     cd mods && sha256sum hello.ts lib/format.ts | sha256sum
+ */
+export function treeSum(entries: Iterable<TreeEntry>): Sha256Hex {
+  const sorted = [...entries].sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+  return sha256Hex(sorted.map(sha256sumLine).join(""));
+}
+
+/** As GNU coreutils prints it: a name with a backslash or a line break is escaped and its line marked. */
+function sha256sumLine({ path, sum }: TreeEntry): string {
+  if (!/[\\\n\r]/.test(path)) return `${sum}  ${path}\n`;
+  const escaped = path.replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll("\r", "\\r");
+  return `\\${sum}  ${escaped}\n`;
+}

@@ -1,0 +1,207 @@
+import { type Deadline, deadlines } from "../base/deadlines.ts";
+import { VeripyError } from "../base/errors.ts";
+import type { CloseReason, Duplex } from "./duplex.ts";
+import { encodeFrame, type Frame, FrameDecoder } from "./frame.ts";
+
+export interface ChannelOptions {
+  /** One received line, newline excluded. */
+  maxLineBytes: number;
+  /** Requests and broadcasts of the other end: every frame that answers nothing of ours. */
+  onFrame(frame: Frame): void;
+  /** The end, exactly once and last. Every pending request has been settled by then. */
+  onClosed(reason: CloseReason): void;
+  onDrained?(): void;
+  /** A chunk has arrived and its frames were handled. */
+  onReceived?(): void;
+}
+
+export interface RequestOptions {
+  timeoutMs: number;
+  /** Frames with the request's REF that are not its answer, in order of arrival. */
+  onPart?(frame: Frame): void;
+}
+
+/**
+ * Requests and answers over a duplex. Both ends may ask. An answer carries the REF of its request and a type
+ * that ends in `_resp`, or is `error` or `pong`; other frames with that REF are parts of it.
+ */
+export class Channel {
+  readonly #duplex: Duplex;
+  readonly #options: ChannelOptions;
+  readonly #decoder: FrameDecoder;
+  readonly #pending = new Map<string, PendingRequest>();
+  #nextRef = 0;
+  #closedBy: { reason: CloseReason } | undefined;
+
+  constructor(duplex: Duplex, options: ChannelOptions) {
+    this.#duplex = duplex;
+    this.#options = options;
+    this.#decoder = new FrameDecoder(options.maxLineBytes);
+    duplex.attach({
+      data: (chunk) => this.#data(chunk),
+      drained: () => this.#options.onDrained?.(),
+      closed: (reason) => this.#ended(reason),
+    });
+  }
+
+  get isClosed(): boolean {
+    return this.#closedBy !== undefined;
+  }
+
+  get queuedBytes(): number {
+    return this.#duplex.queuedBytes;
+  }
+
+  /** Requests of ours that have no answer yet. */
+  get pendingRequests(): number {
+    return this.#pending.size;
+  }
+
+  /** Sends a frame that expects no answer. Ignored after the end. */
+  send(api: string, type: string, ref: string, json: string): void {
+    this.#duplex.write(encodeFrame(api, type, ref, json));
+  }
+
+  /** A REF that this end has not used on this channel. */
+  newRef(): string {
+    this.#nextRef += 1;
+    return this.#nextRef.toString(36);
+  }
+
+  /**
+   * Asks, and resolves with the answer's frame. Rejects with `timeout`, or with the reason the channel ended.
+   * A late answer is dropped.
+   */
+  request(
+    api: string,
+    type: string,
+    json: string,
+    options: RequestOptions,
+    ref = this.newRef(),
+  ): Promise<Frame> {
+    return new Promise((resolve, reject) => {
+      if (this.#closedBy !== undefined) return reject(this.#closedError());
+      const pending = new PendingRequest(this.#pending, ref, resolve, reject, options);
+      this.#pending.set(ref, pending);
+      this.#duplex.write(encodeFrame(api, type, ref, json));
+    });
+  }
+
+  pause(): void {
+    this.#duplex.pause();
+  }
+
+  resume(): void {
+    this.#duplex.resume();
+  }
+
+  /** Ends in order; what was sent still leaves. Pending requests are rejected with `closed`. Idempotent. */
+  close(): void {
+    this.#settle(undefined);
+    this.#duplex.close();
+  }
+
+  /** Ends at once. Idempotent; the first reason stands. */
+  abort(reason: VeripyError): void {
+    this.#settle(reason);
+    this.#duplex.abort(reason);
+  }
+
+  #data(chunk: Uint8Array): void {
+    try {
+      this.#decoder.push(chunk, this.#frame);
+    } catch (error) {
+      if (!(error instanceof VeripyError)) throw error;
+      if (this.#closedBy !== undefined) return;
+      // The last word before the end: what was wrong, in a form that needs no REF.
+      const code = error.code === "too_large" ? "too_large" : "bad_request";
+      this.send("sys", "error", "-", JSON.stringify({ error: error.message, code }));
+      this.#settle(error);
+      this.#duplex.close();
+      return;
+    }
+    this.#options.onReceived?.();
+  }
+
+  readonly #frame = (frame: Frame): void => {
+    // After `close()` in the middle of a chunk, the rest of the chunk is not ours any more.
+    if (this.#closedBy !== undefined) return;
+    const pending = this.#pending.get(frame.ref);
+    if (pending === undefined) this.#options.onFrame(frame);
+    else if (isAnswer(frame.type)) pending.answer(frame);
+    else if (pending.takesParts) pending.part(frame);
+    else this.#options.onFrame(frame);
+  };
+
+  #settle(reason: CloseReason): void {
+    if (this.#closedBy !== undefined) return;
+    this.#closedBy = { reason };
+    const error = this.#closedError();
+    for (const pending of [...this.#pending.values()]) pending.fail(error);
+  }
+
+  #closedError(): VeripyError {
+    return this.#closedBy?.reason ?? new VeripyError("closed", "The connection is closed.");
+  }
+
+  #ended(reason: CloseReason): void {
+    const first = this.#closedBy;
+    this.#settle(reason);
+    this.#options.onClosed(first === undefined ? reason : first.reason);
+  }
+}
+
+function isAnswer(type: string): boolean {
+  return type.endsWith("_resp") || type === "error" || type === "pong";
+}
+
+class PendingRequest {
+  readonly #all: Map<string, PendingRequest>;
+  readonly #ref: string;
+  readonly #resolve: (frame: Frame) => void;
+  readonly #reject: (error: VeripyError) => void;
+  readonly #options: RequestOptions;
+  readonly #deadline: Deadline;
+
+  constructor(
+    all: Map<string, PendingRequest>,
+    ref: string,
+    resolve: (frame: Frame) => void,
+    reject: (error: VeripyError) => void,
+    options: RequestOptions,
+  ) {
+    this.#all = all;
+    this.#ref = ref;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#options = options;
+    this.#deadline = deadlines.arm(this, options.timeoutMs);
+  }
+
+  get takesParts(): boolean {
+    return this.#options.onPart !== undefined;
+  }
+
+  part(frame: Frame): void {
+    this.#options.onPart?.(frame);
+  }
+
+  answer(frame: Frame): void {
+    this.#end();
+    this.#resolve(frame);
+  }
+
+  fail(error: VeripyError): void {
+    this.#end();
+    this.#reject(error);
+  }
+
+  expire(): void {
+    this.fail(new VeripyError("timeout", `No answer came within ${this.#options.timeoutMs} ms.`));
+  }
+
+  #end(): void {
+    this.#deadline.disarm();
+    this.#all.delete(this.#ref);
+  }
+}

@@ -1,0 +1,200 @@
+import { VeripyError } from "../base/errors.ts";
+
+/** Why a duplex ended. `undefined` is the orderly end: either side said goodbye. */
+export type CloseReason = VeripyError | undefined;
+
+/** What a duplex calls. Set once, before anything arrives; `closed` comes exactly once and last. */
+export interface DuplexHandler {
+  /** A chunk that the transport reuses after the call: copy what must outlive it. */
+  data(chunk: Uint8Array): void;
+  /** The queue that was over `highWaterBytes` is empty again. */
+  drained?(): void;
+  closed(reason: CloseReason): void;
+}
+
+/**
+ * Bytes both ways, whatever carries them. Text that is written in one turn of the event loop leaves in one
+ * write; what the transport does not take at once is queued up to `maxQueuedBytes`.
+ */
+export interface Duplex {
+  /** Bytes accepted but not yet handed to the transport. */
+  readonly queuedBytes: number;
+  readonly isClosed: boolean;
+  /** Starts delivery. Call it once. */
+  attach(handler: DuplexHandler): void;
+  /** Queues text. Ignored after the end: the caller learns of that from `closed`. */
+  write(text: string): void;
+  /** Stops and restarts reading, so that the peer's own queue fills instead of ours. */
+  pause(): void;
+  resume(): void;
+  /** Ends in order: what is queued still leaves, then the transport is closed. Idempotent. */
+  close(): void;
+  /** Ends at once, throwing away what is queued. Idempotent; the first reason stands. */
+  abort(reason: VeripyError): void;
+}
+
+/** The part of `Bun.Socket` that a duplex needs; both a TLS socket and a socket over a descriptor have it. */
+export interface RawSocket {
+  write(data: Uint8Array): number;
+  end(): void;
+  terminate(): void;
+  pause(): void;
+  resume(): void;
+}
+
+export interface SocketDuplexOptions {
+  /** Past this much unsent output the duplex aborts with `too_large`. */
+  maxQueuedBytes: number;
+  /** From here on `write` callers should slow down; `drained` tells when to go on. */
+  highWaterBytes?: number;
+  /** After `close()`, how long the peer has to take what is queued. */
+  closeMs?: number;
+}
+
+/**
+ * A Bun socket as a duplex. Bun's `write` takes what fits and keeps nothing of the rest, so the rest is kept
+ * here. The owner of the socket forwards its events: `received`, `writable`, `ended`.
+ */
+export class SocketDuplex implements Duplex {
+  readonly #socket: RawSocket;
+  readonly #maxQueuedBytes: number;
+  readonly #highWaterBytes: number;
+  readonly #closeMs: number;
+  #handler: DuplexHandler | undefined;
+  /** Text of this turn of the event loop, not yet encoded. */
+  #text = "";
+  #flushScheduled = false;
+  /** Encoded bytes that the socket did not take. */
+  #rest: Uint8Array[] = [];
+  #restBytes = 0;
+  #wasHigh = false;
+  #closing = false;
+  #closed = false;
+  #closeTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(socket: RawSocket, options: SocketDuplexOptions) {
+    this.#socket = socket;
+    this.#maxQueuedBytes = options.maxQueuedBytes;
+    this.#highWaterBytes = options.highWaterBytes ?? options.maxQueuedBytes / 4;
+    this.#closeMs = options.closeMs ?? 2_000;
+  }
+
+  get queuedBytes(): number {
+    // A UTF-16 unit is at least one byte; exact enough for a threshold.
+    return this.#restBytes + this.#text.length;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  attach(handler: DuplexHandler): void {
+    this.#handler = handler;
+  }
+
+  write(text: string): void {
+    if (this.#closed || this.#closing) return;
+    this.#text += text;
+    if (!this.#flushScheduled) {
+      this.#flushScheduled = true;
+      queueMicrotask(this.#flush);
+    }
+  }
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    if (this.#closed || this.#text === "") return;
+    const bytes = encoder.encode(this.#text);
+    this.#text = "";
+    if (this.#restBytes > 0) {
+      // One frame may be larger than the cap (a whole module tree); a queue of them may not.
+      if (this.#restBytes + bytes.length > this.#maxQueuedBytes) return this.#overflow();
+      this.#keep(bytes);
+      return;
+    }
+    const taken = this.#socket.write(bytes);
+    if (taken < 0) return; // The socket is closed; its close event follows.
+    if (taken < bytes.length) this.#keep(taken === 0 ? bytes : bytes.subarray(taken));
+    else if (this.#closing) this.#socket.end();
+  };
+
+  #keep(bytes: Uint8Array): void {
+    this.#rest.push(bytes);
+    this.#restBytes += bytes.length;
+    if (this.#restBytes > this.#highWaterBytes) this.#wasHigh = true;
+  }
+
+  #overflow(): void {
+    this.abort(
+      new VeripyError(
+        "too_large",
+        `The peer does not read: ${this.#restBytes} bytes are waiting for it, the limit is ${this.#maxQueuedBytes}.`,
+      ),
+    );
+  }
+
+  /** The socket's `data` event. */
+  received(chunk: Uint8Array): void {
+    if (!this.#closed) this.#handler?.data(chunk);
+  }
+
+  /** The socket's `drain` event. */
+  writable(): void {
+    while (this.#rest.length > 0) {
+      const first = this.#rest[0] as Uint8Array;
+      const taken = this.#socket.write(first);
+      if (taken <= 0) return;
+      this.#restBytes -= taken;
+      if (taken < first.length) {
+        this.#rest[0] = first.subarray(taken);
+        return;
+      }
+      this.#rest.shift();
+    }
+    if (this.#closing) this.#socket.end();
+    else if (this.#wasHigh) {
+      this.#wasHigh = false;
+      this.#handler?.drained?.();
+    }
+  }
+
+  /** The socket's `close` or `error` event, whichever comes first. */
+  ended(reason: CloseReason): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#closeTimer);
+    this.#rest = [];
+    this.#restBytes = 0;
+    this.#text = "";
+    this.#handler?.closed(reason);
+  }
+
+  pause(): void {
+    if (!this.#closed) this.#socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#closed) this.#socket.resume();
+  }
+
+  close(): void {
+    if (this.#closed || this.#closing) return;
+    this.#flush();
+    this.#closing = true;
+    if (this.#restBytes === 0) this.#socket.end();
+    // A peer that never reads, or never answers our end, must not hold the connection.
+    this.#closeTimer = setTimeout(() => {
+      this.#socket.terminate();
+      this.ended(undefined);
+    }, this.#closeMs);
+    this.#closeTimer.unref();
+  }
+
+  abort(reason: VeripyError): void {
+    if (this.#closed) return;
+    this.#socket.terminate();
+    this.ended(reason);
+  }
+}
+
+const encoder = new TextEncoder();

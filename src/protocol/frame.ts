@@ -1,0 +1,141 @@
+import { VeripyError } from "../base/errors.ts";
+import { decodeUtf8 } from "../base/utf8.ts";
+
+/**
+ * One line of the wire: `API:TYPE:REF {json}\n`.
+ * `json` is the payload's text, from its first brace; it has not been parsed.
+ */
+export interface Frame {
+  readonly api: string;
+  readonly type: string;
+  readonly ref: string;
+  readonly json: string;
+}
+
+// `{` is checked here, the rest of the payload where it is parsed. A trailing CR is JSON white space.
+const framePattern = /^([a-z_]{1,64}):([a-z_]{1,64}):([A-Za-z0-9_.-]{1,64}) +(\{.*)$/s;
+const refPattern = /^[A-Za-z0-9_.-]{1,64}$/;
+
+/** True for what may stand in a frame as its REF. */
+export function isRef(text: string): boolean {
+  return refPattern.test(text);
+}
+
+/** The line of a frame, newline included. The parts are trusted to be valid: they are this side's own. */
+export function encodeFrame(api: string, type: string, ref: string, json: string): string {
+  return `${api}:${type}:${ref} ${json}\n`;
+}
+
+/** Parses one line, newline excluded. Throws `protocol_error` when it is no frame. */
+export function decodeFrame(line: string): Frame {
+  const match = framePattern.exec(line);
+  if (match === null) throw noFrame(line);
+  // The pattern has four groups, all of them mandatory.
+  const [, api, type, ref, json] = match as unknown as [string, string, string, string, string];
+  return { api, type, ref, json };
+}
+
+function noFrame(line: string): VeripyError {
+  const start = JSON.stringify(line.length > 40 ? `${line.slice(0, 40)}…` : line);
+  return new VeripyError(
+    "protocol_error",
+    `Cannot read a line as a frame 'api:type:ref {json}': it is ${start}.`,
+  );
+}
+
+/**
+ * Bytes to frames, incrementally and bounded: holds at most `maxLineBytes` of an unfinished line. After it has
+ * thrown it must not be used again, since what follows a broken line has no known start.
+ */
+export class FrameDecoder {
+  readonly #maxLineBytes: number;
+  /** The unfinished line: the first `#length` bytes. It grows by doubling, so one-byte chunks stay cheap. */
+  #held = empty;
+  #length = 0;
+
+  constructor(maxLineBytes: number) {
+    this.#maxLineBytes = maxLineBytes;
+  }
+
+  /** Bytes of an unfinished line held so far. */
+  get pendingBytes(): number {
+    return this.#length;
+  }
+
+  /**
+   * The frames that `chunk` completes, in order. Throws `protocol_error` for a line that is no frame or not
+   * UTF-8 and `too_large` for one that is too long; `onFrame` has by then had all the frames before it.
+   */
+  push(chunk: Uint8Array, onFrame: (frame: Frame) => void): void {
+    const end = chunk.lastIndexOf(newline) + 1;
+    if (end === 0) return this.#hold(chunk);
+
+    let start = 0;
+    if (this.#length > 0) {
+      start = chunk.indexOf(newline) + 1;
+      this.#hold(chunk.subarray(0, start - 1));
+      const line = this.#held.subarray(0, this.#length);
+      this.#held = empty;
+      this.#length = 0;
+      onFrame(decodeFrame(decodeLine(line)));
+    }
+    if (start < end) this.#lines(chunk.subarray(start, end), onFrame);
+    if (end < chunk.length) this.#hold(chunk.subarray(end));
+  }
+
+  /** Whole lines. A chunk often carries dozens of small frames, so they are decoded in one go. */
+  #lines(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
+    const text = bytes.length <= this.#maxLineBytes ? decodeIfUtf8(bytes) : undefined;
+    if (text === undefined) return this.#lineByLine(bytes, onFrame);
+    let from = 0;
+    while (from < text.length) {
+      const to = text.indexOf("\n", from);
+      onFrame(decodeFrame(text.slice(from, to)));
+      from = to + 1;
+    }
+  }
+
+  /** The slow way, for a chunk in which some line is too long or broken: the lines before it still count. */
+  #lineByLine(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
+    let from = 0;
+    while (from < bytes.length) {
+      const to = bytes.indexOf(newline, from);
+      if (to - from > this.#maxLineBytes) throw this.#tooLong();
+      onFrame(decodeFrame(decodeLine(bytes.subarray(from, to))));
+      from = to + 1;
+    }
+  }
+
+  #hold(piece: Uint8Array): void {
+    const length = this.#length + piece.length;
+    if (length > this.#maxLineBytes) throw this.#tooLong();
+    if (length > this.#held.length) {
+      const grown = new Uint8Array(Math.min(Math.max(length, this.#held.length * 2), this.#maxLineBytes));
+      grown.set(this.#held.subarray(0, this.#length));
+      this.#held = grown;
+    }
+    this.#held.set(piece, this.#length);
+    this.#length = length;
+  }
+
+  #tooLong(): VeripyError {
+    return new VeripyError("too_large", `A line has more than ${this.#maxLineBytes} bytes, the limit.`);
+  }
+}
+
+const newline = 0x0a;
+const empty = new Uint8Array(0);
+
+function decodeIfUtf8(bytes: Uint8Array): string | undefined {
+  try {
+    return decodeUtf8(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+function decodeLine(bytes: Uint8Array): string {
+  const text = decodeIfUtf8(bytes);
+  if (text === undefined) throw new VeripyError("protocol_error", "A line is not valid UTF-8.");
+  return text;
+}

@@ -1,0 +1,133 @@
+import { z } from "zod";
+import { messageOf, VeripyError, type WireCode, wireCodes } from "../base/errors.ts";
+
+/** The protocol's version, as `sys:info` reports it. */
+export const protocolVersion = 1;
+
+// Schemas of everything that crosses the wire. Unknown fields are dropped, never an error: old clients work
+// with new servers and the other way round.
+
+const sum = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lowercase hexadecimal digits");
+/** A module's name: a file name, not a path. */
+const moduleName = z.string().min(1).max(255);
+/** A path below `mods/`, with forward slashes, that stays below it. */
+const treePath = z
+  .string()
+  .min(1)
+  .max(1024)
+  .refine((path) => !path.startsWith("/") && !path.split("/").includes(".."), "must be a path below mods/");
+
+/** What identifies a version of a module: sync entries and the three module broadcasts. */
+export const moduleReport = z.object({
+  mod: moduleName,
+  desc: z.string().nullish(),
+  sum,
+  tree: sum.optional(),
+  input: z.record(z.string(), z.unknown()).optional(),
+});
+export type ModuleReport = z.infer<typeof moduleReport>;
+
+export const syncRequest = z.object({});
+export const syncResponse = z.object({ modules: z.array(moduleReport).max(100_000) });
+export type SyncResponse = z.infer<typeof syncResponse>;
+
+export const verifyRequest = z.object({ mod: moduleName, tree: sum.optional() });
+export const sourceFile = z.object({ path: treePath, content: z.string(), sum });
+export type SourceFile = z.infer<typeof sourceFile>;
+export const verifyResponse = z.object({
+  mod: moduleName,
+  content: z.string(),
+  sum,
+  desc: z.string().nullish(),
+  tree: sum.optional(),
+  files: z.array(sourceFile).max(10_000).optional(),
+});
+export type VerifyResponse = z.infer<typeof verifyResponse>;
+
+export const execRequest = z.object({
+  mod: moduleName,
+  args: z.string(),
+  tree: sum.optional(),
+  timeout_ms: z.number().int().positive().optional(),
+});
+export type ExecRequest = z.infer<typeof execRequest>;
+/** One yielded string of a module that streams. */
+export const execPart = z.object({ seq: z.number().int().nonnegative(), data: z.string() });
+/** What a module said of its progress, `mod:exec_progress`; may be left out or ignored. */
+export const execProgress = z.object({
+  fraction: z.number().min(0).max(1).optional(),
+  message: z.string().optional(),
+});
+export type ExecProgress = z.infer<typeof execProgress>;
+export const execResponse = z.object({
+  mod: moduleName,
+  result: z.string(),
+  sum,
+  tree: sum.optional(),
+});
+export type ExecResponse = z.infer<typeof execResponse>;
+
+export const moduleError = z.object({ mod: moduleName, error: z.string() });
+export const infoResponse = z.object({
+  server: z.string(),
+  protocol: z.number().int(),
+  limits: z.record(z.string(), z.number()),
+});
+export type InfoResponse = z.infer<typeof infoResponse>;
+
+/** The failing form of any answer. A plain server may leave the code out. */
+export const errorAnswer = z.object({
+  error: z.string(),
+  code: z.enum(wireCodes).catch("bad_request"),
+});
+
+/**
+ * Parses a payload's text by a schema. Throws `bad_request` with the JSON path of the fault, so it suits
+ * requests; for answers use `parseAnswer`.
+ */
+export function parsePayload<T>(schema: z.ZodType<T>, json: string): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    throw new VeripyError("bad_request", `The payload is not JSON: ${messageOf(error)}.`, { cause: error });
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new VeripyError("bad_request", describeIssues(parsed.error));
+}
+
+/** Parses an answer's payload: its failing form is thrown with its code, a wrong shape as `protocol_error`. */
+export function parseAnswer<T>(schema: z.ZodType<T>, json: string): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    throw new VeripyError("protocol_error", `The answer is not JSON: ${messageOf(error)}.`, { cause: error });
+  }
+  if (typeof value === "object" && value !== null && "error" in value) {
+    const failure = errorAnswer.safeParse(value);
+    if (failure.success) throw new VeripyError(failure.data.code, failure.data.error);
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new VeripyError("protocol_error", `The answer has the wrong shape: ${describeIssues(parsed.error)}`);
+}
+
+/** `modules[3].sum: must be …`, one clause per fault, at most three. */
+export function describeIssues(error: z.ZodError): string {
+  const clauses = error.issues.slice(0, 3).map((issue) => `${pathOf(issue.path)}: ${issue.message}`);
+  return `${clauses.join("; ")}.`;
+}
+
+function pathOf(path: readonly PropertyKey[]): string {
+  if (path.length === 0) return "the payload";
+  return path
+    .map((key, index) => (typeof key === "number" ? `[${key}]` : `${index > 0 ? "." : ""}${String(key)}`))
+    .join("");
+}
+
+/** The payload of a failing answer. */
+export function errorPayload(code: WireCode, message: string): string {
+  return JSON.stringify({ error: message, code });
+}
