@@ -37,7 +37,7 @@ export interface ModuleLog {
 export type Execute = (
   args: string,
   context: ModuleContext,
-) => string | Promise<string> | AsyncGenerator<string, string | undefined | void, void>;
+) => string | Promise<string> | AsyncGenerator<string, unknown, void>;
 
 /** A module may set tighter limits than the server's, never wider ones. */
 export interface ModuleLimits {

@@ -81,7 +81,7 @@ export class Channel {
   ): Promise<Frame> {
     return new Promise((resolve, reject) => {
       if (this.#closedBy !== undefined) return reject(this.#closedError());
-      const pending = new PendingRequest(this.#pending, ref, resolve, reject, options);
+      const pending = new PendingRequest(this.#pending, api, ref, resolve, reject, options);
       this.#pending.set(ref, pending);
       this.#duplex.write(encodeFrame(api, type, ref, json));
     });
@@ -127,7 +127,8 @@ export class Channel {
     // After `close()` in the middle of a chunk, the rest of the chunk is not ours any more.
     if (this.#closedBy !== undefined) return;
     const pending = this.#pending.get(frame.ref);
-    if (pending === undefined) this.#options.onFrame(frame);
+    // The other end chooses its own refs for broadcasts; those are of another API than any request.
+    if (pending === undefined || pending.api !== frame.api) this.#options.onFrame(frame);
     else if (isAnswer(frame.type)) pending.answer(frame);
     else if (pending.takesParts) pending.part(frame);
     else this.#options.onFrame(frame);
@@ -156,6 +157,7 @@ function isAnswer(type: string): boolean {
 }
 
 class PendingRequest {
+  readonly api: string;
   readonly #all: Map<string, PendingRequest>;
   readonly #ref: string;
   readonly #resolve: (frame: Frame) => void;
@@ -165,11 +167,13 @@ class PendingRequest {
 
   constructor(
     all: Map<string, PendingRequest>,
+    api: string,
     ref: string,
     resolve: (frame: Frame) => void,
     reject: (error: VeripyError) => void,
     options: RequestOptions,
   ) {
+    this.api = api;
     this.#all = all;
     this.#ref = ref;
     this.#resolve = resolve;

@@ -108,7 +108,10 @@ export class SocketDuplex implements Duplex {
     this.#text = "";
     if (this.#restBytes > 0) {
       // One frame may be larger than the cap (a whole module tree); a queue of them may not.
-      if (this.#restBytes + bytes.length > this.#maxQueuedBytes) return this.#overflow();
+      if (this.#restBytes + bytes.length > this.#maxQueuedBytes) {
+        this.#overflow();
+        return;
+      }
       this.#keep(bytes);
       return;
     }

@@ -68,7 +68,10 @@ export class FrameDecoder {
    */
   push(chunk: Uint8Array, onFrame: (frame: Frame) => void): void {
     const end = chunk.lastIndexOf(newline) + 1;
-    if (end === 0) return this.#hold(chunk);
+    if (end === 0) {
+      this.#hold(chunk);
+      return;
+    }
 
     let start = 0;
     if (this.#length > 0) {
@@ -86,7 +89,10 @@ export class FrameDecoder {
   /** Whole lines. A chunk often carries dozens of small frames, so they are decoded in one go. */
   #lines(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
     const text = bytes.length <= this.#maxLineBytes ? decodeIfUtf8(bytes) : undefined;
-    if (text === undefined) return this.#lineByLine(bytes, onFrame);
+    if (text === undefined) {
+      this.#lineByLine(bytes, onFrame);
+      return;
+    }
     let from = 0;
     while (from < text.length) {
       const to = text.indexOf("\n", from);
