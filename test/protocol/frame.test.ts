@@ -1,0 +1,129 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { VeripyError } from "../../src/base/errors.ts";
+import { decodeFrame, encodeFrame, type Frame, FrameDecoder, isRef } from "../../src/protocol/frame.ts";
+
+const encoder = new TextEncoder();
+const maxLineBytes = 1024;
+
+function decodeAll(chunks: Uint8Array[], limit = maxLineBytes): Frame[] {
+  const decoder = new FrameDecoder(limit);
+  const frames: Frame[] = [];
+  for (const chunk of chunks) decoder.push(chunk, (frame) => frames.push(frame));
+  return frames;
+}
+
+function codeOf(action: () => unknown): string | undefined {
+  try {
+    action();
+  } catch (error) {
+    return error instanceof VeripyError ? error.code : `not a VeripyError: ${error}`;
+  }
+  return undefined;
+}
+
+const name = fc.stringMatching(/^[a-z_]{1,20}$/);
+const ref = fc.stringMatching(/^[A-Za-z0-9_.-]{1,64}$/);
+const frame = fc.record({
+  api: name,
+  type: name,
+  ref,
+  json: fc.dictionary(fc.string(), fc.string({ unit: "grapheme" })).map((value) => JSON.stringify(value)),
+});
+
+/** `bytes` cut at the given places. */
+function cut(bytes: Uint8Array, places: number[]): Uint8Array[] {
+  const at = [0, ...places.map((place) => place % (bytes.length + 1)).sort((a, b) => a - b), bytes.length];
+  return at.slice(1).map((to, index) => bytes.slice(at[index], to));
+}
+
+describe("frames", () => {
+  test("decode then encode is identical, whatever the cuts", () => {
+    fc.assert(
+      fc.property(fc.array(frame, { minLength: 1, maxLength: 8 }), fc.array(fc.nat()), (frames, places) => {
+        const text = frames.map(({ api, type, ref, json }) => encodeFrame(api, type, ref, json)).join("");
+        const decoded = decodeAll(cut(encoder.encode(text), places), 1 << 20);
+        expect(decoded).toEqual(frames);
+        expect(decoded.map(({ api, type, ref, json }) => encodeFrame(api, type, ref, json)).join("")).toBe(text);
+      }),
+    );
+  });
+
+  test("fed byte by byte they come out the same as in one piece", () => {
+    const text = 'mod:sync:1 {}\nmod:exec:é'.replace("é", "e2") + ' {"args":"Grüße 🚀\\u2028"}\nsys:ping:x.-_ {}\n';
+    const bytes = encoder.encode(text);
+    const single = [...bytes].map((byte) => Uint8Array.of(byte));
+    expect(decodeAll(single)).toEqual(decodeAll([bytes]));
+    expect(decodeAll(single)).toHaveLength(3);
+  });
+
+  test("a carriage return before the newline is white space of the payload", () => {
+    expect(JSON.parse(decodeAll([encoder.encode('mod:sync:1 {"a":1}\r\n')])[0]?.json ?? "")).toEqual({ a: 1 });
+  });
+
+  test("a line of exactly the limit passes, one byte more does not, in any cuts", () => {
+    const head = 'mod:exec:1 {"args":"';
+    const line = (length: number) => `${head}${"x".repeat(length - head.length - 2)}"}`;
+    fc.assert(
+      fc.property(fc.array(fc.nat(), { maxLength: 4 }), (places) => {
+        expect(decodeAll(cut(encoder.encode(`${line(maxLineBytes)}\n`), places))).toHaveLength(1);
+        const bytes = encoder.encode(`${line(maxLineBytes + 1)}\n`);
+        expect(codeOf(() => decodeAll(cut(bytes, places)))).toBe("too_large");
+      }),
+    );
+  });
+
+  test("the limit counts bytes, not characters", () => {
+    const line = `mod:exec:1 {"args":"${"ü".repeat(maxLineBytes / 2)}"}\n`;
+    expect(line.length).toBeLessThan(maxLineBytes);
+    expect(codeOf(() => decodeAll([encoder.encode(line)]))).toBe("too_large");
+  });
+
+  test("a line without an end is refused as soon as it is over the limit", () => {
+    const decoder = new FrameDecoder(maxLineBytes);
+    decoder.push(new Uint8Array(maxLineBytes).fill(0x61), () => {});
+    expect(decoder.pendingBytes).toBe(maxLineBytes);
+    expect(codeOf(() => decoder.push(Uint8Array.of(0x61), () => {}))).toBe("too_large");
+  });
+
+  test("frames before a broken line are delivered, and then it throws", () => {
+    for (const broken of [Uint8Array.of(0xff, 0xfe), encoder.encode("GET / HTTP/1.1"), new Uint8Array(2000).fill(97)]) {
+      const bytes = Uint8Array.of(...encoder.encode("sys:ping:1 {}\nsys:ping:2 {}\n"), ...broken, 10);
+      const decoder = new FrameDecoder(maxLineBytes);
+      const refs: string[] = [];
+      expect(codeOf(() => decoder.push(bytes, (frame) => refs.push(frame.ref)))).toMatch(/protocol_error|too_large/);
+      expect(refs).toEqual(["1", "2"]);
+    }
+  });
+
+  test.each([
+    "",
+    "{}",
+    "mod:sync {}",
+    "mod:sync: {}",
+    "Mod:sync:1 {}",
+    "mod:sync:1",
+    "mod:sync:1{}",
+    "mod:sync:1 []",
+    "mod:sync:1 null",
+    " mod:sync:1 {}",
+    "mod:sync:a b {}",
+    `mod:sync:${"r".repeat(65)} {}`,
+    "mod:sync:é {}",
+  ])("%j is no frame", (line) => {
+    expect(codeOf(() => decodeFrame(line))).toBe("protocol_error");
+  });
+
+  test("random bytes never crash the decoder in any other way than with its own errors", () => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 10 }), (chunks) => {
+        expect([undefined, "protocol_error", "too_large"]).toContain(codeOf(() => decodeAll(chunks)));
+      }),
+    );
+  });
+
+  test("a ref is 1 to 64 of the allowed characters", () => {
+    expect(["1", "a.b-C_9", "r".repeat(64)].map(isRef)).toEqual([true, true, true]);
+    expect(["", "a b", "r".repeat(65), "ä", "a\n"].map(isRef)).toEqual([false, false, false, false, false]);
+  });
+});
