@@ -19,6 +19,10 @@ export interface RequestOptions {
   timeoutMs: number;
   /** Frames with the request's REF that are not its answer, in order of arrival. */
   onPart?(frame: Frame): void;
+  /** Gives the request up: it is rejected with `cancelled`. */
+  signal?: AbortSignal;
+  /** Called when the request is given up, by its deadline or its signal, while the channel is open. */
+  onGivenUp?(ref: string): void;
 }
 
 /**
@@ -52,6 +56,11 @@ export class Channel {
     return this.#duplex.queuedBytes;
   }
 
+  /** The other end reads slowly; `onDrained` follows. */
+  get isHigh(): boolean {
+    return this.#duplex.isHigh;
+  }
+
   /** Requests of ours that have no answer yet. */
   get pendingRequests(): number {
     return this.#pending.size;
@@ -81,6 +90,7 @@ export class Channel {
   ): Promise<Frame> {
     return new Promise((resolve, reject) => {
       if (this.#closedBy !== undefined) return reject(this.#closedError());
+      if (options.signal?.aborted === true) return reject(cancelled());
       const pending = new PendingRequest(this.#pending, api, ref, resolve, reject, options);
       this.#pending.set(ref, pending);
       this.#duplex.write(encodeFrame(api, type, ref, json));
@@ -180,6 +190,7 @@ class PendingRequest {
     this.#reject = reject;
     this.#options = options;
     this.#deadline = deadlines.arm(this, options.timeoutMs);
+    options.signal?.addEventListener("abort", this);
   }
 
   get takesParts(): boolean {
@@ -201,11 +212,26 @@ class PendingRequest {
   }
 
   expire(): void {
-    this.fail(new VeripyError("timeout", `No answer came within ${this.#options.timeoutMs} ms.`));
+    this.#giveUp(new VeripyError("timeout", `No answer came within ${this.#options.timeoutMs} ms.`));
+  }
+
+  /** The signal's `abort` event. */
+  handleEvent(): void {
+    this.#giveUp(cancelled());
+  }
+
+  #giveUp(error: VeripyError): void {
+    this.fail(error);
+    this.#options.onGivenUp?.(this.#ref);
   }
 
   #end(): void {
     this.#deadline.disarm();
+    this.#options.signal?.removeEventListener("abort", this);
     this.#all.delete(this.#ref);
   }
+}
+
+function cancelled(): VeripyError {
+  return new VeripyError("cancelled", "The request was cancelled.");
 }

@@ -19,6 +19,8 @@ export interface DuplexHandler {
 export interface Duplex {
   /** Bytes accepted but not yet handed to the transport. */
   readonly queuedBytes: number;
+  /** More than the high-water mark is queued; `drained` follows when it is empty again. */
+  readonly isHigh: boolean;
   readonly isClosed: boolean;
   /** Starts delivery. Call it once. */
   attach(handler: DuplexHandler): void;
@@ -82,6 +84,10 @@ export class SocketDuplex implements Duplex {
   get queuedBytes(): number {
     // A UTF-16 unit is at least one byte; exact enough for a threshold.
     return this.#restBytes + this.#text.length;
+  }
+
+  get isHigh(): boolean {
+    return this.#wasHigh;
   }
 
   get isClosed(): boolean {

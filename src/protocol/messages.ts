@@ -31,7 +31,7 @@ export const syncRequest = z.object({});
 export const syncResponse = z.object({ modules: z.array(moduleReport).max(100_000) });
 export type SyncResponse = z.infer<typeof syncResponse>;
 
-export const verifyRequest = z.object({ mod: moduleName, tree: sum.optional() });
+export const verifyRequest = z.object({ mod: moduleName });
 export const sourceFile = z.object({ path: treePath, content: z.string(), sum });
 export type SourceFile = z.infer<typeof sourceFile>;
 export const verifyResponse = z.object({
@@ -66,6 +66,24 @@ export const execResponse = z.object({
   tree: sum.optional(),
 });
 export type ExecResponse = z.infer<typeof execResponse>;
+
+/** What an operator sees of a version; see `VersionStats` in `modules/runnable.ts` for the meanings. */
+export const moduleStats = z.object({
+  mod: moduleName,
+  tree: sum,
+  current: z.boolean(),
+  state: z.string(),
+  pid: z.number().int().optional(),
+  memoryBytes: z.number().optional(),
+  calls: z.number(),
+  failures: z.number(),
+  restarts: z.number(),
+  inFlight: z.number(),
+  p50Ms: z.number().optional(),
+  p99Ms: z.number().optional(),
+});
+export type ModuleStats = z.infer<typeof moduleStats>;
+export const statsResponse = z.object({ modules: z.array(moduleStats).max(100_000) });
 
 export const moduleError = z.object({ mod: moduleName, error: z.string() });
 export const infoResponse = z.object({

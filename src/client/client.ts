@@ -1,0 +1,393 @@
+import { EventEmitter } from "node:events";
+import { VeripyError } from "../base/errors.ts";
+import { type Limits, withDefaultLimits } from "../base/limits.ts";
+import type { Identity } from "../identity/identity.ts";
+import {
+  type ExecProgress,
+  execPart,
+  execProgress,
+  execResponse,
+  type InfoResponse,
+  infoResponse,
+  type ModuleReport,
+  type ModuleStats,
+  parseAnswer,
+  statsResponse,
+  syncResponse,
+  verifyResponse,
+} from "../protocol/messages.ts";
+import type { Frame } from "../protocol/frame.ts";
+import { Backoff } from "./backoff.ts";
+import { Connection, type ServerNews } from "./connection.ts";
+import { type ConnectTarget, dial, resolveTarget } from "./dial.ts";
+import { type RejectedModule, type Verdict, type VerifiedModule, verifyModule } from "./verifier.ts";
+
+export interface ConnectOptions {
+  host?: string;
+  port?: number;
+  /** Holds this client's `client.key` and `client.crt`, and `server.crt` or `known-servers.json`. */
+  certsDir?: string;
+  /** Instead of the one in `certsDir`. */
+  identity?: Identity;
+  /** The SHA-256 of the server's public key, when nothing in `certsDir` names it. */
+  serverFingerprint?: string;
+  /** Asked when nothing says which key the server must show. True accepts it and keeps it in `known-servers.json`. */
+  confirmServer?: (fingerprint: string) => Promise<boolean>;
+  /** For the connection and for every request but `exec`. */
+  timeoutMs?: number;
+  /** After a broken connection: try again, with growing pauses, until `close()`. */
+  reconnect?: boolean;
+  limits?: Partial<Limits>;
+}
+
+export interface ExecOptions {
+  /** The call's deadline; the server may have a lower ceiling. Default 30 s. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+  /** The strings of a module that streams, in order. */
+  onPart?(data: string): void;
+  onProgress?(progress: ExecProgress): void;
+  /** Runs this verified tree, or fails with `version_mismatch`. Default: the one this client verified last. */
+  tree?: string;
+}
+
+export interface ExecResult {
+  readonly mod: string;
+  readonly result: string;
+  /** The version that produced the result. */
+  readonly sum: string;
+  readonly tree: string;
+}
+
+/** What a sync found to be different from what this client knew. */
+export interface ModuleDifference {
+  readonly added: readonly ModuleReport[];
+  readonly changed: readonly ModuleReport[];
+  readonly removed: readonly string[];
+}
+
+export interface VeripyClientEvents {
+  /** A broadcast of the server. */
+  news: [ServerNews];
+  /** The connection broke; with `reconnect`, the next try is in `retryMs`. */
+  disconnected: [{ reason: VeripyError; retryMs: number | undefined }];
+  /** The connection is back, and what has changed meanwhile. */
+  reconnected: [ModuleDifference];
+  /** The end: `close()` was called, or the connection broke and is not made again. */
+  closed: [VeripyError];
+}
+
+/** A module is not what the server said it is. `verdict` has every mismatch. */
+export class VerificationError extends VeripyError {
+  readonly verdict: RejectedModule;
+
+  constructor(verdict: RejectedModule) {
+    const clauses = verdict.mismatches.map(
+      ({ what, by, expected, actual }) => `${what}: ${by} says ${expected}, received was ${actual}`,
+    );
+    super("verification_failed", `${verdict.mod} is not trusted. ${clauses.join("; ")}.`);
+    this.name = "VerificationError";
+    this.verdict = verdict;
+  }
+}
+
+/** A client of one server. Made by `connect`; usable until `close()`. */
+export class VeripyClient extends EventEmitter<VeripyClientEvents> {
+  readonly #target: ConnectTarget;
+  readonly #limits: Readonly<Limits>;
+  readonly #timeoutMs: number;
+  readonly #reconnects: boolean;
+  readonly #backoff = new Backoff();
+  #connection: Connection | undefined;
+  #reports = new Map<string, ModuleReport>();
+  readonly #verdicts = new Map<string, { report: ModuleReport; verdict: Verdict }>();
+  #closedBy: VeripyError | undefined;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #dialling = new AbortController();
+
+  /** Use `connect`. */
+  private constructor(target: ConnectTarget, options: ConnectOptions) {
+    super();
+    this.#target = target;
+    this.#limits = withDefaultLimits(options.limits);
+    this.#timeoutMs = options.timeoutMs ?? 10_000;
+    this.#reconnects = options.reconnect ?? false;
+  }
+
+  static async open(options: ConnectOptions): Promise<VeripyClient> {
+    const target = await resolveTarget({ host: "localhost", port: 8443, certsDir: "./certs", ...options });
+    const client = new VeripyClient(target, options);
+    try {
+      await client.#connect();
+      // The first answer shows that the server accepts this client's key, and what it has.
+      await client.sync();
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+    return client;
+  }
+
+  /** This client's own. */
+  get fingerprint(): string {
+    return this.#target.identity.fingerprint;
+  }
+
+  get serverFingerprint(): string {
+    return this.#target.seenFingerprint ?? "";
+  }
+
+  get isConnected(): boolean {
+    return this.#connection !== undefined;
+  }
+
+  /** What the server reported last, by module name. Not verified by being here. */
+  get reports(): ReadonlyMap<string, ModuleReport> {
+    return this.#reports;
+  }
+
+  /** Asks for the list of modules. */
+  async sync(): Promise<ModuleReport[]> {
+    await this.#refresh();
+    return [...this.#reports.values()];
+  }
+
+  /**
+   * Fetches a module's source and verifies it. A mismatch is a verdict, not an exception. Throws `not_found`,
+   * or what broke the request.
+   */
+  async verify(mod: string): Promise<Verdict> {
+    const name = this.#nameOf(mod);
+    const verdict = await this.#fetchAndVerify(name);
+    if (verdict.verified) return verdict;
+    // A broadcast may have been missed; a report that is fresh decides.
+    const before = this.#reports.get(name);
+    await this.#refresh();
+    return sameReport(before, this.#reports.get(name)) ? verdict : this.#fetchAndVerify(name);
+  }
+
+  /** The modules of the last sync, all requested at once. */
+  verifyAll(): Promise<Verdict[]> {
+    return Promise.all([...this.#reports.keys()].map((mod) => this.verify(mod)));
+  }
+
+  /** The verdict on the version that is reported now, if it was verified. */
+  verdictOf(mod: string): Verdict | undefined {
+    const name = this.#nameOf(mod);
+    const known = this.#verdicts.get(name);
+    return known !== undefined && sameReport(known.report, this.#reports.get(name)) ? known.verdict : undefined;
+  }
+
+  /**
+   * Runs a module, after verifying it if that has not happened yet, and names the verified version to the
+   * server. Rejects with `verification_failed`, the server's code, `timeout` or `cancelled`.
+   */
+  async exec(mod: string, args = "", options: ExecOptions = {}): Promise<ExecResult> {
+    if (options.tree !== undefined) return this.#exec(this.#nameOf(mod), args, options.tree, options);
+    const known = this.verdictOf(mod);
+    const verdict = known?.verified === true ? known : await this.verify(mod);
+    try {
+      return await this.#exec(verdict.mod, args, treeToCall(verdict), options);
+    } catch (error) {
+      // It was replaced between the check and the call, and has not run: check and call the new one.
+      if (!(error instanceof VeripyError && error.code === "version_mismatch")) throw error;
+      await this.#refresh();
+      const again = await this.verify(mod);
+      return this.#exec(again.mod, args, treeToCall(again), options);
+    }
+  }
+
+  /** Per module: version, process, memory, calls, failures, restarts, run times. */
+  async stats(): Promise<ModuleStats[]> {
+    return parseAnswer(statsResponse, (await this.#request("mod", "stats", "{}")).json).modules;
+  }
+
+  async info(): Promise<InfoResponse> {
+    return parseAnswer(infoResponse, (await this.#request("sys", "info", "{}")).json);
+  }
+
+  /** Milliseconds there and back. */
+  async ping(): Promise<number> {
+    const start = performance.now();
+    await this.#request("sys", "ping", "{}");
+    return performance.now() - start;
+  }
+
+  /** Ends everything: pending requests are rejected with `closed`. Idempotent. */
+  close(): void {
+    this.#end(new VeripyError("closed", "The client was closed."));
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #end(reason: VeripyError): void {
+    if (this.#closedBy !== undefined) return;
+    this.#closedBy = reason;
+    clearTimeout(this.#retryTimer);
+    this.#dialling.abort();
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.close();
+    this.emit("closed", reason);
+  }
+
+  async #connect(): Promise<void> {
+    const peer = await dial(this.#target, this.#timeoutMs, this.#dialling.signal);
+    if (this.#closedBy !== undefined) {
+      peer.duplex.close();
+      throw this.#closedBy;
+    }
+    const connection = new Connection(peer, {
+      limits: this.#limits,
+      fingerprint: this.fingerprint,
+      onNews: (news) => this.#news(news),
+      onClosed: (reason) => this.#disconnected(connection, reason),
+    });
+    this.#connection = connection;
+  }
+
+  #disconnected(connection: Connection, reason: VeripyError): void {
+    if (this.#connection !== connection) return;
+    this.#connection = undefined;
+    if (!this.#reconnects) {
+      this.emit("disconnected", { reason, retryMs: undefined });
+      this.#end(reason);
+      return;
+    }
+    this.#retryLater(reason);
+  }
+
+  #retryLater(reason: VeripyError): void {
+    const retryMs = this.#backoff.nextMs();
+    this.#retryTimer = setTimeout(() => void this.#retry(), retryMs);
+    this.emit("disconnected", { reason, retryMs });
+  }
+
+  async #retry(): Promise<void> {
+    const before = this.#reports;
+    try {
+      await this.#connect();
+      await this.#refresh();
+    } catch (error) {
+      if (this.#closedBy !== undefined) return;
+      const reason = error instanceof VeripyError ? error : new VeripyError("unreachable", String(error), { cause: error });
+      const connection = this.#connection;
+      this.#connection = undefined;
+      connection?.close();
+      this.#retryLater(reason);
+      return;
+    }
+    this.#backoff.reset();
+    this.emit("reconnected", differenceOf(before, this.#reports));
+  }
+
+  #news(news: ServerNews): void {
+    if (news.kind === "modload" || news.kind === "modreload") this.#reports.set(news.mod, news.report);
+    else if (news.kind === "modunload") {
+      this.#reports.delete(news.mod);
+      this.#verdicts.delete(news.mod);
+    }
+    this.emit("news", news);
+  }
+
+  async #refresh(): Promise<void> {
+    const { modules } = parseAnswer(syncResponse, (await this.#request("mod", "sync", "{}")).json);
+    this.#reports = new Map(modules.map((report) => [report.mod, report]));
+    for (const mod of this.#verdicts.keys()) if (!this.#reports.has(mod)) this.#verdicts.delete(mod);
+    if (modules.some(({ tree }) => tree !== undefined)) this.#connection?.startPinging();
+  }
+
+  async #fetchAndVerify(name: string): Promise<Verdict> {
+    const answer = await this.#request("mod", "verify", JSON.stringify({ mod: name }));
+    const received = parseAnswer(verifyResponse, answer.json);
+    // The report as it is now: a broadcast that overtook the answer speaks of the version in the answer.
+    const report = this.#reports.get(name);
+    if (report === undefined) throw new VeripyError("not_found", `The server does not report a module '${name}'.`);
+    const verdict = verifyModule(report, received);
+    this.#verdicts.set(name, { report, verdict });
+    return verdict;
+  }
+
+  async #exec(mod: string, args: string, tree: string, options: ExecOptions): Promise<ExecResult> {
+    const timeoutMs = options.timeoutMs ?? 30_000;
+    const json = JSON.stringify({ mod, args, tree, timeout_ms: timeoutMs });
+    const channel = this.#openConnection().channel;
+    const frame = await channel.request("mod", "exec", json, {
+      // The server answers at the deadline; the rest is for the way.
+      timeoutMs: timeoutMs + answerGraceMs,
+      onPart: partReader(options),
+      onGivenUp: (ref) => channel.send("mod", "cancel", ref, "{}"),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    const answer = parseAnswer(execResponse, frame.json);
+    if (answer.mod === mod && answer.tree === tree) return { ...answer, tree };
+    throw new VeripyError(
+      "verification_failed",
+      `The server ran another version than the verified one: asked was ${mod} ${tree}, answered ${answer.mod} ${answer.tree}.`,
+    );
+  }
+
+  #request(api: string, type: string, json: string): Promise<Frame> {
+    return this.#openConnection().channel.request(api, type, json, { timeoutMs: this.#timeoutMs });
+  }
+
+  #openConnection(): Connection {
+    if (this.#connection !== undefined) return this.#connection;
+    throw this.#closedBy ?? new VeripyError("unreachable", "There is no connection to the server at the moment.");
+  }
+
+  /** `hello` may stand for `hello.ts`, then for `hello.js`. */
+  #nameOf(mod: string): string {
+    if (this.#reports.has(mod)) return mod;
+    return [`${mod}.ts`, `${mod}.js`].find((name) => this.#reports.has(name)) ?? mod;
+  }
+}
+
+const answerGraceMs = 2_000;
+
+function treeToCall(verdict: Verdict): string {
+  if (!verdict.verified) throw new VerificationError(verdict);
+  if (verdict.isCallable) return verdict.tree;
+  throw new VeripyError(
+    "unsupported",
+    "This server knows only the plain form of the protocol: it lists and verifies modules, but does not run them.",
+  );
+}
+
+/** Parts must come in order and without gaps; anything else is a broken server. */
+function partReader(options: ExecOptions): (frame: Frame) => void {
+  let next = 0;
+  return (frame) => {
+    if (frame.type === "exec_progress") return options.onProgress?.(parseAnswer(execProgress, frame.json));
+    if (frame.type !== "exec_part") return;
+    const { seq, data } = parseAnswer(execPart, frame.json);
+    if (seq !== next) throw new VeripyError("protocol_error", `part ${next} of a stream was expected, ${seq} came`);
+    next += 1;
+    options.onPart?.(data);
+  };
+}
+
+function sameReport(a: ModuleReport | undefined, b: ModuleReport | undefined): boolean {
+  return a !== undefined && b !== undefined && a.sum === b.sum && a.tree === b.tree;
+}
+
+function differenceOf(before: ReadonlyMap<string, ModuleReport>, after: ReadonlyMap<string, ModuleReport>): ModuleDifference {
+  const reports = [...after.values()];
+  return {
+    added: reports.filter(({ mod }) => !before.has(mod)),
+    changed: reports.filter((report) => before.has(report.mod) && !sameReport(before.get(report.mod), report)),
+    removed: [...before.keys()].filter((mod) => !after.has(mod)),
+  };
+}
+
+export type { VerifiedModule };
+
+/**
+ * Connects to a server and resolves when it has accepted this client and told its modules. Rejects with
+ * `untrusted` (either side), `unreachable`, `timeout`, `bad_identity` or `bad_config`.
+ */
+export function connect(options: ConnectOptions = {}): Promise<VeripyClient> {
+  return VeripyClient.open(options);
+}

@@ -1,0 +1,45 @@
+import type { WireCode } from "../base/errors.ts";
+import type { ModuleReport } from "../protocol/messages.ts";
+
+/** Who is at the other end of a session. */
+export interface PeerLabel {
+  readonly fingerprint: string;
+  readonly name?: string;
+  /** `ip:port` of the connection. */
+  readonly address: string;
+}
+
+/** One answered request. Built only when somebody observes. */
+export interface RequestRecord {
+  readonly peer: PeerLabel;
+  readonly action: "sync" | "verify" | "exec" | "stats";
+  readonly ref: string;
+  readonly mod?: string;
+  readonly tree?: string;
+  readonly code: "ok" | WireCode;
+  readonly durationMs: number;
+  /** What the client sent as arguments, of an exec. */
+  readonly args?: string;
+  /** The result as a JSON string literal, of an exec that succeeded. */
+  readonly resultJson?: string;
+}
+
+export type ModuleChange =
+  | { readonly kind: "modload" | "modreload" | "modunload"; readonly report: ModuleReport }
+  | { readonly kind: "moderror"; readonly mod: string; readonly error: string };
+
+/**
+ * Somebody who is told of everything that happens at the server: the audit log, the metrics. Called in the
+ * hot path, so it must be quick, and it must not throw.
+ */
+export interface ServerObserver {
+  connected?(peer: PeerLabel): void;
+  disconnected?(peer: PeerLabel, reason: string): void;
+  refused?(refusal: { reason: string; address: string; fingerprint?: string }): void;
+  /** Before an exec starts. A sentence refuses it with `busy`; undefined lets it through. */
+  admit?(): string | undefined;
+  /** Before the answer leaves. */
+  answered?(record: RequestRecord): void;
+  moduleChanged?(change: ModuleChange): void;
+  trustChanged?(change: { readonly keys: number } | { readonly error: string }): void;
+}

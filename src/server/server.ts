@@ -1,0 +1,275 @@
+import { EventEmitter } from "node:events";
+import { VeripyError } from "../base/errors.ts";
+import { type Limits, withDefaultLimits } from "../base/limits.ts";
+import { loggerOf } from "../base/log.ts";
+import { product } from "../base/version.ts";
+import type { Fingerprint } from "../identity/fingerprint.ts";
+import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
+import { readTrustedKeys, type TrustedKeys, watchTrustedKeys } from "../identity/trusted-keys.ts";
+import type { HostOptions } from "../modules/host.ts";
+import { ModuleRegistry } from "../modules/registry.ts";
+import type { VersionStats } from "../modules/runnable.ts";
+import { loadVersion } from "../modules/version.ts";
+import type { CloseReason } from "../protocol/duplex.ts";
+import { type Listener, listen, type Refusal } from "../tls/listener.ts";
+import type { Peer } from "../tls/peer.ts";
+import { Broadcaster } from "./broadcast.ts";
+import type { ModuleChange, ServerObserver } from "./observer.ts";
+import { RefusalLog } from "./refusals.ts";
+import { Session, type SessionOwner } from "./session.ts";
+import { reportOf } from "./version-text.ts";
+
+const log = loggerOf("server");
+
+export interface ServeOptions {
+  /** The address to listen on; `localhost` is both 127.0.0.1 and ::1. */
+  hostname?: string;
+  /** 0 picks a free one; `VeripyServer.port` tells which. */
+  port?: number;
+  modsDir?: string;
+  /** Holds `server.key` and `server.crt`; made when missing. */
+  certsDir?: string;
+  trustedKeysPath?: string;
+  limits?: Partial<Limits>;
+  /** How module hosts are run: user, environment, cgroup. */
+  hosts?: Partial<HostOptions>;
+  /** Told of everything that happens: the audit log, the metrics, an embedding program. */
+  observers?: readonly ServerObserver[];
+}
+
+export interface VeripyServerEvents {
+  module: [ModuleChange];
+  connected: [{ fingerprint: string; name?: string; address: string }];
+  disconnected: [{ fingerprint: string; name?: string; address: string; reason: string }];
+  refused: [Refusal];
+}
+
+/** A running server. Made by `serve`. */
+export class VeripyServer extends EventEmitter<VeripyServerEvents> implements SessionOwner {
+  readonly identity: Identity;
+  readonly limits: Readonly<Limits>;
+  readonly registry: ModuleRegistry;
+  readonly observers: readonly ServerObserver[];
+  readonly product = product;
+  readonly #sessions = new Set<Session>();
+  readonly #connectionsOfKey = new Map<string, number>();
+  readonly #broadcaster = new Broadcaster();
+  readonly #refusals: RefusalLog;
+  readonly #trustedKeysPath: string;
+  #trust: TrustedKeys;
+  #listener: Listener | undefined;
+  #trustWatch: { close(): void } | undefined;
+  #stopping: Promise<void> | undefined;
+  #whenIdle: (() => void) | undefined;
+
+  /** Use `serve`. */
+  private constructor(options: Required<Omit<ServeOptions, "limits">>, parts: ServerParts) {
+    super();
+    this.identity = parts.identity;
+    this.limits = parts.limits;
+    this.observers = options.observers;
+    this.#trust = parts.trust;
+    this.#trustedKeysPath = options.trustedKeysPath;
+    this.#refusals = new RefusalLog(options.trustedKeysPath);
+    this.registry = new ModuleRegistry({
+      modsDir: options.modsDir,
+      limits: parts.limits,
+      load: (source) => loadVersion(source, { limits: parts.limits, hosts: options.hosts }),
+    });
+  }
+
+  /** Reads identity and trust, loads the modules, then listens. Throws when any of that can't be done. */
+  static async start(given: ServeOptions = {}): Promise<VeripyServer> {
+    const options = { ...defaultOptions, ...given };
+    const limits = withDefaultLimits(given.limits);
+    const { identity, created } = await loadOrCreateIdentity(options.certsDir, "server");
+    if (created) log.info("Made a new server key. Its fingerprint is {fingerprint}.", { fingerprint: identity.fingerprint });
+    const trust = await readTrustedKeys(options.trustedKeysPath);
+    const server = new VeripyServer(options, { identity, limits, trust });
+    try {
+      await server.#start(options);
+    } catch (error) {
+      await server.stop();
+      throw error;
+    }
+    return server;
+  }
+
+  get port(): number {
+    return this.#listener?.port ?? 0;
+  }
+
+  /** `ip:port` of each socket that accepts connections. */
+  get addresses(): readonly string[] {
+    return this.#listener?.addresses ?? [];
+  }
+
+  get fingerprint(): Fingerprint {
+    return this.identity.fingerprint;
+  }
+
+  get isDraining(): boolean {
+    return this.#stopping !== undefined;
+  }
+
+  get sessions(): ReadonlySet<Session> {
+    return this.#sessions;
+  }
+
+  /** Per module: version, process, memory, calls, failures, restarts, run times. */
+  stats(): VersionStats[] {
+    return this.registry.stats();
+  }
+
+  /**
+   * Stops in order: no new connections, `sys:drain` to all, calls in flight end (`limits.shutdownMs` at most),
+   * connections and module hosts are closed. Every call returns the same promise.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #start(options: Required<Omit<ServeOptions, "limits">>): Promise<void> {
+    this.registry.on("change", (change) => this.#moduleChanged(change));
+    await this.registry.start();
+    this.#trustWatch = watchTrustedKeys(options.trustedKeysPath, {
+      onChange: (keys) => this.#trustChanged(keys),
+      onError: (error) => {
+        log.error("Kept the last good trusted keys: {error}", { error: error.message });
+        for (const observer of this.observers) observer.trustChanged?.({ error: error.message });
+      },
+    });
+    this.#listener = await listen({
+      hostname: options.hostname,
+      port: options.port,
+      identity: this.identity,
+      limits: this.limits,
+      isTrusted: (fingerprint, address) => this.#trust.grantFor(fingerprint, address) !== undefined,
+      onPeer: (peer) => this.#accept(peer),
+      onRefused: (refusal) => this.#refused(refusal),
+    });
+  }
+
+  #accept(peer: Peer): void {
+    const grant = this.#trust.grantFor(peer.fingerprint, peer.remoteAddress);
+    if (grant === undefined) return peer.duplex.abort(new VeripyError("untrusted", "The key is not trusted."));
+    const ofKey = this.#connectionsOfKey.get(peer.fingerprint) ?? 0;
+    const maxOfKey = Math.min(grant.maxConnections ?? this.limits.maxConnectionsPerKey, this.limits.maxConnectionsPerKey);
+    const session = new Session(peer, grant, this);
+    this.#sessions.add(session);
+    this.#connectionsOfKey.set(peer.fingerprint, ofKey + 1);
+    for (const observer of this.observers) observer.connected?.(session);
+    this.emit("connected", labelOf(session));
+    log.info("Connected: {who} from {address}.", { who: grant.name ?? peer.fingerprint, address: peer.address });
+    if (this.isDraining) session.close("shutting_down", "The server is stopping.");
+    else if (this.#sessions.size > this.limits.maxConnections) {
+      session.close("busy", `The server has its limit of ${this.limits.maxConnections} connections.`);
+    } else if (ofKey >= maxOfKey) session.close("busy", `This key has its limit of ${maxOfKey} connections.`);
+  }
+
+  /** SessionOwner: called by a session, once. */
+  sessionEnded(session: Session, reason: CloseReason): void {
+    this.#sessions.delete(session);
+    const left = (this.#connectionsOfKey.get(session.fingerprint) ?? 1) - 1;
+    if (left > 0) this.#connectionsOfKey.set(session.fingerprint, left);
+    else this.#connectionsOfKey.delete(session.fingerprint);
+    const why = reason?.message ?? "closed";
+    for (const observer of this.observers) observer.disconnected?.(session, why);
+    this.emit("disconnected", { ...labelOf(session), reason: why });
+    const who = session.name ?? session.fingerprint;
+    if (reason === undefined) log.info("Disconnected: {who} from {address}.", { who, address: session.address });
+    else log.warn("Disconnected: {who} from {address}: {why}", { who, address: session.address, why });
+    this.sessionIdle();
+  }
+
+  /** SessionOwner: a session has no call in flight any more. */
+  sessionIdle(): void {
+    if (this.#whenIdle === undefined) return;
+    for (const session of this.#sessions) if (session.callsInFlight > 0) return;
+    this.#whenIdle();
+  }
+
+  #refused(refusal: Refusal): void {
+    this.#refusals.add(refusal);
+    for (const observer of this.observers) observer.refused?.(refusal);
+    this.emit("refused", refusal);
+  }
+
+  #moduleChanged(change: ModuleChange): void {
+    if (change.kind === "moderror") log.error("{mod} cannot be loaded: {error}", { mod: change.mod, error: change.error });
+    else log.info("{what}: {mod} {tree}", { what: change.kind, mod: change.report.mod, tree: change.report.tree });
+    this.#broadcaster.send(change, this.#sessions);
+    for (const observer of this.observers) observer.moduleChanged?.(change);
+    this.emit("module", change);
+  }
+
+  #trustChanged(keys: TrustedKeys): void {
+    this.#trust = keys;
+    log.info("Trusted keys changed: {count} now.", { count: keys.size });
+    for (const observer of this.observers) observer.trustChanged?.({ keys: keys.size });
+    for (const session of [...this.#sessions]) {
+      const grant = keys.grantFor(session.fingerprint, session.remoteIp);
+      if (grant === undefined) session.close("forbidden", "This key is not trusted any more.");
+      else session.setGrant(grant);
+    }
+  }
+
+  async #stop(): Promise<void> {
+    // Let the field be set first: `isDraining` must be true for whatever happens in here.
+    await Promise.resolve();
+    this.#trustWatch?.close();
+    this.#listener?.stop();
+    const ref = this.#broadcaster.nextRef();
+    for (const session of this.#sessions) session.announceDrain(ref);
+    await this.#callsEnded(this.limits.shutdownMs);
+    for (const session of [...this.#sessions]) session.close("shutting_down", "The server is stopping.");
+    await this.registry.stop();
+    log.info("Stopped.");
+  }
+
+  /** Resolves when no session has a call in flight, or after `ms`. */
+  #callsEnded(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#whenIdle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.sessionIdle();
+    });
+  }
+}
+
+const defaultOptions = {
+  hostname: "localhost",
+  port: 8443,
+  modsDir: "./mods",
+  certsDir: "./certs",
+  trustedKeysPath: "./trusted-keys.json",
+  hosts: {},
+  observers: [],
+};
+
+interface ServerParts {
+  readonly identity: Identity;
+  readonly limits: Readonly<Limits>;
+  readonly trust: TrustedKeys;
+}
+
+function labelOf(session: Session): { fingerprint: string; name?: string; address: string } {
+  const { fingerprint, name, address } = session;
+  return name === undefined ? { fingerprint, address } : { fingerprint, name, address };
+}
+
+/**
+ * Starts a server and resolves when it listens and every module has been tried. Rejects with `bad_config` or
+ * `bad_identity`, and a message that says what to do, when it cannot.
+ */
+export function serve(options: ServeOptions = {}): Promise<VeripyServer> {
+  return VeripyServer.start(options);
+}

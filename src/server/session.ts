@@ -1,0 +1,389 @@
+import { type Deadline, deadlines } from "../base/deadlines.ts";
+import { VeripyError, type WireCode } from "../base/errors.ts";
+import type { Limits } from "../base/limits.ts";
+import { loggerOf } from "../base/log.ts";
+import type { Grant } from "../identity/trusted-keys.ts";
+import type { Call, CallOutcome, CallSink } from "../modules/call.ts";
+import type { ModuleRegistry } from "../modules/registry.ts";
+import type { RunnableVersion } from "../modules/runnable.ts";
+import { Channel } from "../protocol/channel.ts";
+import type { CloseReason } from "../protocol/duplex.ts";
+import type { Frame } from "../protocol/frame.ts";
+import {
+  errorPayload,
+  execRequest,
+  parsePayload,
+  protocolVersion,
+  syncRequest,
+  verifyRequest,
+} from "../protocol/messages.ts";
+import type { Peer } from "../tls/peer.ts";
+import type { PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import { reportOf, VersionText } from "./version-text.ts";
+
+const log = loggerOf("session");
+
+/** What a session needs of the server it belongs to. */
+export interface SessionOwner {
+  readonly registry: ModuleRegistry;
+  readonly limits: Readonly<Limits>;
+  readonly observers: readonly ServerObserver[];
+  /** `name/version`, for `sys:info`. */
+  readonly product: string;
+  readonly isDraining: boolean;
+  /** Called once, when the session's connection has ended and its calls are aborted. */
+  sessionEnded(session: Session, reason: CloseReason): void;
+  /** Called whenever a session has no call in flight any more. */
+  sessionIdle(session: Session): void;
+}
+
+/** One authenticated client: its requests, its permissions, its limits. */
+export class Session implements PeerLabel {
+  readonly fingerprint: string;
+  readonly address: string;
+  readonly #remoteIp: string;
+  readonly #owner: SessionOwner;
+  readonly #channel: Channel;
+  readonly #calls = new Map<string, SessionCall>();
+  /** Frames that arrived in one chunk after the limit was reached; reading is paused while there are any. */
+  #backlog: Frame[] = [];
+  #grant: Grant;
+  #isPaused = false;
+  #outputIsHigh = false;
+  #missedBroadcasts = false;
+  #framesSeen = 0;
+  #framesAtLastCheck = 0;
+  #wasPinged = false;
+  #lifeCheck: Deadline;
+
+  constructor(peer: Peer, grant: Grant, owner: SessionOwner) {
+    this.fingerprint = peer.fingerprint;
+    this.address = peer.address;
+    this.#remoteIp = peer.remoteAddress;
+    this.#grant = grant;
+    this.#owner = owner;
+    this.#channel = new Channel(peer.duplex, {
+      maxLineBytes: owner.limits.maxLineBytes,
+      onFrame: this.#frame,
+      onDrained: () => this.#drained(),
+      onClosed: (reason) => this.#closed(reason),
+    });
+    this.#lifeCheck = deadlines.arm(this, owner.limits.firstRequestMs);
+  }
+
+  get name(): string | undefined {
+    return this.#grant.name;
+  }
+
+  get remoteIp(): string {
+    return this.#remoteIp;
+  }
+
+  get callsInFlight(): number {
+    return this.#calls.size;
+  }
+
+  get queuedBytes(): number {
+    return this.#channel.queuedBytes;
+  }
+
+  /** Permissions as they are from now on; requests being worked on were allowed when they came. */
+  setGrant(grant: Grant): void {
+    this.#grant = grant;
+  }
+
+  /**
+   * Sends a broadcast line about `mod`, if this client may know of it. A client that reads slowly gets no queue
+   * of them but, once it has caught up, one `sys:resync`.
+   */
+  broadcast(api: string, ref: string, json: string, mod: string): void {
+    if (!this.#grant.mayAct("sync") || !this.#grant.maySee(mod)) return;
+    if (this.#outputIsHigh) this.#missedBroadcasts = true;
+    else this.#send(api, api, ref, json);
+  }
+
+  /** Tells the client that the server is about to stop; new calls are refused from here on. */
+  announceDrain(ref: string): void {
+    this.#send("sys", "drain", ref, "{}");
+  }
+
+  /** Says why, if the client still reads, then closes. Calls in flight are aborted. */
+  close(code: WireCode, message: string): void {
+    this.#send("sys", "error", "-", errorPayload(code, message));
+    this.#abortCalls(code === "shutting_down" ? "shutting_down" : "cancelled", message);
+    this.#channel.close();
+  }
+
+  /** The life check: a first request in time, then a frame at least every `idleMs`. */
+  expire(): void {
+    const { idleMs, firstRequestMs } = this.#owner.limits;
+    if (this.#framesSeen === 0) {
+      this.close("timeout", `No request came within ${firstRequestMs} ms of the handshake.`);
+      return;
+    }
+    if (this.#framesSeen !== this.#framesAtLastCheck || this.#isPaused) {
+      this.#framesAtLastCheck = this.#framesSeen;
+      this.#wasPinged = false;
+    } else if (this.#wasPinged) {
+      this.close("timeout", `Nothing came for ${idleMs} ms, nor an answer to a ping.`);
+      return;
+    } else {
+      this.#wasPinged = true;
+      this.#send("sys", "ping", "idle", "{}");
+    }
+    this.#lifeCheck = deadlines.arm(this, idleMs / 2);
+  }
+
+  readonly #frame = (frame: Frame): void => {
+    this.#framesSeen += 1;
+    if (this.#isPaused) this.#backlog.push(frame);
+    else this.#handle(frame);
+  };
+
+  #handle(frame: Frame): void {
+    const { api, type } = frame;
+    if (api === "mod" && type === "exec") this.#exec(frame);
+    else if (api === "mod" && type === "sync") this.#answer("sync", frame, () => this.#sync(frame));
+    else if (api === "mod" && type === "verify") this.#answer("verify", frame, () => this.#verify(frame));
+    else if (api === "mod" && type === "stats") this.#answer("stats", frame, () => this.#stats());
+    else if (api === "mod" && type === "cancel") this.#calls.get(frame.ref)?.cancel();
+    else if (api === "sys" && type === "ping") this.#send("sys", "pong", frame.ref, "{}");
+    else if (api === "sys" && type === "pong") return;
+    else if (api === "sys" && type === "info") this.#send("sys", "info_resp", frame.ref, this.#info());
+    else this.#send(api, "error", frame.ref, errorPayload("bad_request", `There is no request '${api}:${type}'.`));
+  }
+
+  /** Runs a request that is answered at once; `produce` gives the payload or throws a VeripyError. */
+  #answer(action: "sync" | "verify" | "stats", frame: Frame, produce: () => Answer): void {
+    const startedAt = performance.now();
+    let answer: Answer;
+    try {
+      answer = produce();
+    } catch (error) {
+      if (!(error instanceof VeripyError)) throw error;
+      answer = { json: errorPayload(error.code as WireCode, error.message), code: error.code as WireCode };
+    }
+    if (this.#isObserved) {
+      this.#report({
+        peer: this,
+        action,
+        ref: frame.ref,
+        ...(answer.mod === undefined ? {} : { mod: answer.mod }),
+        ...(answer.tree === undefined ? {} : { tree: answer.tree }),
+        code: answer.code ?? "ok",
+        durationMs: performance.now() - startedAt,
+      });
+    }
+    this.#send("mod", `${frame.type}_resp`, frame.ref, answer.json);
+  }
+
+  #sync(frame: Frame): Answer {
+    parsePayload(syncRequest, frame.json);
+    this.#mustBeAllowed("sync");
+    const visible = this.#owner.registry.current().filter((version) => this.#grant.maySee(version.mod));
+    return { json: JSON.stringify({ modules: visible.map(reportOf) }) };
+  }
+
+  #verify(frame: Frame): Answer {
+    const { mod } = parsePayload(verifyRequest, frame.json);
+    this.#mustBeAllowed("verify", mod);
+    const version = this.#find(mod);
+    return { json: VersionText.of(version).verify, mod, tree: version.tree };
+  }
+
+  #stats(): Answer {
+    this.#mustBeAllowed("sync");
+    const modules = this.#owner.registry.stats().filter((stats) => this.#grant.maySee(stats.mod));
+    return { json: JSON.stringify({ modules }) };
+  }
+
+  #info(): string {
+    return JSON.stringify({ server: this.#owner.product, protocol: protocolVersion, limits: this.#owner.limits });
+  }
+
+  #exec(frame: Frame): void {
+    const { limits, isDraining } = this.#owner;
+    const call = new SessionCall(this, frame.ref);
+    try {
+      const request = parsePayload(execRequest, frame.json);
+      call.mod = request.mod;
+      call.args = request.args;
+      this.#mustBeAllowed("exec", request.mod);
+      if (isDraining) throw new VeripyError("shutting_down", "The server is stopping and takes no more calls.");
+      if (this.#calls.has(frame.ref)) {
+        throw new VeripyError("bad_request", `Another call with the reference '${frame.ref}' is in flight.`);
+      }
+      const version = this.#find(request.mod, request.tree);
+      call.version = version;
+      this.#admit();
+      this.#calls.set(frame.ref, call);
+      const timeoutMs = Math.min(request.timeout_ms ?? limits.execMs, limits.execMs);
+      call.handle = version.call({ args: request.args, timeoutMs, client: this.#client(), ref: frame.ref }, call);
+    } catch (error) {
+      if (!(error instanceof VeripyError)) throw error;
+      this.finish(call, { ok: false, code: error.code as WireCode, message: error.message });
+      return;
+    }
+    if (this.#calls.size >= limits.maxRequestsInFlight) this.#adjustReading();
+  }
+
+  #client(): { fingerprint: string; name?: string } {
+    const { fingerprint, name } = this;
+    return name === undefined ? { fingerprint } : { fingerprint, name };
+  }
+
+  #admit(): void {
+    for (const observer of this.#owner.observers) {
+      const refusal = observer.admit?.();
+      if (refusal !== undefined) throw new VeripyError("busy", refusal);
+    }
+  }
+
+  #mustBeAllowed(action: "sync" | "verify" | "exec", mod?: string): void {
+    if (this.#grant.mayAct(action) && (mod === undefined || this.#grant.maySee(mod))) return;
+    const what = mod === undefined ? action : `${action} ${mod}`;
+    log.warn("Forbidden: {who} may not {what}.", { who: this.name ?? this.fingerprint, what, address: this.address });
+    throw new VeripyError("forbidden", `This key may not ${what}.`);
+  }
+
+  #find(mod: string, tree?: string): RunnableVersion {
+    const found = this.#owner.registry.find(mod, tree);
+    if ("version" in found) return found.version;
+    if (found.reason === "not_found") throw new VeripyError("not_found", `There is no module '${mod}'.`);
+    throw new VeripyError("version_mismatch", `No version of '${mod}' with the tree ${tree} is kept here.`);
+  }
+
+  /** Called by a call, once, at its end, or by a request that never became one. */
+  finish(call: SessionCall, outcome: CallOutcome): void {
+    if (this.#isObserved) this.#report(call.record(this, outcome));
+    this.#send("mod", "exec_resp", call.ref, call.answer(outcome));
+    if (this.#calls.get(call.ref) !== call) return;
+    this.#calls.delete(call.ref);
+    if (this.#isPaused) this.#adjustReading();
+    if (this.#calls.size === 0) this.#owner.sessionIdle(this);
+  }
+
+  /** Called by a call for what comes before its end. False: the client reads slowly. */
+  send(type: string, ref: string, json: string): boolean {
+    this.#send("mod", type, ref, json);
+    return !this.#outputIsHigh;
+  }
+
+  #send(api: string, type: string, ref: string, json: string): void {
+    this.#channel.send(api, type, ref, json);
+    if (!this.#outputIsHigh && this.#channel.isHigh) {
+      this.#outputIsHigh = true;
+      this.#adjustReading();
+    }
+  }
+
+  #drained(): void {
+    this.#outputIsHigh = false;
+    if (this.#missedBroadcasts) {
+      this.#missedBroadcasts = false;
+      this.#send("sys", "resync", "missed", "{}");
+    }
+    for (const call of this.#calls.values()) call.handle?.resume();
+    this.#adjustReading();
+  }
+
+  /** Reads when there is room for a request and for its answer; first what was read already. */
+  #adjustReading(): void {
+    const { maxRequestsInFlight } = this.#owner.limits;
+    const isFull = () => this.#outputIsHigh || this.#calls.size >= maxRequestsInFlight;
+    if (!this.#isPaused) {
+      if (!isFull()) return;
+      this.#isPaused = true;
+      this.#channel.pause();
+      return;
+    }
+    while (this.#backlog.length > 0 && !isFull()) {
+      this.#handle(this.#backlog.shift() as Frame);
+    }
+    if (isFull()) return;
+    this.#isPaused = false;
+    this.#channel.resume();
+  }
+
+  get #isObserved(): boolean {
+    return this.#owner.observers.length > 0;
+  }
+
+  #report(record: RequestRecord): void {
+    for (const observer of this.#owner.observers) observer.answered?.(record);
+  }
+
+  #abortCalls(code: "cancelled" | "shutting_down", message: string): void {
+    this.#backlog = [];
+    for (const call of [...this.#calls.values()]) call.handle?.abort(code, message);
+  }
+
+  #closed(reason: CloseReason): void {
+    this.#lifeCheck.disarm();
+    this.#abortCalls("cancelled", "The client has left.");
+    this.#owner.sessionEnded(this, reason);
+  }
+}
+
+interface Answer {
+  readonly json: string;
+  readonly mod?: string;
+  readonly tree?: string;
+  readonly code?: WireCode;
+}
+
+/** One exec of a session, from its request to its answer. */
+class SessionCall implements CallSink {
+  readonly ref: string;
+  readonly #session: Session;
+  readonly #startedAt = performance.now();
+  mod: string | undefined;
+  args: string | undefined;
+  version: RunnableVersion | undefined;
+  handle: Call | undefined;
+  #parts = 0;
+
+  constructor(session: Session, ref: string) {
+    this.#session = session;
+    this.ref = ref;
+  }
+
+  cancel(): void {
+    this.handle?.abort("cancelled", "The client cancelled the call.");
+  }
+
+  part(dataJson: string): boolean {
+    const seq = this.#parts;
+    this.#parts += 1;
+    return this.#session.send("exec_part", this.ref, `{"seq":${seq},"data":${dataJson}}`);
+  }
+
+  progress(json: string): void {
+    this.#session.send("exec_progress", this.ref, json);
+  }
+
+  done(outcome: CallOutcome): void {
+    this.#session.finish(this, outcome);
+  }
+
+  answer(outcome: CallOutcome): string {
+    if (!outcome.ok) return errorPayload(outcome.code, outcome.message);
+    // A call that succeeded has a version.
+    const text = VersionText.of(this.version as RunnableVersion);
+    return text.execHead + outcome.resultJson + text.execTail;
+  }
+
+  record(peer: PeerLabel, outcome: CallOutcome): RequestRecord {
+    return {
+      peer,
+      action: "exec",
+      ref: this.ref,
+      ...(this.mod === undefined ? {} : { mod: this.mod }),
+      ...(this.version === undefined ? {} : { tree: this.version.tree }),
+      ...(this.args === undefined ? {} : { args: this.args }),
+      ...(outcome.ok ? { resultJson: outcome.resultJson } : {}),
+      code: outcome.ok ? "ok" : outcome.code,
+      durationMs: performance.now() - this.#startedAt,
+    };
+  }
+}

@@ -1,0 +1,51 @@
+import type { RunnableVersion } from "../modules/runnable.ts";
+import type { ModuleReport } from "../protocol/messages.ts";
+
+/**
+ * What a version looks like on the wire, encoded once: an answer to `exec` is these two pieces around the
+ * result that the module's process has already encoded.
+ */
+export class VersionText {
+  readonly execHead: string;
+  readonly execTail: string;
+  readonly #version: RunnableVersion;
+  #verify: string | undefined;
+
+  private constructor(version: RunnableVersion) {
+    this.#version = version;
+    this.execHead = `{"mod":${JSON.stringify(version.mod)},"result":`;
+    this.execTail = `,"sum":"${version.sum}","tree":"${version.tree}"}`;
+  }
+
+  /** The payload of `verify_resp`: `{"mod","content","sum","desc","tree","files":[{"path","content","sum"}]}`. */
+  get verify(): string {
+    this.#verify ??= JSON.stringify({
+      ...reportOf(this.#version),
+      content: this.#version.source.entry.content,
+      files: this.#version.source.files.map(({ path, content, sum }) => ({ path, content, sum })),
+    });
+    return this.#verify;
+  }
+
+  static readonly #texts = new WeakMap<RunnableVersion, VersionText>();
+
+  static of(version: RunnableVersion): VersionText {
+    let text = VersionText.#texts.get(version);
+    if (text === undefined) {
+      text = new VersionText(version);
+      VersionText.#texts.set(version, text);
+    }
+    return text;
+  }
+}
+
+/** `{"mod","desc","sum","tree","input"?}`: the entry of `sync_resp` and the payload of the broadcasts. */
+export function reportOf(version: Pick<RunnableVersion, "mod" | "desc" | "sum" | "tree" | "input">): ModuleReport {
+  return {
+    mod: version.mod,
+    desc: version.desc ?? "",
+    sum: version.sum,
+    tree: version.tree,
+    ...(version.input === undefined ? {} : { input: version.input }),
+  };
+}
