@@ -13,8 +13,12 @@ export interface TreeEntry {
  *     cd mods && sha256sum hello.ts lib/format.ts | sha256sum
  */
 export function treeSum(entries: Iterable<TreeEntry>): Sha256Hex {
-  const sorted = [...entries].sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
-  return sha256Hex(sorted.map(sha256sumLine).join(""));
+  return sha256Hex([...entries].sort(byPath).map(sha256sumLine).join(""));
+}
+
+/** Orders by the bytes of the paths, which is not the order of JavaScript's strings beyond U+FFFF. */
+export function byPath(a: { readonly path: string }, b: { readonly path: string }): number {
+  return Buffer.compare(Buffer.from(a.path), Buffer.from(b.path));
 }
 
 /** As GNU coreutils prints it: a name with a backslash or a line break is escaped and its line marked. */

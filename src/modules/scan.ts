@@ -1,0 +1,193 @@
+import { readdir, realpath } from "node:fs/promises";
+import { isSystemError, VeripyError } from "../base/errors.ts";
+import type { Limits } from "../base/limits.ts";
+import { Gate } from "./gate.ts";
+import { type ModuleSource, type Observation, observeModule, stampsChanged } from "./source.ts";
+import { foldCase } from "./tree-reader.ts";
+
+/** What stands at a module's name now, different from what was found there before. */
+export interface Finding {
+  readonly mod: string;
+  /** `undefined`: the module is gone. */
+  readonly outcome: ModuleSource | VeripyError | undefined;
+  /** Equal for equal outcomes of equal bytes. A finding with the key of the one before: the files were touched. */
+  readonly key: string;
+}
+
+export type ScanLimits = Pick<Limits, "maxFileBytes" | "maxTreeBytes" | "maxTreeFiles" | "maxModules">;
+
+/** Modules are read this many at a time; each has one file open at most. */
+const readsAtOnce = 16;
+
+/** `mods/*.ts` and `mods/*.js`, but for declarations and what begins with a dot or an underscore. */
+export function isModuleName(name: string): boolean {
+  return /^[^._/\\][^/\\]*\.(ts|js)$/s.test(name) && !name.endsWith(".d.ts");
+}
+
+/**
+ * Knows what was found in `mods/` last and tells the differences, each through `report` as soon as it is known.
+ * Files are read again only when their stamps changed, somebody hinted at them, or their stamps were too fresh to
+ * rely on. Names that differ only in case are all failures, whichever came first, because they would be one module
+ * on a system that ignores case. One call at a time.
+ */
+export class ModuleScanner {
+  readonly #modsDir: string;
+  readonly #limits: ScanLimits;
+  readonly #report: (finding: Finding) => void;
+  readonly #gate = new Gate(readsAtOnce);
+  /** The real path of `mods/`; undefined while it is not there. */
+  #root: string | undefined;
+  readonly #seen = new Map<string, Seen>();
+  /** By folded name: the modules that are there. */
+  readonly #twins = new Map<string, Set<string>>();
+  /** By path: the modules that read it, or looked for it. */
+  readonly #readers = new Map<string, Set<string>>();
+
+  constructor(modsDir: string, limits: ScanLimits, report: (finding: Finding) => void) {
+    this.#modsDir = modsDir;
+    this.#limits = limits;
+    this.#report = report;
+  }
+
+  /**
+   * Compares all of `mods/` with what is known. That `mods/` is not there means that no module is; another reason
+   * why it cannot be listed is thrown as the system error and says nothing about the modules.
+   */
+  async scan(): Promise<void> {
+    const names = await this.#list();
+    const excess = new Set(names.slice(this.#limits.maxModules));
+    const toCheck = new Set([...names, ...this.#seen.keys()]);
+    for (const name of excess) {
+      toCheck.delete(name);
+      this.#record(tooMany(name, this.#limits.maxModules));
+    }
+    await Promise.all([...toCheck].map((name) => this.#check(name)));
+  }
+
+  /** Reads again what a change at these paths, relative to `mods/`, can have changed. */
+  async look(paths: Iterable<string>): Promise<void> {
+    const names = new Set<string>();
+    let unexplained = this.#root === undefined;
+    for (const path of paths) {
+      const readers = this.#readers.get(path);
+      for (const name of readers ?? []) names.add(name);
+      if (isModuleName(path)) names.add(path);
+      // A directory, a link that others go through, a temporary file: the stamps tell whether it mattered.
+      else if (readers === undefined) unexplained = true;
+    }
+    const unknown = [...names].filter((name) => !this.#seen.has(name));
+    // Which modules are beyond the limit depends on all names.
+    if (this.#seen.size + unknown.length > this.#limits.maxModules) unexplained = true;
+    else await Promise.all([...names].map((name) => this.#read(name)));
+    if (unexplained) await this.scan();
+  }
+
+  async #list(): Promise<string[]> {
+    try {
+      this.#root = await realpath(this.#modsDir);
+      return (await readdir(this.#root)).filter(isModuleName).sort();
+    } catch (error) {
+      if (!isSystemError(error, "ENOENT")) throw error;
+      this.#root = undefined;
+      return [];
+    }
+  }
+
+  async #check(name: string): Promise<void> {
+    const seen = this.#seen.get(name);
+    const root = this.#root;
+    if (seen?.settled && root !== undefined && !(await stampsChanged(root, seen.stamps))) return;
+    await this.#read(name);
+  }
+
+  async #read(name: string): Promise<void> {
+    const root = this.#root;
+    if (root === undefined) this.#forget(name);
+    else this.#record(await this.#gate.run(() => observeModule(root, name, this.#limits)));
+  }
+
+  #record(found: Observation): void {
+    const { mod, outcome } = found;
+    if (outcome === undefined) return this.#forget(mod);
+    const before = this.#seen.get(mod);
+    if (before !== undefined) this.#unindex(before);
+    // Keeping the object that is already known keeps one copy of the text in memory.
+    const known = before?.key === found.key && !movedRoot(before, found) ? before.outcome : outcome;
+    const seen: Seen = { ...found, outcome: known, told: before?.told };
+    if (before !== undefined && !sameStamps(before, found)) seen.told = undefined;
+    this.#seen.set(mod, seen);
+    for (const path of seen.stamps.keys()) addTo(this.#readers, path, mod);
+    addTo(this.#twins, foldCase(mod), mod);
+    this.#tellTwins(mod);
+  }
+
+  #forget(mod: string): void {
+    const before = this.#seen.get(mod);
+    if (before === undefined) return;
+    this.#unindex(before);
+    this.#seen.delete(mod);
+    this.#report({ mod, outcome: undefined, key: "absent" });
+    this.#tellTwins(mod);
+  }
+
+  #unindex(seen: Seen): void {
+    for (const path of seen.stamps.keys()) removeFrom(this.#readers, path, seen.mod);
+    removeFrom(this.#twins, foldCase(seen.mod), seen.mod);
+  }
+
+  /** Whether one name is good can depend on the others that are equal but for case. */
+  #tellTwins(mod: string): void {
+    const twins = [...(this.#twins.get(foldCase(mod)) ?? [])].sort();
+    for (const name of twins) {
+      const seen = this.#seen.get(name);
+      if (seen === undefined) continue;
+      const finding = twins.length > 1 ? twinFailure(name, twins) : seen;
+      if (finding.key === seen.told) continue;
+      seen.told = finding.key;
+      this.#report({ mod: name, outcome: finding.outcome, key: finding.key });
+    }
+  }
+}
+
+interface Seen extends Observation {
+  /** The key of the finding that was reported last; undefined when the files changed since. */
+  told: string | undefined;
+}
+
+function tooMany(mod: string, maxModules: number): Observation {
+  const message = `${mod}: mods/ has more than ${maxModules} modules.`;
+  const outcome = new VeripyError("too_large", message);
+  return { mod, outcome, key: message, stamps: new Map(), settled: false };
+}
+
+function twinFailure(mod: string, twins: readonly string[]): Finding {
+  const others = twins.filter((name) => name !== mod).join(", ");
+  const message = `${mod}: mods/ also has ${others}, which differs only in case; rename one of them.`;
+  return { mod, outcome: new VeripyError("bad_module", message), key: message };
+}
+
+function sameStamps(a: Observation, b: Observation): boolean {
+  if (a.stamps.size !== b.stamps.size) return false;
+  for (const [path, { mark }] of a.stamps) if (b.stamps.get(path)?.mark !== mark) return false;
+  return true;
+}
+
+function movedRoot({ outcome: a }: Observation, { outcome: b }: Observation): boolean {
+  return isSource(a) && isSource(b) && a.root !== b.root;
+}
+
+function isSource(outcome: Observation["outcome"]): outcome is ModuleSource {
+  return outcome !== undefined && !(outcome instanceof VeripyError);
+}
+
+function addTo(index: Map<string, Set<string>>, key: string, member: string): void {
+  const members = index.get(key);
+  if (members === undefined) index.set(key, new Set([member]));
+  else members.add(member);
+}
+
+function removeFrom(index: Map<string, Set<string>>, key: string, member: string): void {
+  const members = index.get(key);
+  members?.delete(member);
+  if (members?.size === 0) index.delete(key);
+}
