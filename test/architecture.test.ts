@@ -1,0 +1,185 @@
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { builtinModules } from "node:module";
+import { dirname, join, posix } from "node:path";
+
+/** What each part may import of the others; its own folder is always allowed. */
+const mayImport: Record<string, readonly string[]> = {
+  base: [],
+  identity: ["base"],
+  protocol: ["base"],
+  modules: ["protocol", "identity", "base"],
+  tls: ["protocol", "identity", "base"],
+  client: ["modules", "tls", "protocol", "identity", "base"],
+  server: ["modules", "tls", "protocol", "identity", "base"],
+  index: ["server", "client", "modules", "tls", "protocol", "identity", "base"],
+  cli: ["index"],
+  tools: [],
+};
+
+/** Packages that belong to one place. Everything else of package.json's dependencies is free to all but tools. */
+const packageOwners: Record<string, string> = {
+  "@noble/hashes": "src/base/sha256.ts",
+  commander: "src/cli/",
+};
+
+/** Imports that cross the rule, each with its reason. */
+const importExceptions: Record<string, string> = {};
+
+/** Who reads the environment, each with its reason. */
+const environmentReaders: Record<string, string> = {
+  "src/cli/config.ts": "turns flags and environment into validated options, for everybody else",
+};
+
+const root = dirname(import.meta.dir);
+const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  dependencies: Record<string, string>;
+};
+
+/** One sentence for each rule that a file of the set (path below the root → text) breaks. */
+function violations(files: ReadonlyMap<string, string>): string[] {
+  if (files.size === 0) throw new Error("Cannot check the import rule: there are no files.");
+  return [...files].flatMap(([path, text]) => {
+    const code = withoutComments(text);
+    const found = importsOf(code).flatMap((specifier) => importViolation(path, specifier) ?? []);
+    if (/\b(process|Bun|import\.meta)\.env\b/.test(code) && !(path in environmentReaders)) {
+      found.push(`${path} reads the environment`);
+    }
+    return found;
+  });
+}
+
+function importViolation(path: string, specifier: string): string | undefined {
+  const part = partOf(path);
+  const allowed = mayImport[part];
+  if (allowed === undefined) return `${path} is in no known part of src/`;
+
+  if (specifier.startsWith(".")) {
+    const target = posix.normalize(posix.join(posix.dirname(path), specifier));
+    if (`${path} → ${target}` in importExceptions) return undefined;
+    if (!target.startsWith("src/")) return `${path} imports ${target}, outside of src/`;
+    const other = partOf(target);
+    return other === part || allowed.includes(other) ? undefined : `${path} imports ${target}`;
+  }
+
+  const name = specifier
+    .split("/")
+    .slice(0, specifier.startsWith("@") ? 2 : 1)
+    .join("/");
+  if (/^(node|bun):/.test(specifier) || name === "bun") return undefined;
+  if (builtinModules.includes(name)) return `${path} imports '${specifier}' without its prefix node:`;
+  if (part === "tools") return `${path} imports the package '${name}'`;
+  if (!(name in dependencies)) return `${path} imports '${name}', no dependency of package.json`;
+  const owner = packageOwners[name];
+  if (owner !== undefined && !path.startsWith(owner)) {
+    return `${path} imports '${name}', which belongs to ${owner}`;
+  }
+  return undefined;
+}
+
+/** `src/tls/listener.ts` → `tls`; `src/index.ts` → `index`. */
+function partOf(path: string): string {
+  const [, first = ""] = path.split("/");
+  return first.replace(/\.ts$/, "");
+}
+
+/** Static imports and re-exports, of types too, and literal `import()`. */
+function importsOf(code: string): string[] {
+  const patterns = [
+    /^(?:import|export)\b[^;"']*?\bfrom\s*["']([^"']+)["']/gm,
+    /^import\s*["']([^"']+)["']/gm,
+    /\bimport\(\s*["']([^"']+)["']/g,
+    /\brequire\(\s*["']([^"']+)["']/g,
+  ];
+  return patterns.flatMap((pattern) => [...code.matchAll(pattern)].map((match) => match[1] ?? ""));
+}
+
+/** Good enough for formatted code: block comments that begin a line, and whole-line or trailing `//`. */
+function withoutComments(text: string): string {
+  return text.replace(/^\s*\/\*[\s\S]*?\*\//gm, "").replace(/(^|\s)\/\/.*$/gm, "");
+}
+
+function sourceFiles(): Map<string, string> {
+  const paths = [...new Bun.Glob("src/**/*.{ts,tsx,js,mts,cts}").scanSync({ cwd: root })];
+  return new Map(
+    paths
+      .map((path) => path.replaceAll("\\", "/"))
+      .sort()
+      .map((path) => [path, readFileSync(join(root, path), "utf8")]),
+  );
+}
+
+test("imports point down only, and every rule about packages and the environment holds", () => {
+  expect(violations(sourceFiles())).toEqual([]);
+});
+
+test("every part that the rule names is there to be checked", () => {
+  const parts = new Set([...sourceFiles().keys()].map(partOf));
+  expect([...parts].sort()).toEqual(Object.keys(mayImport).sort());
+});
+
+test("no exception outlives its use", () => {
+  const files = sourceFiles();
+  for (const exception of Object.keys(importExceptions)) {
+    const [path = "", target = ""] = exception.split(" → ");
+    const targets = importsOf(withoutComments(files.get(path) ?? "")).map((specifier) =>
+      posix.normalize(posix.join(posix.dirname(path), specifier)),
+    );
+    expect(targets).toContain(target);
+  }
+  for (const path of Object.keys(environmentReaders)) {
+    expect(withoutComments(files.get(path) ?? "")).toContain("process.env");
+  }
+});
+
+test("a check of no files fails instead of passing", () => {
+  expect(() => violations(new Map())).toThrow("there are no files");
+});
+
+describe("the rule refuses", () => {
+  const broken: [what: string, path: string, line: string][] = [
+    ["base that imports the protocol", "src/base/a.ts", 'import { x } from "../protocol/frame.ts";'],
+    ["a type from above", "src/protocol/a.ts", 'import type { X } from "../server/session.ts";'],
+    ["identity that imports the protocol", "src/identity/a.ts", 'import { x } from "../protocol/frame.ts";'],
+    ["protocol that imports identity", "src/protocol/a.ts", 'import { x } from "../identity/identity.ts";'],
+    ["modules that import tls", "src/modules/a.ts", 'import { x } from "../tls/duplex.ts";'],
+    ["tls that imports modules", "src/tls/a.ts", 'import { x } from "../modules/registry.ts";'],
+    ["the server that imports the client", "src/server/a.ts", 'import { x } from "../client/client.ts";'],
+    ["the client that imports the server", "src/client/a.ts", 'export * from "../server/server.ts";'],
+    ["a part that imports the library's index", "src/server/a.ts", 'import { x } from "../index.ts";'],
+    ["a command that reaches past the index", "src/cli/a.ts", 'import { x } from "../tls/connector.ts";'],
+    ["an index that imports the commands", "src/index.ts", 'export { x } from "./cli/ui.ts";'],
+    ["an import on several lines", "src/base/a.ts", 'import {\n  x,\n} from "../tls/duplex.ts";'],
+    ["an import for its effect", "src/base/a.ts", 'import "../tls/duplex.ts";'],
+    ["a dynamic import", "src/base/a.ts", 'const x = await import("../tls/duplex.ts");'],
+    ["an import from outside of src", "src/base/a.ts", 'import x from "../../package.json";'],
+    ["a second user of @noble/hashes", "src/tls/a.ts", 'import { x } from "@noble/hashes/sha2.js";'],
+    ["commander outside of the commands", "src/server/a.ts", 'import { Command } from "commander";'],
+    ["a package nobody declared", "src/server/a.ts", 'import x from "left-pad";'],
+    ["a package in the tools", "src/tools/a.ts", 'import { z } from "zod";'],
+    ["a tool that imports the library", "src/tools/a.ts", 'import { x } from "../index.ts";'],
+    ["a built-in without its prefix", "src/base/a.ts", 'import { x } from "fs/promises";'],
+    ["a read of the environment", "src/server/a.ts", "const x = process.env.HOME;"],
+    ["a read of Bun's environment", "src/server/a.ts", "const x = Bun.env.HOME;"],
+    ["a folder that nobody planned", "src/utils/a.ts", 'import { x } from "node:fs";'],
+  ];
+  for (const [what, path, line] of broken) {
+    test(what, () => expect(violations(new Map([[path, `${line}\n`]]))).toHaveLength(1));
+  }
+});
+
+describe("the rule allows", () => {
+  const sound: [what: string, path: string, text: string][] = [
+    ["a step down", "src/server/a.ts", 'import { x } from "../tls/listener.ts";'],
+    ["several steps down", "src/cli/a.ts", 'import { x } from "../index.ts";'],
+    ["a file beside it", "src/tls/a.ts", 'import { x } from "./duplex.ts";'],
+    ["a built-in", "src/tools/a.ts", 'import { x } from "node:fs";\nimport { y } from "bun:ffi";'],
+    ["a declared package", "src/protocol/a.ts", 'import { z } from "zod";'],
+    ["the owner of a package", "src/base/sha256.ts", 'import { x } from "@noble/hashes/sha2.js";'],
+    ["an import in a comment", "src/base/a.ts", '/**\n * import x from "../cli/ui.ts";\n */\nexport {};'],
+    ["process.env in a comment", "src/base/a.ts", "// process.env is read elsewhere\nexport {};"],
+  ];
+  for (const [what, path, text] of sound) {
+    test(what, () => expect(violations(new Map([[path, `${text}\n`]]))).toEqual([]));
+  }
+});
