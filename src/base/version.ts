@@ -7,3 +7,6 @@ export const version = typeof VERIPY_VERSION === "string" ? VERIPY_VERSION : "0.
 
 /** The commit that was built, with `-dirty` for changed files; `source` when run from the sources. */
 export const commit = typeof VERIPY_COMMIT === "string" ? VERIPY_COMMIT : "source";
+
+/** What `sys:info` calls this program. */
+export const product = `veripy/${version}`;

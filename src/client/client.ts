@@ -373,7 +373,11 @@ function sameReport(a: ModuleReport | undefined, b: ModuleReport | undefined): b
   return a !== undefined && b !== undefined && a.sum === b.sum && a.tree === b.tree;
 }
 
-function differenceOf(before: ReadonlyMap<string, ModuleReport>, after: ReadonlyMap<string, ModuleReport>): ModuleDifference {
+/** What is in `after` that was not in `before`, and the other way round. */
+export function differenceOf(
+  before: ReadonlyMap<string, ModuleReport>,
+  after: ReadonlyMap<string, ModuleReport>,
+): ModuleDifference {
   const reports = [...after.values()];
   return {
     added: reports.filter(({ mod }) => !before.has(mod)),

@@ -4,7 +4,8 @@ import type { ModuleReport } from "../protocol/messages.ts";
 /** Who is at the other end of a session. */
 export interface PeerLabel {
   readonly fingerprint: string;
-  readonly name?: string;
+  /** Its name in `trusted-keys.json`. */
+  readonly name: string | undefined;
   /** `ip:port` of the connection. */
   readonly address: string;
 }

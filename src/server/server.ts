@@ -14,10 +14,9 @@ import type { CloseReason } from "../protocol/duplex.ts";
 import { type Listener, listen, type Refusal } from "../tls/listener.ts";
 import type { Peer } from "../tls/peer.ts";
 import { Broadcaster } from "./broadcast.ts";
-import type { ModuleChange, ServerObserver } from "./observer.ts";
+import type { ModuleChange, PeerLabel, ServerObserver } from "./observer.ts";
 import { RefusalLog } from "./refusals.ts";
 import { Session, type SessionOwner } from "./session.ts";
-import { reportOf } from "./version-text.ts";
 
 const log = loggerOf("server");
 
@@ -39,8 +38,8 @@ export interface ServeOptions {
 
 export interface VeripyServerEvents {
   module: [ModuleChange];
-  connected: [{ fingerprint: string; name?: string; address: string }];
-  disconnected: [{ fingerprint: string; name?: string; address: string; reason: string }];
+  connected: [PeerLabel];
+  disconnected: [PeerLabel & { readonly reason: string }];
   refused: [Refusal];
 }
 
@@ -55,7 +54,6 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   readonly #connectionsOfKey = new Map<string, number>();
   readonly #broadcaster = new Broadcaster();
   readonly #refusals: RefusalLog;
-  readonly #trustedKeysPath: string;
   #trust: TrustedKeys;
   #listener: Listener | undefined;
   #trustWatch: { close(): void } | undefined;
@@ -69,7 +67,6 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     this.limits = parts.limits;
     this.observers = options.observers;
     this.#trust = parts.trust;
-    this.#trustedKeysPath = options.trustedKeysPath;
     this.#refusals = new RefusalLog(options.trustedKeysPath);
     this.registry = new ModuleRegistry({
       modsDir: options.modsDir,
@@ -261,9 +258,9 @@ interface ServerParts {
   readonly trust: TrustedKeys;
 }
 
-function labelOf(session: Session): { fingerprint: string; name?: string; address: string } {
-  const { fingerprint, name, address } = session;
-  return name === undefined ? { fingerprint, address } : { fingerprint, name, address };
+/** A copy that outlives the session. */
+function labelOf({ fingerprint, name, address }: Session): PeerLabel {
+  return { fingerprint, name, address };
 }
 
 /**

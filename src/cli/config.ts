@@ -1,0 +1,154 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { z } from "zod";
+import { defaultLimits, type Limits } from "../index.ts";
+
+/**
+ * Flags and environment variables as validated options. This is the only place where `process.env` is read,
+ * and commander does the reading: a flag wins over its variable.
+ */
+
+/** An argument parser for commander that says what a good value looks like. */
+export function parsed<T>(schema: z.ZodType<T>): (text: string) => T {
+  return (text) => {
+    const result = schema.safeParse(text);
+    if (result.success) return result.data;
+    throw new InvalidArgumentError(`${result.error.issues[0]?.message ?? "It cannot be used."}`);
+  };
+}
+
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, `It must be a whole number from ${min} to ${max}.`)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `It must be a whole number from ${min} to ${max}.`);
+
+export const port = wholeNumber(0, 65_535);
+export const count = wholeNumber(0, 1_000_000_000);
+
+const durationUnits: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+/** `500ms`, `30s`, `10m`, `2h`, `7d`; a bare number is seconds. Gives milliseconds. */
+export const duration = z
+  .string()
+  .regex(/^\d{1,9}(\.\d{1,3})?(ms|s|m|h|d)?$/, "It must be a duration like 500ms, 30s, 10m or 2h.")
+  .transform((text) => {
+    const unit = /[a-z]+$/.exec(text)?.[0] ?? "s";
+    return Math.round(Number.parseFloat(text) * (durationUnits[unit] ?? 1_000));
+  });
+
+const sizeUnits: Record<string, number> = { "": 1, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3 };
+/** `65536`, `64KiB`, `1MiB`, `2GiB`. Gives bytes. */
+export const size = z
+  .string()
+  .regex(/^\d{1,12}([KMG]iB)?$/i, "It must be a size like 65536, 64KiB, 1MiB or 2GiB.")
+  .transform((text) => {
+    const unit = /[a-z]+$/i.exec(text)?.[0] ?? "";
+    return Number.parseInt(text, 10) * (sizeUnits[unit.toLowerCase()] ?? 1);
+  });
+
+const kinds = { duration, size, count };
+
+interface LimitFlag {
+  readonly flag: string;
+  readonly kind: keyof typeof kinds;
+  readonly text: string;
+}
+
+/** Every limit has a flag: the compiler refuses a limit without one. `null`: a client's own, not the server's. */
+const limitFlags: Record<keyof Limits, LimitFlag | null> = {
+  handshakeMs: { flag: "handshake-timeout", kind: "duration", text: "from connecting to a finished TLS handshake" },
+  firstRequestMs: { flag: "first-request-timeout", kind: "duration", text: "from the handshake to the first request" },
+  idleMs: { flag: "idle-timeout", kind: "duration", text: "silence before a client is cut off; pongs count" },
+  maxLineBytes: { flag: "max-line", kind: "size", text: "one request" },
+  maxAnswerLineBytes: null,
+  maxRequestsInFlight: { flag: "max-requests", kind: "count", text: "calls in flight of one connection" },
+  maxQueuedBytes: { flag: "max-queued", kind: "size", text: "output waiting for a client that does not read" },
+  maxConnections: { flag: "max-connections", kind: "count", text: "clients in all" },
+  maxConnectionsPerKey: { flag: "max-connections-per-key", kind: "count", text: "connections of one key" },
+  maxHandshakes: { flag: "max-handshakes", kind: "count", text: "unfinished handshakes in all" },
+  maxHandshakesPerAddress: { flag: "max-handshakes-per-address", kind: "count", text: "unfinished handshakes of one address" },
+  handshakesPerSecond: { flag: "handshake-rate", kind: "count", text: "handshakes a second of one address" },
+  handshakeBurst: { flag: "handshake-burst", kind: "count", text: "handshakes at once of one address" },
+  shutdownMs: { flag: "shutdown-timeout", kind: "duration", text: "calls in flight when the server stops" },
+  maxFileBytes: { flag: "max-file", kind: "size", text: "one module file" },
+  maxTreeBytes: { flag: "max-tree", kind: "size", text: "a module with all it imports" },
+  maxTreeFiles: { flag: "max-tree-files", kind: "count", text: "files of one module" },
+  maxModules: { flag: "max-modules", kind: "count", text: "modules in mods/" },
+  loadMs: { flag: "load-timeout", kind: "duration", text: "loading of a module" },
+  execMs: { flag: "exec-timeout", kind: "duration", text: "ceiling on one call" },
+  killGraceMs: { flag: "kill-grace", kind: "duration", text: "from a call's abort signal to the end of its process" },
+  maxCallsInFlight: { flag: "max-calls", kind: "count", text: "calls in flight of one module" },
+  maxCallsQueued: { flag: "max-queue", kind: "count", text: "calls waiting for one module" },
+  maxResultBytes: { flag: "max-result", kind: "size", text: "one result" },
+  maxPartBytes: { flag: "max-part", kind: "size", text: "one streamed part" },
+  maxModuleMemoryBytes: { flag: "module-memory", kind: "size", text: "memory of a module's process, 0 for no limit" },
+  maxLogLinesPerSecond: { flag: "max-log-rate", kind: "count", text: "log lines a second of one module" },
+  retain: { flag: "retain", kind: "count", text: "versions kept beside the current one" },
+  drainMs: { flag: "drain-timeout", kind: "duration", text: "calls in flight of a replaced version" },
+  idleStopMs: { flag: "idle-stop", kind: "duration", text: "idle time before a module's process stops, 0 for never" },
+};
+
+/** Adds one flag for each limit, in their own group of the help page. */
+export function addLimitFlags(command: Command): Command {
+  for (const [limit, spec] of Object.entries(limitFlags) as [keyof Limits, LimitFlag | null][]) {
+    if (spec === null) continue;
+    const value = defaultLimits[limit];
+    const shown = formatters[spec.kind](value);
+    const option = new Option(`--${spec.flag} <${spec.kind}>`, `${spec.text} (default: ${shown})`)
+      .argParser(parsed(kinds[spec.kind]))
+      .helpGroup("Limits:");
+    command.addOption(option);
+  }
+  return command;
+}
+
+const formatters = {
+  duration: (ms: number) => (ms % 60_000 === 0 && ms > 0 ? `${ms / 60_000}m` : `${ms / 1_000}s`),
+  size: (bytes: number) => (bytes % 1024 ** 2 === 0 && bytes > 0 ? `${bytes / 1024 ** 2}MiB` : `${bytes / 1024}KiB`),
+  count: (value: number) => String(value),
+};
+
+/** The limits among a command's parsed options. */
+export function limitsFrom(options: Record<string, unknown>): Partial<Limits> {
+  const limits: Partial<Limits> = {};
+  for (const [limit, spec] of Object.entries(limitFlags) as [keyof Limits, LimitFlag | null][]) {
+    const value = spec === null ? undefined : options[camelCase(spec.flag)];
+    if (typeof value === "number") limits[limit] = value;
+  }
+  return limits;
+}
+
+function camelCase(flag: string): string {
+  return flag.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+export const options = {
+  interface: new Option("-i, --interface <address>", "address to listen on; localhost is IPv4 and IPv6")
+    .default("localhost")
+    .env("VERIPY_INTERFACE"),
+  listenPort: new Option("-p, --port <number>", "port to listen on; 0 picks a free one")
+    .argParser(parsed(port))
+    .default(8443)
+    .env("VERIPY_PORT"),
+  mods: new Option("--mods <folder>", "folder of the modules").default("./mods").env("VERIPY_MODS"),
+  certs: new Option("--certs <folder>", "folder of keys and certificates").default("./certs").env("VERIPY_CERTS"),
+  trustedKeys: new Option("--trusted-keys <file>", "the clients that are trusted")
+    .default("./trusted-keys.json")
+    .env("VERIPY_TRUSTED_KEYS"),
+  logLevel: new Option("--log-level <level>", "how much to log")
+    .choices(["trace", "debug", "info", "warning", "error", "fatal"])
+    .env("VERIPY_LOG_LEVEL"),
+  json: new Option("--json", "one JSON object a line instead of text").env("VERIPY_JSON"),
+  host: new Option("-H, --host <name>", "the server").default("localhost").env("VERIPY_HOST"),
+  port: new Option("-p, --port <number>", "the server's port")
+    .argParser(parsed(wholeNumber(1, 65_535)))
+    .default(8443)
+    .env("VERIPY_PORT"),
+  serverFingerprint: new Option("--server-fingerprint <hex>", "SHA-256 of the server's public key").env(
+    "VERIPY_SERVER_FINGERPRINT",
+  ),
+  timeout: new Option("--timeout <duration>", "deadline of a call").argParser(parsed(duration)).default(30_000, "30s"),
+  connectTimeout: new Option("--connect-timeout <duration>", "deadline of connecting and of every other request")
+    .argParser(parsed(duration))
+    .default(10_000, "10s"),
+};

@@ -1,0 +1,30 @@
+/**
+ * VeriPy as a library: everything that the two commands are built on.
+ *
+ *     const server = await serve({ modsDir: "./mods" });
+ *     const client = await connect({ host: "localhost" });
+ */
+export { type ErrorCode, messageOf, VeripyError, type WireCode } from "./base/errors.ts";
+export { defaultLimits, type Limits } from "./base/limits.ts";
+export { version } from "./base/version.ts";
+export {
+  connect,
+  type ConnectOptions,
+  type ExecOptions,
+  type ExecResult,
+  type ModuleDifference,
+  VerificationError,
+  VeripyClient,
+  type VeripyClientEvents,
+} from "./client/client.ts";
+export type { ServerNews } from "./client/connection.ts";
+export type { Mismatch, RejectedModule, Verdict, VerifiedFile, VerifiedModule } from "./client/verifier.ts";
+export { type VerdictCause, type WatchEvent, watchModules } from "./client/watch.ts";
+export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
+export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
+export { addTrustedKey, removeTrustedKey } from "./identity/trusted-keys.ts";
+export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./modules/api.ts";
+export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
+export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
+export type { ModuleChange, PeerLabel, RequestRecord, ServerObserver } from "./server/observer.ts";
+export { type ServeOptions, serve, VeripyServer, type VeripyServerEvents } from "./server/server.ts";
