@@ -8,8 +8,8 @@ export { type ErrorCode, messageOf, VeripyError, type WireCode } from "./base/er
 export { defaultLimits, type Limits } from "./base/limits.ts";
 export { version } from "./base/version.ts";
 export {
-  connect,
   type ConnectOptions,
+  connect,
   type ExecOptions,
   type ExecResult,
   type ModuleDifference,

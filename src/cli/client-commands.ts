@@ -1,19 +1,19 @@
 import type { LogLevel } from "@logtape/logtape";
 import { Command } from "commander";
 import {
-  connect,
   type ConnectOptions,
+  connect,
   loadIdentity,
   loadOrCreateIdentity,
   renewCertificate,
   type VeripyClient,
-  VeripyError,
+  type VeripyError,
   version,
   watchModules,
 } from "../index.ts";
+import { askServerKey } from "./ask.ts";
 import { ClientOutput } from "./client-output.ts";
 import { options } from "./config.ts";
-import { askServerKey } from "./ask.ts";
 import { configureLogs, exitCodes, print, printJson, reportFailure } from "./ui.ts";
 
 interface ClientOptions {
@@ -46,7 +46,8 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     .showHelpAfterError("Type 'veripy-client --help' for the list of commands and flags.")
     .addHelpText("after", help);
 
-  const command = (name: string, description: string) => program.command(name).description(description).copyInheritedSettings(program);
+  const command = (name: string, description: string) =>
+    program.command(name).description(description).copyInheritedSettings(program);
 
   withConnection(program.command("watch", { isDefault: true }))
     .description("verify all modules, then stay and tell of every change (the default)")
@@ -54,17 +55,21 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
       exitCode = await watch(optionsOf(self));
     });
 
-  withConnection(command("list", "list the modules, without verifying them")).action(async (_, self: Command) => {
-    const given = optionsOf(self);
-    await using(given, async (client) => new ClientOutput(given.json).list([...client.reports.values()]));
-  });
+  withConnection(command("list", "list the modules, without verifying them")).action(
+    async (_, self: Command) => {
+      const given = optionsOf(self);
+      await using(given, async (client) => new ClientOutput(given.json).list([...client.reports.values()]));
+    },
+  );
 
   withConnection(command("verify", "fetch and verify modules; all, when none is named"))
     .argument("[mod...]")
     .action(async (mods: string[], _, self: Command) => {
       const given = optionsOf(self);
       await using(given, async (client) => {
-        const verdicts = await Promise.all(mods.length === 0 ? [client.verifyAll()] : mods.map((mod) => client.verify(mod)));
+        const verdicts = await Promise.all(
+          mods.length === 0 ? [client.verifyAll()] : mods.map((mod) => client.verify(mod)),
+        );
         const output = new ClientOutput(given.json);
         for (const verdict of verdicts.flat()) output.verdict(verdict, { full: true });
         if (verdicts.flat().some(({ verified }) => !verified)) exitCode = exitCodes.notVerified;
@@ -92,12 +97,12 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
       });
     });
 
-  withConnection(command("modules", "show what the server's modules do: process, memory, calls, times")).action(
-    async (_, self: Command) => {
-      const given = optionsOf(self);
-      await using(given, async (client) => new ClientOutput(given.json).stats(await client.stats()));
-    },
-  );
+  withConnection(
+    command("modules", "show what the server's modules do: process, memory, calls, times"),
+  ).action(async (_, self: Command) => {
+    const given = optionsOf(self);
+    await using(given, async (client) => new ClientOutput(given.json).stats(await client.stats()));
+  });
 
   command("fingerprint", "print the SHA-256 of this client's public key")
     .addOption(options.certs)
@@ -176,7 +181,10 @@ async function open(given: ClientOptions, reconnect: boolean): Promise<VeripyCli
   return connect(connectOptions);
 }
 
-async function using(given: ClientOptions, use: (client: VeripyClient) => Promise<void> | void): Promise<void> {
+async function using(
+  given: ClientOptions,
+  use: (client: VeripyClient) => Promise<void> | void,
+): Promise<void> {
   const client = await open(given, false);
   try {
     await use(client);
@@ -200,7 +208,10 @@ async function watch(given: ClientOptions): Promise<number> {
 /** Aborted by the first SIGINT or SIGTERM; a second one ends the process at once. */
 function interrupted(): AbortSignal {
   const controller = new AbortController();
-  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  for (const [signal, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const) {
     process.on(signal, () => {
       if (controller.signal.aborted) process.exit(code);
       controller.abort();

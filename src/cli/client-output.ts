@@ -34,7 +34,9 @@ export class ClientOutput {
     }
     print(`${styled("red", "REJECTED")}  ${printable(verdict.mod)}`);
     for (const { what, by, expected, actual } of verdict.mismatches) {
-      print(`          ${printable(what)}\n            ${by} says  ${printable(expected)}\n            received was     ${printable(actual)}`);
+      print(
+        `          ${printable(what)}\n            ${by} says  ${printable(expected)}\n            received was     ${printable(actual)}`,
+      );
     }
   }
 
@@ -50,33 +52,9 @@ export class ClientOutput {
   }
 
   #eventText(event: WatchEvent): void {
-    switch (event.event) {
-      case "verdict":
-        return this.verdict(event.verdict);
-      case "unverified":
-        return print(`${styled("red", "UNKNOWN ")}  ${printable(event.mod)}: ${printable(event.error.message)}`);
-      case "modload":
-      case "modreload":
-        return print(`${styled("cyan", event.event.padEnd(9))} ${row(event.report.mod, short(event.report.sum), event.report.desc ?? "")}`);
-      case "modunload":
-        return print(`${styled("cyan", event.event)} ${printable(event.mod)}`);
-      case "moderror":
-        return print(`${styled("red", event.event)}  ${printable(event.mod)}: ${printable(event.error)}`);
-      case "drain":
-        return note("The server is about to stop.");
-      case "disconnected": {
-        const next = event.retryMs === undefined ? "" : ` Trying again in ${(event.retryMs / 1000).toFixed(1)} s.`;
-        return note(`Disconnected: ${printable(event.reason.message)}${next}`);
-      }
-      case "reconnected": {
-        const changes = [
-          ...event.added.map(({ mod }) => `new ${mod}`),
-          ...event.changed.map(({ mod }) => `changed ${mod}`),
-          ...event.removed.map((mod) => `gone ${mod}`),
-        ];
-        return note(`Connected again; ${changes.length === 0 ? "nothing has changed" : printable(changes.join(", "))}.`);
-      }
-    }
+    if (event.event === "verdict") this.verdict(event.verdict);
+    else if (isOfConnection(event)) note(connectionText(event));
+    else print(moduleText(event));
   }
 
   /** The result alone on standard output, so that a script can take it as it is. */
@@ -103,7 +81,18 @@ export class ClientOutput {
       for (const one of stats) printJson(one);
       return;
     }
-    const header = ["module", "version", "state", "pid", "memory", "calls", "failed", "restarts", "p50", "p99"];
+    const header = [
+      "module",
+      "version",
+      "state",
+      "pid",
+      "memory",
+      "calls",
+      "failed",
+      "restarts",
+      "p50",
+      "p99",
+    ];
     const rows = stats.map((one) => [
       printable(one.mod),
       one.tree.slice(0, 8) + (one.current ? "" : " (old)"),
@@ -116,9 +105,16 @@ export class ClientOutput {
       milliseconds(one.p50Ms),
       milliseconds(one.p99Ms),
     ]);
-    const widths = header.map((title, column) => Math.max(title.length, ...rows.map((cells) => (cells[column] ?? "").length)));
+    const widths = header.map((title, column) =>
+      Math.max(title.length, ...rows.map((cells) => (cells[column] ?? "").length)),
+    );
     for (const cells of [header, ...rows]) {
-      print(cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd());
+      print(
+        cells
+          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+          .join("  ")
+          .trimEnd(),
+      );
     }
   }
 }
@@ -144,12 +140,60 @@ function verdictJson(verdict: Verdict): object {
 }
 
 function eventJson(event: WatchEvent): object {
-  if (event.event === "verdict") return { event: "verdict", cause: event.cause, ...verdictJson(event.verdict) };
+  if (event.event === "verdict")
+    return { event: "verdict", cause: event.cause, ...verdictJson(event.verdict) };
   if (event.event === "unverified") {
-    return { event: "unverified", cause: event.cause, mod: event.mod, error: event.error.message, code: event.error.code };
+    return {
+      event: "unverified",
+      cause: event.cause,
+      mod: event.mod,
+      error: event.error.message,
+      code: event.error.code,
+    };
   }
   if (event.event === "disconnected") {
-    return { event: "disconnected", error: event.reason.message, code: event.reason.code, retryMs: event.retryMs };
+    return {
+      event: "disconnected",
+      error: event.reason.message,
+      code: event.reason.code,
+      retryMs: event.retryMs,
+    };
   }
   return event;
+}
+
+type ConnectionEvent = Extract<WatchEvent, { event: "drain" | "disconnected" | "reconnected" }>;
+
+function isOfConnection(event: WatchEvent): event is ConnectionEvent {
+  return event.event === "drain" || event.event === "disconnected" || event.event === "reconnected";
+}
+
+function connectionText(event: ConnectionEvent): string {
+  if (event.event === "drain") return "The server is about to stop.";
+  if (event.event === "disconnected") {
+    const next =
+      event.retryMs === undefined ? "" : ` Trying again in ${(event.retryMs / 1000).toFixed(1)} s.`;
+    return `Disconnected: ${printable(event.reason.message)}${next}`;
+  }
+  const changes = [
+    ...event.added.map(({ mod }) => `new ${mod}`),
+    ...event.changed.map(({ mod }) => `changed ${mod}`),
+    ...event.removed.map((mod) => `gone ${mod}`),
+  ];
+  return `Connected again; ${changes.length === 0 ? "nothing has changed" : printable(changes.join(", "))}.`;
+}
+
+function moduleText(event: Exclude<WatchEvent, ConnectionEvent | { event: "verdict" }>): string {
+  const tag = event.event.padEnd(9);
+  switch (event.event) {
+    case "modload":
+    case "modreload":
+      return `${styled("cyan", tag)} ${row(event.report.mod, short(event.report.sum), event.report.desc ?? "")}`;
+    case "modunload":
+      return `${styled("cyan", tag)} ${printable(event.mod)}`;
+    case "moderror":
+      return `${styled("red", tag)} ${printable(event.mod)}: ${printable(event.error)}`;
+    case "unverified":
+      return `${styled("red", "UNKNOWN  ")} ${printable(event.mod)}: ${printable(event.error.message)}`;
+  }
 }

@@ -56,17 +56,33 @@ interface LimitFlag {
 
 /** Every limit has a flag: the compiler refuses a limit without one. `null`: a client's own, not the server's. */
 const limitFlags: Record<keyof Limits, LimitFlag | null> = {
-  handshakeMs: { flag: "handshake-timeout", kind: "duration", text: "from connecting to a finished TLS handshake" },
-  firstRequestMs: { flag: "first-request-timeout", kind: "duration", text: "from the handshake to the first request" },
+  handshakeMs: {
+    flag: "handshake-timeout",
+    kind: "duration",
+    text: "from connecting to a finished TLS handshake",
+  },
+  firstRequestMs: {
+    flag: "first-request-timeout",
+    kind: "duration",
+    text: "from the handshake to the first request",
+  },
   idleMs: { flag: "idle-timeout", kind: "duration", text: "silence before a client is cut off; pongs count" },
   maxLineBytes: { flag: "max-line", kind: "size", text: "one request" },
   maxAnswerLineBytes: null,
   maxRequestsInFlight: { flag: "max-requests", kind: "count", text: "calls in flight of one connection" },
-  maxQueuedBytes: { flag: "max-queued", kind: "size", text: "output waiting for a client that does not read" },
+  maxQueuedBytes: {
+    flag: "max-queued",
+    kind: "size",
+    text: "output waiting for a client that does not read",
+  },
   maxConnections: { flag: "max-connections", kind: "count", text: "clients in all" },
   maxConnectionsPerKey: { flag: "max-connections-per-key", kind: "count", text: "connections of one key" },
   maxHandshakes: { flag: "max-handshakes", kind: "count", text: "unfinished handshakes in all" },
-  maxHandshakesPerAddress: { flag: "max-handshakes-per-address", kind: "count", text: "unfinished handshakes of one address" },
+  maxHandshakesPerAddress: {
+    flag: "max-handshakes-per-address",
+    kind: "count",
+    text: "unfinished handshakes of one address",
+  },
   handshakesPerSecond: { flag: "handshake-rate", kind: "count", text: "handshakes a second of one address" },
   handshakeBurst: { flag: "handshake-burst", kind: "count", text: "handshakes at once of one address" },
   shutdownMs: { flag: "shutdown-timeout", kind: "duration", text: "calls in flight when the server stops" },
@@ -76,16 +92,28 @@ const limitFlags: Record<keyof Limits, LimitFlag | null> = {
   maxModules: { flag: "max-modules", kind: "count", text: "modules in mods/" },
   loadMs: { flag: "load-timeout", kind: "duration", text: "loading of a module" },
   execMs: { flag: "exec-timeout", kind: "duration", text: "ceiling on one call" },
-  killGraceMs: { flag: "kill-grace", kind: "duration", text: "from a call's abort signal to the end of its process" },
+  killGraceMs: {
+    flag: "kill-grace",
+    kind: "duration",
+    text: "from a call's abort signal to the end of its process",
+  },
   maxCallsInFlight: { flag: "max-calls", kind: "count", text: "calls in flight of one module" },
   maxCallsQueued: { flag: "max-queue", kind: "count", text: "calls waiting for one module" },
   maxResultBytes: { flag: "max-result", kind: "size", text: "one result" },
   maxPartBytes: { flag: "max-part", kind: "size", text: "one streamed part" },
-  maxModuleMemoryBytes: { flag: "module-memory", kind: "size", text: "memory of a module's process, 0 for no limit" },
+  maxModuleMemoryBytes: {
+    flag: "module-memory",
+    kind: "size",
+    text: "memory of a module's process, 0 for no limit",
+  },
   maxLogLinesPerSecond: { flag: "max-log-rate", kind: "count", text: "log lines a second of one module" },
   retain: { flag: "retain", kind: "count", text: "versions kept beside the current one" },
   drainMs: { flag: "drain-timeout", kind: "duration", text: "calls in flight of a replaced version" },
-  idleStopMs: { flag: "idle-stop", kind: "duration", text: "idle time before a module's process stops, 0 for never" },
+  idleStopMs: {
+    flag: "idle-stop",
+    kind: "duration",
+    text: "idle time before a module's process stops, 0 for never",
+  },
 };
 
 /** Adds one flag for each limit, in their own group of the help page. */
@@ -104,7 +132,8 @@ export function addLimitFlags(command: Command): Command {
 
 const formatters = {
   duration: (ms: number) => (ms % 60_000 === 0 && ms > 0 ? `${ms / 60_000}m` : `${ms / 1_000}s`),
-  size: (bytes: number) => (bytes % 1024 ** 2 === 0 && bytes > 0 ? `${bytes / 1024 ** 2}MiB` : `${bytes / 1024}KiB`),
+  size: (bytes: number) =>
+    bytes % 1024 ** 2 === 0 && bytes > 0 ? `${bytes / 1024 ** 2}MiB` : `${bytes / 1024}KiB`,
   count: (value: number) => String(value),
 };
 
@@ -131,7 +160,9 @@ export const options = {
     .default(8443)
     .env("VERIPY_PORT"),
   mods: new Option("--mods <folder>", "folder of the modules").default("./mods").env("VERIPY_MODS"),
-  certs: new Option("--certs <folder>", "folder of keys and certificates").default("./certs").env("VERIPY_CERTS"),
+  certs: new Option("--certs <folder>", "folder of keys and certificates")
+    .default("./certs")
+    .env("VERIPY_CERTS"),
   trustedKeys: new Option("--trusted-keys <file>", "the clients that are trusted")
     .default("./trusted-keys.json")
     .env("VERIPY_TRUSTED_KEYS"),
@@ -147,8 +178,13 @@ export const options = {
   serverFingerprint: new Option("--server-fingerprint <hex>", "SHA-256 of the server's public key").env(
     "VERIPY_SERVER_FINGERPRINT",
   ),
-  timeout: new Option("--timeout <duration>", "deadline of a call").argParser(parsed(duration)).default(30_000, "30s"),
-  connectTimeout: new Option("--connect-timeout <duration>", "deadline of connecting and of every other request")
+  timeout: new Option("--timeout <duration>", "deadline of a call")
+    .argParser(parsed(duration))
+    .default(30_000, "30s"),
+  connectTimeout: new Option(
+    "--connect-timeout <duration>",
+    "deadline of connecting and of every other request",
+  )
     .argParser(parsed(duration))
     .default(10_000, "10s"),
 };

@@ -9,8 +9,8 @@ import {
   removeTrustedKey,
   renewCertificate,
   serve,
-  version,
   type VeripyServer,
+  version,
 } from "../index.ts";
 import { addLimitFlags, limitsFrom, options } from "./config.ts";
 import { configureLogs, exitCodes, note, print, printJson, reportFailure, styled } from "./ui.ts";
@@ -34,9 +34,14 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .helpOption("--help", "print this page")
     .exitOverride()
     .showHelpAfterError("Type 'veripy-server --help' for the list of commands and flags.")
-    .addHelpText("after", "\nExit codes: 0 stopped in order; 1 something failed while running; 2 usage, configuration or keys; 3 cannot listen.");
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 stopped in order; 1 something failed while running; 2 usage, configuration or keys; 3 cannot listen.",
+    );
 
-  const start = addLimitFlags(program.command("start", { isDefault: true }).description("serve the modules (the default)"))
+  const start = addLimitFlags(
+    program.command("start", { isDefault: true }).description("serve the modules (the default)"),
+  )
     .addOption(options.interface)
     .addOption(options.listenPort)
     .addOption(options.mods)
@@ -89,7 +94,10 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
         given.name === undefined ? {} : { name: given.name },
       );
       if (given.json) printJson({ fingerprint, changed });
-      else print(changed ? `Trusted ${fingerprint}.` : `${fingerprint} was trusted already; nothing was changed.`);
+      else
+        print(
+          changed ? `Trusted ${fingerprint}.` : `${fingerprint} was trusted already; nothing was changed.`,
+        );
     });
 
   program
@@ -101,7 +109,8 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .action(async (who: string, given: StartOptions) => {
       const { changed } = await removeTrustedKey(given.trustedKeys, who);
       if (given.json) printJson({ who, changed });
-      else print(changed ? `${who} is not trusted any more.` : `${who} was not trusted; nothing was changed.`);
+      else
+        print(changed ? `${who} is not trusted any more.` : `${who} was not trusted; nothing was changed.`);
     });
 
   program

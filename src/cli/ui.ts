@@ -4,7 +4,14 @@ import { CommanderError } from "commander";
 import { type ErrorCode, messageOf, VeripyError } from "../index.ts";
 
 /** The exit codes of both commands, as `--help` and the README list them. */
-export const exitCodes = { ok: 0, moduleFailed: 1, usage: 2, notConnected: 3, notVerified: 4, timedOut: 5 } as const;
+export const exitCodes = {
+  ok: 0,
+  moduleFailed: 1,
+  usage: 2,
+  notConnected: 3,
+  notVerified: 4,
+  timedOut: 5,
+} as const;
 
 const exitCodeOf: Record<ErrorCode, number> = {
   bad_request: exitCodes.moduleFailed,
@@ -107,7 +114,8 @@ function plain(part: unknown): string {
 
 /** What others put into a log line must not move the cursor, change colours or forge a line. */
 export function printable(text: string): string {
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (character) =>
-    `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  return text.replaceAll(
+    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }

@@ -2,6 +2,7 @@ import { EventEmitter } from "node:events";
 import { VeripyError } from "../base/errors.ts";
 import { type Limits, withDefaultLimits } from "../base/limits.ts";
 import type { Identity } from "../identity/identity.ts";
+import type { Frame } from "../protocol/frame.ts";
 import {
   type ExecProgress,
   execPart,
@@ -16,7 +17,6 @@ import {
   syncResponse,
   verifyResponse,
 } from "../protocol/messages.ts";
-import type { Frame } from "../protocol/frame.ts";
 import { Backoff } from "./backoff.ts";
 import { Connection, type ServerNews } from "./connection.ts";
 import { type ConnectTarget, dial, resolveTarget } from "./dial.ts";
@@ -175,7 +175,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   verdictOf(mod: string): Verdict | undefined {
     const name = this.#nameOf(mod);
     const known = this.#verdicts.get(name);
-    return known !== undefined && sameReport(known.report, this.#reports.get(name)) ? known.verdict : undefined;
+    return known !== undefined && sameReport(known.report, this.#reports.get(name))
+      ? known.verdict
+      : undefined;
   }
 
   /**
@@ -272,7 +274,10 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       await this.#refresh();
     } catch (error) {
       if (this.#closedBy !== undefined) return;
-      const reason = error instanceof VeripyError ? error : new VeripyError("unreachable", String(error), { cause: error });
+      const reason =
+        error instanceof VeripyError
+          ? error
+          : new VeripyError("unreachable", String(error), { cause: error });
       const connection = this.#connection;
       this.#connection = undefined;
       connection?.close();
@@ -304,7 +309,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     const received = parseAnswer(verifyResponse, answer.json);
     // The report as it is now: a broadcast that overtook the answer speaks of the version in the answer.
     const report = this.#reports.get(name);
-    if (report === undefined) throw new VeripyError("not_found", `The server does not report a module '${name}'.`);
+    if (report === undefined)
+      throw new VeripyError("not_found", `The server does not report a module '${name}'.`);
     const verdict = verifyModule(report, received);
     this.#verdicts.set(name, { report, verdict });
     return verdict;
@@ -335,7 +341,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
 
   #openConnection(): Connection {
     if (this.#connection !== undefined) return this.#connection;
-    throw this.#closedBy ?? new VeripyError("unreachable", "There is no connection to the server at the moment.");
+    throw (
+      this.#closedBy ?? new VeripyError("unreachable", "There is no connection to the server at the moment.")
+    );
   }
 
   /** `hello` may stand for `hello.ts`, then for `hello.js`. */
@@ -363,7 +371,8 @@ function partReader(options: ExecOptions): (frame: Frame) => void {
     if (frame.type === "exec_progress") return options.onProgress?.(parseAnswer(execProgress, frame.json));
     if (frame.type !== "exec_part") return;
     const { seq, data } = parseAnswer(execPart, frame.json);
-    if (seq !== next) throw new VeripyError("protocol_error", `part ${next} of a stream was expected, ${seq} came`);
+    if (seq !== next)
+      throw new VeripyError("protocol_error", `part ${next} of a stream was expected, ${seq} came`);
     next += 1;
     options.onPart?.(data);
   };
@@ -381,7 +390,9 @@ export function differenceOf(
   const reports = [...after.values()];
   return {
     added: reports.filter(({ mod }) => !before.has(mod)),
-    changed: reports.filter((report) => before.has(report.mod) && !sameReport(before.get(report.mod), report)),
+    changed: reports.filter(
+      (report) => before.has(report.mod) && !sameReport(before.get(report.mod), report),
+    ),
     removed: [...before.keys()].filter((mod) => !after.has(mod)),
   };
 }

@@ -4,7 +4,13 @@ import type { Limits } from "../base/limits.ts";
 import { Channel } from "../protocol/channel.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
 import type { Frame } from "../protocol/frame.ts";
-import { errorAnswer, type ModuleReport, moduleError, moduleReport, parseAnswer } from "../protocol/messages.ts";
+import {
+  errorAnswer,
+  type ModuleReport,
+  moduleError,
+  moduleReport,
+  parseAnswer,
+} from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
 
 /** What a server says unasked. */
@@ -66,7 +72,9 @@ export class Connection {
     if (this.#framesSeen === this.#framesAtLastCheck) {
       this.channel.request("sys", "ping", "{}", { timeoutMs: pongWithinMs }).catch((error: VeripyError) => {
         if (error.code !== "timeout") return;
-        this.channel.abort(new VeripyError("unreachable", `The server has not answered a ping for ${pongWithinMs} ms.`));
+        this.channel.abort(
+          new VeripyError("unreachable", `The server has not answered a ping for ${pongWithinMs} ms.`),
+        );
       });
     }
     this.#framesAtLastCheck = this.#framesSeen;
@@ -78,7 +86,9 @@ export class Connection {
       this.#handle(frame);
     } catch (error) {
       if (!(error instanceof VeripyError)) throw error;
-      this.channel.abort(new VeripyError("protocol_error", `The server broke the protocol: ${error.message}`));
+      this.channel.abort(
+        new VeripyError("protocol_error", `The server broke the protocol: ${error.message}`),
+      );
     }
   }
 
@@ -141,9 +151,13 @@ function parseNewsOfError(json: string): { mod: string; error: string } {
 
 function lastWordOf(json: string): VeripyError {
   const parsed = errorAnswer.safeParse(safeJson(json));
-  if (!parsed.success) return new VeripyError("protocol_error", "The server ended with an error it did not explain.");
+  if (!parsed.success)
+    return new VeripyError("protocol_error", "The server ended with an error it did not explain.");
   const { error, code } = parsed.data;
-  return new VeripyError(code === "forbidden" ? "untrusted" : code, `The server closed the connection: ${error}`);
+  return new VeripyError(
+    code === "forbidden" ? "untrusted" : code,
+    `The server closed the connection: ${error}`,
+  );
 }
 
 function safeJson(json: string): unknown {

@@ -32,7 +32,14 @@ export async function resolveTarget(
     port,
     ...(fingerprintOption === undefined ? {} : { fingerprintOption }),
   });
-  return { host, port, certsDir, identity, expected: pin?.fingerprints ?? [], confirmServer: options.confirmServer };
+  return {
+    host,
+    port,
+    certsDir,
+    identity,
+    expected: pin?.fingerprints ?? [],
+    confirmServer: options.confirmServer,
+  };
 }
 
 /**

@@ -54,11 +54,19 @@ export function verifyModule(report: ModuleReport, answer: VerifyResponse): Verd
   compare(report.mod, "the report", report.sum, entry.sum);
   compare(report.mod, "the answer", answer.sum, entry.sum);
 
+  // A lone surrogate is written as U+FFFD, so its digest would be that of other text.
+  const mustBeText = (path: string, content: string) => {
+    if (content.isWellFormed()) return;
+    mismatches.push({ what: path, by: "the answer", expected: "Unicode text", actual: "a lone surrogate" });
+  };
+  mustBeText(report.mod, answer.content);
+
   const files = [entry];
   const paths = new Set([report.mod]);
   for (const { path, content, sum } of answer.files ?? []) {
     const file = hashed(path, content);
     compare(path, "the answer", sum, file.sum);
+    mustBeText(path, content);
     if (paths.has(path)) mismatches.push({ what: path, by: "the answer", expected: "once", actual: "twice" });
     paths.add(path);
     files.push(file);

@@ -10,7 +10,12 @@ export type VerdictCause = "sync" | "modload" | "modreload" | "reconnected";
 export type WatchEvent =
   | { readonly event: "verdict"; readonly cause: VerdictCause; readonly verdict: Verdict }
   /** A module could not be fetched, so there is no verdict on it. */
-  | { readonly event: "unverified"; readonly cause: VerdictCause; readonly mod: string; readonly error: VeripyError }
+  | {
+      readonly event: "unverified";
+      readonly cause: VerdictCause;
+      readonly mod: string;
+      readonly error: VeripyError;
+    }
   | { readonly event: "modload" | "modreload"; readonly report: ModuleReport }
   | { readonly event: "modunload"; readonly mod: string }
   | { readonly event: "moderror"; readonly mod: string; readonly error: string }
@@ -23,14 +28,18 @@ export type WatchEvent =
  * broken connection what has changed meanwhile. Resolves when the first round of verdicts is complete; the
  * events go on until the client is closed.
  */
-export async function watchModules(client: VeripyClient, onEvent: (event: WatchEvent) => void): Promise<void> {
+export async function watchModules(
+  client: VeripyClient,
+  onEvent: (event: WatchEvent) => void,
+): Promise<void> {
   const verify = async (mod: string, cause: VerdictCause): Promise<void> => {
     try {
       onEvent({ event: "verdict", cause, verdict: await client.verify(mod) });
     } catch (error) {
       // A connection that breaks is told once, as `disconnected`; a module that is gone, as `modunload`.
       if (!client.isConnected || !client.reports.has(mod)) return;
-      const reason = error instanceof VeripyError ? error : new VeripyError("protocol_error", messageOf(error));
+      const reason =
+        error instanceof VeripyError ? error : new VeripyError("protocol_error", messageOf(error));
       onEvent({ event: "unverified", cause, mod, error: reason });
     }
   };
@@ -51,7 +60,11 @@ export async function watchModules(client: VeripyClient, onEvent: (event: WatchE
 
 type Verify = (mod: string, cause: VerdictCause) => Promise<void>;
 
-function tell(news: Exclude<ServerNews, { kind: "resync" }>, onEvent: (event: WatchEvent) => void, verify: Verify): void {
+function tell(
+  news: Exclude<ServerNews, { kind: "resync" }>,
+  onEvent: (event: WatchEvent) => void,
+  verify: Verify,
+): void {
   if (news.kind === "modload" || news.kind === "modreload") {
     onEvent({ event: news.kind, report: news.report });
     void verify(news.mod, news.kind);
@@ -61,7 +74,11 @@ function tell(news: Exclude<ServerNews, { kind: "resync" }>, onEvent: (event: Wa
 }
 
 /** This client was too slow for some broadcasts: find out what they said. */
-async function resync(client: VeripyClient, onEvent: (event: WatchEvent) => void, verify: Verify): Promise<void> {
+async function resync(
+  client: VeripyClient,
+  onEvent: (event: WatchEvent) => void,
+  verify: Verify,
+): Promise<void> {
   const before = new Map(client.reports);
   await client.sync().catch(() => {});
   const { added, changed, removed } = differenceOf(before, client.reports);

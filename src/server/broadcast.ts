@@ -15,8 +15,7 @@ export class Broadcaster {
   }
 
   send(change: ModuleChange, sessions: Iterable<Session>): void {
-    const payload =
-      change.kind === "moderror" ? { mod: change.mod, error: change.error } : change.report;
+    const payload = change.kind === "moderror" ? { mod: change.mod, error: change.error } : change.report;
     const json = JSON.stringify(payload);
     const ref = this.nextRef();
     for (const session of sessions) session.broadcast(change.kind, ref, json, payload.mod);

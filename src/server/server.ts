@@ -80,7 +80,10 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     const options = { ...defaultOptions, ...given };
     const limits = withDefaultLimits(given.limits);
     const { identity, created } = await loadOrCreateIdentity(options.certsDir, "server");
-    if (created) log.info("Made a new server key. Its fingerprint is {fingerprint}.", { fingerprint: identity.fingerprint });
+    if (created)
+      log.info("Made a new server key. Its fingerprint is {fingerprint}.", {
+        fingerprint: identity.fingerprint,
+      });
     const trust = await readTrustedKeys(options.trustedKeysPath);
     const server = new VeripyServer(options, { identity, limits, trust });
     try {
@@ -154,15 +157,25 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
 
   #accept(peer: Peer): void {
     const grant = this.#trust.grantFor(peer.fingerprint, peer.remoteAddress);
-    if (grant === undefined) return peer.duplex.abort(new VeripyError("untrusted", "The key is not trusted."));
+    if (grant === undefined) {
+      // The trust file changed between the handshake and now.
+      peer.duplex.abort(new VeripyError("untrusted", "The key is not trusted."));
+      return;
+    }
     const ofKey = this.#connectionsOfKey.get(peer.fingerprint) ?? 0;
-    const maxOfKey = Math.min(grant.maxConnections ?? this.limits.maxConnectionsPerKey, this.limits.maxConnectionsPerKey);
+    const maxOfKey = Math.min(
+      grant.maxConnections ?? this.limits.maxConnectionsPerKey,
+      this.limits.maxConnectionsPerKey,
+    );
     const session = new Session(peer, grant, this);
     this.#sessions.add(session);
     this.#connectionsOfKey.set(peer.fingerprint, ofKey + 1);
     for (const observer of this.observers) observer.connected?.(session);
     this.emit("connected", labelOf(session));
-    log.info("Connected: {who} from {address}.", { who: grant.name ?? peer.fingerprint, address: peer.address });
+    log.info("Connected: {who} from {address}.", {
+      who: grant.name ?? peer.fingerprint,
+      address: peer.address,
+    });
     if (this.isDraining) session.close("shutting_down", "The server is stopping.");
     else if (this.#sessions.size > this.limits.maxConnections) {
       session.close("busy", `The server has its limit of ${this.limits.maxConnections} connections.`);
@@ -179,7 +192,8 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     for (const observer of this.observers) observer.disconnected?.(session, why);
     this.emit("disconnected", { ...labelOf(session), reason: why });
     const who = session.name ?? session.fingerprint;
-    if (reason === undefined) log.info("Disconnected: {who} from {address}.", { who, address: session.address });
+    if (reason === undefined)
+      log.info("Disconnected: {who} from {address}.", { who, address: session.address });
     else log.warn("Disconnected: {who} from {address}: {why}", { who, address: session.address, why });
     this.sessionIdle();
   }
@@ -198,8 +212,14 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   }
 
   #moduleChanged(change: ModuleChange): void {
-    if (change.kind === "moderror") log.error("{mod} cannot be loaded: {error}", { mod: change.mod, error: change.error });
-    else log.info("{what}: {mod} {tree}", { what: change.kind, mod: change.report.mod, tree: change.report.tree });
+    if (change.kind === "moderror")
+      log.error("{mod} cannot be loaded: {error}", { mod: change.mod, error: change.error });
+    else
+      log.info("{what}: {mod} {tree}", {
+        what: change.kind,
+        mod: change.report.mod,
+        tree: change.report.tree,
+      });
     this.#broadcaster.send(change, this.#sessions);
     for (const observer of this.observers) observer.moduleChanged?.(change);
     this.emit("module", change);

@@ -150,7 +150,13 @@ export class Session implements PeerLabel {
     else if (api === "sys" && type === "ping") this.#send("sys", "pong", frame.ref, "{}");
     else if (api === "sys" && type === "pong") return;
     else if (api === "sys" && type === "info") this.#send("sys", "info_resp", frame.ref, this.#info());
-    else this.#send(api, "error", frame.ref, errorPayload("bad_request", `There is no request '${api}:${type}'.`));
+    else
+      this.#send(
+        api,
+        "error",
+        frame.ref,
+        errorPayload("bad_request", `There is no request '${api}:${type}'.`),
+      );
   }
 
   /** Runs a request that is answered at once; `produce` gives the payload or throws a VeripyError. */
@@ -198,7 +204,11 @@ export class Session implements PeerLabel {
   }
 
   #info(): string {
-    return JSON.stringify({ server: this.#owner.product, protocol: protocolVersion, limits: this.#owner.limits });
+    return JSON.stringify({
+      server: this.#owner.product,
+      protocol: protocolVersion,
+      limits: this.#owner.limits,
+    });
   }
 
   #exec(frame: Frame): void {
@@ -209,7 +219,8 @@ export class Session implements PeerLabel {
       call.mod = request.mod;
       call.args = request.args;
       this.#mustBeAllowed("exec", request.mod);
-      if (isDraining) throw new VeripyError("shutting_down", "The server is stopping and takes no more calls.");
+      if (isDraining)
+        throw new VeripyError("shutting_down", "The server is stopping and takes no more calls.");
       if (this.#calls.has(frame.ref)) {
         throw new VeripyError("bad_request", `Another call with the reference '${frame.ref}' is in flight.`);
       }
@@ -218,7 +229,10 @@ export class Session implements PeerLabel {
       this.#admit();
       this.#calls.set(frame.ref, call);
       const timeoutMs = Math.min(request.timeout_ms ?? limits.execMs, limits.execMs);
-      call.handle = version.call({ args: request.args, timeoutMs, client: this.#client(), ref: frame.ref }, call);
+      call.handle = version.call(
+        { args: request.args, timeoutMs, client: this.#client(), ref: frame.ref },
+        call,
+      );
     } catch (error) {
       if (!(error instanceof VeripyError)) throw error;
       this.finish(call, { ok: false, code: error.code as WireCode, message: error.message });
@@ -242,7 +256,11 @@ export class Session implements PeerLabel {
   #mustBeAllowed(action: "sync" | "verify" | "exec", mod?: string): void {
     if (this.#grant.mayAct(action) && (mod === undefined || this.#grant.maySee(mod))) return;
     const what = mod === undefined ? action : `${action} ${mod}`;
-    log.warn("Forbidden: {who} may not {what}.", { who: this.name ?? this.fingerprint, what, address: this.address });
+    log.warn("Forbidden: {who} may not {what}.", {
+      who: this.name ?? this.fingerprint,
+      what,
+      address: this.address,
+    });
     throw new VeripyError("forbidden", `This key may not ${what}.`);
   }
 

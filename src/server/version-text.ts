@@ -40,7 +40,9 @@ export class VersionText {
 }
 
 /** `{"mod","desc","sum","tree","input"?}`: the entry of `sync_resp` and the payload of the broadcasts. */
-export function reportOf(version: Pick<RunnableVersion, "mod" | "desc" | "sum" | "tree" | "input">): ModuleReport {
+export function reportOf(
+  version: Pick<RunnableVersion, "mod" | "desc" | "sum" | "tree" | "input">,
+): ModuleReport {
   return {
     mod: version.mod,
     desc: version.desc ?? "",

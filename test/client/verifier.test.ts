@@ -1,0 +1,131 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { sha256Hex } from "../../src/base/sha256.ts";
+import { type Verdict, verifyModule } from "../../src/client/verifier.ts";
+import { treeSum } from "../../src/modules/tree.ts";
+import type { ModuleReport, VerifyResponse } from "../../src/protocol/messages.ts";
+
+const other = sha256Hex("something else");
+
+/** What an honest server says of a module with the given files; the first is the module itself. */
+function honest(contents: Record<string, string>): { report: ModuleReport; answer: VerifyResponse } {
+  const all = Object.entries(contents).map(([path, content]) => ({ path, content, sum: sha256Hex(content) }));
+  const [entry, ...files] = all;
+  if (entry === undefined) throw new Error("a module has at least one file");
+  const tree = treeSum(all);
+  const { path: mod, sum, content } = entry;
+  return { report: { mod, sum, tree, desc: "" }, answer: { mod, content, sum, tree, desc: "", files } };
+}
+
+const source = { "hello.ts": "export const x = 1;\n", "lib/a.ts": "a", "lib/b.json": "{}" };
+
+function mismatchesOf(verdict: Verdict): string[] {
+  return verdict.verified ? [] : verdict.mismatches.map(({ what }) => what);
+}
+
+describe("an honest module is verified", () => {
+  test("with its files and its tree", () => {
+    const { report, answer } = honest(source);
+    const verdict = verifyModule(report, answer);
+    expect(verdict).toMatchObject({ verified: true, mod: "hello.ts", tree: report.tree, isCallable: true });
+    expect(verdict.verified && verdict.files.map(({ path }) => path)).toEqual(Object.keys(source));
+  });
+
+  test("from a server that knows no trees; it cannot be called", () => {
+    const { report, answer } = honest({ "hello.ts": "x" });
+    const { tree, ...plainReport } = report;
+    const { tree: _, files, ...plainAnswer } = answer;
+    expect(verifyModule(plainReport, plainAnswer)).toMatchObject({ verified: true, tree, isCallable: false });
+  });
+
+  test("whatever text it is", () => {
+    const text = fc.string({ unit: "binary" });
+    fc.assert(
+      fc.property(text, text, (entry, imported) => {
+        const { report, answer } = honest({ "m.ts": entry, "lib/i.ts": imported });
+        expect(verifyModule(report, answer).verified).toBe(true);
+      }),
+    );
+  });
+});
+
+describe("a lie is caught", () => {
+  const cases: [string, (said: ReturnType<typeof honest>) => void, string][] = [
+    [
+      "other bytes of the module",
+      ({ answer }) => void Object.assign(answer, { content: `${answer.content} ` }),
+      "hello.ts",
+    ],
+    [
+      "other bytes of an imported file",
+      ({ answer }) => void Object.assign(answer.files?.[0] ?? {}, { content: "b" }),
+      "lib/a.ts",
+    ],
+    ["another sum in the report", ({ report }) => void Object.assign(report, { sum: other }), "hello.ts"],
+    ["another sum in the answer", ({ answer }) => void Object.assign(answer, { sum: other }), "hello.ts"],
+    [
+      "another sum of a file",
+      ({ answer }) => void Object.assign(answer.files?.[1] ?? {}, { sum: other }),
+      "lib/b.json",
+    ],
+    [
+      "another tree in the report",
+      ({ report }) => void Object.assign(report, { tree: other }),
+      "the tree of hello.ts",
+    ],
+    [
+      "another tree in the answer",
+      ({ answer }) => void Object.assign(answer, { tree: other }),
+      "the tree of hello.ts",
+    ],
+    ["a file left out", ({ answer }) => void answer.files?.pop(), "the tree of hello.ts"],
+    ["all files left out", ({ answer }) => void delete answer.files, "the tree of hello.ts"],
+    [
+      "a file added",
+      ({ answer }) => void answer.files?.push({ path: "c.ts", content: "", sum: sha256Hex("") }),
+      "the tree of hello.ts",
+    ],
+    [
+      "a file twice",
+      ({ answer }) => void answer.files?.push({ path: "lib/a.ts", content: "a", sum: sha256Hex("a") }),
+      "lib/a.ts",
+    ],
+    [
+      "the module among its files",
+      ({ answer }) => void answer.files?.push({ path: "hello.ts", content: "", sum: sha256Hex("") }),
+      "hello.ts",
+    ],
+    [
+      "a file under another name",
+      ({ answer }) => void Object.assign(answer.files?.[0] ?? {}, { path: "lib/z.ts" }),
+      "the tree of hello.ts",
+    ],
+    ["another module", ({ answer }) => void Object.assign(answer, { mod: "other.ts" }), "the module's name"],
+    ["no tree in the answer", ({ answer }) => void delete answer.tree, "the tree of hello.ts"],
+    ["no tree in the report", ({ report }) => void delete report.tree, "the tree of hello.ts"],
+  ];
+  test.each(cases)("%s", (_, tamper, what) => {
+    const said = honest(source);
+    expect(verifyModule(said.report, said.answer).verified).toBe(true);
+    tamper(said);
+    expect(mismatchesOf(verifyModule(said.report, said.answer))).toContain(what);
+  });
+
+  test("both values stand in the verdict in full", () => {
+    const said = honest(source);
+    said.answer.content = "changed";
+    const verdict = verifyModule(said.report, said.answer);
+    expect(!verdict.verified && verdict.mismatches[0]).toEqual({
+      what: "hello.ts",
+      by: "the report",
+      expected: said.report.sum,
+      actual: sha256Hex("changed"),
+    });
+  });
+
+  test("text that is no Unicode, which would hash as if it were other text", () => {
+    const { report, answer } = honest({ "m.ts": "\uFFFD" });
+    expect(sha256Hex("\uD800")).toBe(sha256Hex("\uFFFD"));
+    expect(mismatchesOf(verifyModule(report, { ...answer, content: "\uD800" }))).toEqual(["m.ts"]);
+  });
+});
