@@ -30,8 +30,11 @@ export interface RunnableVersion {
   stats(): VersionStats;
 }
 
-/** Makes a version ready to be called. Rejects with `bad_module` when it does not load, leaving nothing behind. */
-export type VersionLoader = (source: ModuleSource) => Promise<RunnableVersion>;
+/**
+ * Makes a version ready to be called. Rejects with `bad_module` when it does not load, leaving nothing behind.
+ * `signal` is aborted when the registry stops and nobody waits for the version any more.
+ */
+export type VersionLoader = (source: ModuleSource, signal: AbortSignal) => Promise<RunnableVersion>;
 
 /** What an operator sees of a version. Times are milliseconds, over the calls of this version that ended. */
 export interface VersionStats {

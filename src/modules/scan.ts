@@ -108,7 +108,10 @@ export class ModuleScanner {
 
   #record(found: Observation): void {
     const { mod, outcome } = found;
-    if (outcome === undefined) return this.#forget(mod);
+    if (outcome === undefined) {
+      this.#forget(mod);
+      return;
+    }
     const before = this.#seen.get(mod);
     if (before !== undefined) this.#unindex(before);
     // Keeping the object that is already known keeps one copy of the text in memory.

@@ -1,0 +1,227 @@
+import { availableParallelism } from "node:os";
+import { messageOf } from "../base/errors.ts";
+import type { Limits } from "../base/limits.ts";
+import { loggerOf } from "../base/log.ts";
+import { Gate } from "./gate.ts";
+import type { RunnableVersion, VersionLoader, VersionStats } from "./runnable.ts";
+import { type Finding, ModuleScanner, type ScanLimits } from "./scan.ts";
+import { type ModuleChange, ModuleSlot, type SlotOwner } from "./slot.ts";
+import type { ModuleSource } from "./source.ts";
+import { type ChangeHint, defaultWatchTiming, ModsWatcher, type WatchTiming } from "./watcher.ts";
+
+export type { ModuleChange } from "./slot.ts";
+
+export interface RegistryOptions {
+  /** Need not exist: its modules are loaded when it appears. */
+  readonly modsDir: string;
+  readonly limits: ScanLimits & Pick<Limits, "retain" | "drainMs">;
+  readonly load: VersionLoader;
+  readonly timing?: Partial<WatchTiming>;
+  /** How long a missing or broken file must stay so before it counts; see `SlotOwner.settleMs`. */
+  readonly settleMs?: number;
+  /** How many versions are started at a time. */
+  readonly loadsAtOnce?: number;
+}
+
+/** A version, or why there is none to run. */
+export type Found =
+  | { readonly version: RunnableVersion }
+  | { readonly reason: "not_found" | "version_mismatch" };
+
+const log = loggerOf("module");
+
+/**
+ * The modules of a directory, kept as the directory is. A module's current version changes in one step, when the
+ * new one is ready to be called; until then, and when it never is, the old one stays. What was replaced can still
+ * be called by its tree while it is among the `limits.retain` versions before the current one.
+ */
+export class ModuleRegistry {
+  readonly #options: RegistryOptions;
+  readonly #slots = new Map<string, ModuleSlot>();
+  readonly #listeners = new Set<(change: ModuleChange) => void>();
+  readonly #scanner: ModuleScanner;
+  readonly #watcher: ModsWatcher;
+  readonly #loads: Gate;
+  readonly #stopped = new AbortController();
+  readonly #slotOwner: SlotOwner;
+  /** Out of reach, but perhaps still with calls in flight. */
+  readonly #ending = new Map<RunnableVersion, Promise<void>>();
+  #isStarting = true;
+  #hint: ChangeHint = new Set<string>();
+  #rescan: Promise<void> | undefined;
+  #scanTrouble: string | undefined;
+  #sorted: readonly RunnableVersion[] | undefined;
+  #stop: Promise<void> | undefined;
+  #stopDrainMs = 0;
+
+  constructor(options: RegistryOptions) {
+    this.#options = options;
+    const { modsDir, limits, timing } = options;
+    this.#scanner = new ModuleScanner(modsDir, limits, (finding) => this.#offer(finding));
+    this.#watcher = new ModsWatcher(modsDir, (hint) => this.#follow(hint), {
+      ...defaultWatchTiming,
+      ...timing,
+    });
+    this.#loads = new Gate(options.loadsAtOnce ?? Math.max(4, 2 * availableParallelism()));
+    this.#slotOwner = this.#createSlotOwner();
+  }
+
+  /**
+   * Resolves when every module that is there has loaded or failed; failures are changes, not rejections. Call it
+   * once. Listeners that were added before are told of each module.
+   */
+  async start(): Promise<void> {
+    // Watching comes first, so that nothing is missed between the scan and the watch.
+    await this.#watcher.start();
+    const first = this.#scan("anything");
+    this.#rescan = first.then(() => this.#rescanUntilCalm());
+    await first;
+    await Promise.all([...this.#slots.values()].map((slot) => slot.firstApplied));
+    this.#isStarting = false;
+  }
+
+  /** Calls `listener` after each change, in the order of the changes of each module. Returns how to end that. */
+  on(_event: "change", listener: (change: ModuleChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The current versions, sorted by name. */
+  current(): readonly RunnableVersion[] {
+    this.#sorted ??= [...this.#slots.values()]
+      .flatMap(({ current }) => current ?? [])
+      .sort((a, b) => (a.mod < b.mod ? -1 : 1));
+    return this.#sorted;
+  }
+
+  /** The current version, or the one of exactly this tree, current or kept. */
+  find(mod: string, tree?: string): Found {
+    const slot = this.#slots.get(mod);
+    if (slot?.current === undefined) return { reason: "not_found" };
+    const version = tree === undefined ? slot.current : slot.byTree(tree);
+    return version === undefined ? { reason: "version_mismatch" } : { version };
+  }
+
+  /** The modules whose file, as it is now, does not load; an older version may run all the same. Sorted by name. */
+  failures(): Array<{ readonly mod: string; readonly error: string }> {
+    return [...this.#slots.values()]
+      .flatMap(({ mod, failure }) => (failure === undefined ? [] : { mod, error: failure }))
+      .sort((a, b) => (a.mod < b.mod ? -1 : 1));
+  }
+
+  /** Of all versions that can be called, sorted by name, the current one of each module first. */
+  stats(): VersionStats[] {
+    return [...this.#slots.values()]
+      .sort((a, b) => (a.mod < b.mod ? -1 : 1))
+      .flatMap((slot) => slot.versions.map((version) => version.stats()));
+  }
+
+  /**
+   * Ends the watch and every version: nothing is found from now on, and calls in flight have `drainMs` (default 0),
+   * also those of versions that were replaced before. Resolves when nothing runs any more. Idempotent.
+   */
+  stop(drainMs = 0): Promise<void> {
+    if (this.#stop === undefined) {
+      this.#stopDrainMs = drainMs;
+      this.#stop = this.#end();
+    }
+    return this.#stop;
+  }
+
+  async #end(): Promise<void> {
+    this.#watcher.close();
+    this.#stopped.abort();
+    this.#sorted = undefined;
+    for (const version of this.#ending.keys()) void version.stop(this.#stopDrainMs);
+    await Promise.all([this.#rescan, ...[...this.#slots.values()].map((slot) => slot.close())]);
+    this.#slots.clear();
+    await Promise.all(this.#ending.values());
+  }
+
+  #createSlotOwner(): SlotOwner {
+    const registry = this;
+    const { limits, load, settleMs = 100 } = this.#options;
+    const { signal } = this.#stopped;
+    return {
+      get settleMs() {
+        // What is there when the server starts is not in the middle of a save.
+        return registry.#isStarting ? 0 : settleMs;
+      },
+      retain: limits.retain,
+      load: (source: ModuleSource) =>
+        registry.#loads.run(() => {
+          signal.throwIfAborted();
+          return load(source, signal);
+        }),
+      changed: (change) => registry.#tell(change),
+      end: (version) =>
+        registry.#endVersion(version, signal.aborted ? registry.#stopDrainMs : limits.drainMs),
+      emptied: (slot) => registry.#slots.delete(slot.mod),
+    };
+  }
+
+  #offer(finding: Finding): void {
+    if (this.#stopped.signal.aborted) return;
+    let slot = this.#slots.get(finding.mod);
+    if (slot === undefined) {
+      if (finding.outcome === undefined) return;
+      slot = new ModuleSlot(finding.mod, this.#slotOwner);
+      this.#slots.set(finding.mod, slot);
+    }
+    slot.offer(finding);
+  }
+
+  #follow(hint: ChangeHint): void {
+    this.#hint = hint === "anything" || this.#hint === "anything" ? "anything" : this.#hint.union(hint);
+    this.#rescan ??= this.#rescanUntilCalm();
+  }
+
+  async #rescanUntilCalm(): Promise<void> {
+    // Ending before `#rescan` is set would leave it set for good.
+    await Promise.resolve();
+    while (!this.#stopped.signal.aborted && (this.#hint === "anything" || this.#hint.size > 0)) {
+      const hint = this.#hint;
+      this.#hint = new Set();
+      await this.#scan(hint);
+    }
+    this.#rescan = undefined;
+  }
+
+  async #scan(hint: ChangeHint): Promise<void> {
+    const { modsDir } = this.#options;
+    try {
+      if (hint === "anything") await this.#scanner.scan();
+      else await this.#scanner.look(hint);
+      this.#scanTrouble = undefined;
+    } catch (error) {
+      const reason = messageOf(error);
+      if (reason === this.#scanTrouble) return;
+      this.#scanTrouble = reason;
+      log.error("Cannot list {modsDir}: {reason}. The modules stay as they are until that works again.", {
+        modsDir,
+        reason,
+      });
+    }
+  }
+
+  #tell(change: ModuleChange): void {
+    this.#sorted = undefined;
+    for (const listener of this.#listeners) {
+      try {
+        listener(change);
+      } catch (error) {
+        log.error("A listener for module changes failed: {reason}", { reason: messageOf(error) });
+      }
+    }
+  }
+
+  #endVersion(version: RunnableVersion, drainMs: number): void {
+    const ended = version
+      .stop(drainMs)
+      .catch((error) =>
+        log.error("{mod} did not stop: {reason}", { mod: version.mod, reason: messageOf(error) }),
+      )
+      .finally(() => this.#ending.delete(version));
+    this.#ending.set(version, ended);
+  }
+}

@@ -1,0 +1,143 @@
+import { type FSWatcher, watch } from "node:fs";
+import { stat } from "node:fs/promises";
+import { isSystemError, messageOf } from "../base/errors.ts";
+import { loggerOf } from "../base/log.ts";
+
+/** How `mods/` is watched; every field has a default. */
+export interface WatchTiming {
+  /** A change is told when nothing more came for this long. One save is two to four events within a millisecond. */
+  quietMs: number;
+  /** In a storm of events, a change is told at the latest after this. */
+  stormMs: number;
+  /** How often everything is compared with the disk, and a lost watch is replaced. */
+  pollMs: number;
+}
+
+export const defaultWatchTiming: Readonly<WatchTiming> = { quietMs: 2, stormMs: 50, pollMs: 1_000 };
+
+/** Paths below `mods/`, with forward slashes, that may have changed; or that anything may have. */
+export type ChangeHint = ReadonlySet<string> | "anything";
+
+const log = loggerOf("module");
+
+/**
+ * Tells when something may have changed in a directory or below. That is a hint, not the truth: events get lost,
+ * and a directory that is deleted and made again, or a link that is swapped, leaves the watch on what was there
+ * before. Hence the poll. Where the system refuses a watch, polling alone carries on.
+ */
+export class ModsWatcher {
+  readonly #modsDir: string;
+  readonly #onHint: (hint: ChangeHint) => void;
+  readonly #timing: WatchTiming;
+  #watch: FSWatcher | undefined;
+  /** Device and inode of the watched directory. */
+  #watched: string | undefined;
+  #refusal: string | undefined;
+  #pending = new Set<string>();
+  #anything = false;
+  #pendingSinceMs = 0;
+  #quiet: ReturnType<typeof setTimeout> | undefined;
+  #poll: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
+
+  /** `onHint` must not throw. It is called from the first poll on, and never after `close`. */
+  constructor(
+    modsDir: string,
+    onHint: (hint: ChangeHint) => void,
+    timing: Readonly<WatchTiming> = defaultWatchTiming,
+  ) {
+    this.#modsDir = modsDir;
+    this.#onHint = onHint;
+    this.#timing = timing;
+  }
+
+  /** Resolves when the watch stands, or was refused: changes after that are told. */
+  async start(): Promise<void> {
+    await this.#ensureWatch();
+    this.#schedulePoll();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#quiet);
+    clearTimeout(this.#poll);
+    this.#unwatch();
+  }
+
+  #schedulePoll(): void {
+    if (this.#closed) return;
+    this.#poll = setTimeout(async () => {
+      await this.#ensureWatch();
+      if (!this.#closed) this.#onHint("anything");
+      this.#schedulePoll();
+    }, this.#timing.pollMs);
+  }
+
+  /** Watches what stands at the path now, if that is not what is watched. */
+  async #ensureWatch(): Promise<void> {
+    const identity = await identityOf(this.#modsDir);
+    if (this.#closed || (this.#watch !== undefined && identity === this.#watched)) return;
+    this.#unwatch();
+    if (identity === undefined) return;
+    try {
+      const fresh = watch(this.#modsDir, { recursive: true }, (_event, path) => this.#note(path));
+      fresh.on("error", (error) => this.#lost(fresh, error));
+      this.#watch = fresh;
+      this.#watched = identity;
+      this.#refusal = undefined;
+    } catch (error) {
+      this.#refused(error);
+    }
+  }
+
+  #unwatch(): void {
+    this.#watch?.close();
+    this.#watch = undefined;
+    this.#watched = undefined;
+  }
+
+  #lost(which: FSWatcher, error: Error): void {
+    if (which !== this.#watch) return;
+    this.#unwatch();
+    this.#refused(error);
+  }
+
+  #refused(error: unknown): void {
+    // Gone between the look and the watch: the next poll sees to it.
+    if (isSystemError(error, "ENOENT")) return;
+    const reason = messageOf(error);
+    if (reason === this.#refusal) return;
+    this.#refusal = reason;
+    log.warn(
+      "Cannot watch {modsDir}: {reason}. Changes are found by looking every {pollMs} ms instead; on Linux, raising fs.inotify.max_user_watches or fs.inotify.max_user_instances helps.",
+      { modsDir: this.#modsDir, reason, pollMs: this.#timing.pollMs },
+    );
+  }
+
+  #note(path: string | null | undefined): void {
+    if (this.#closed) return;
+    // Without a name it is the directory itself, which may be gone.
+    if (typeof path === "string" && path !== "") this.#pending.add(path.replaceAll("\\", "/"));
+    else this.#anything = true;
+    const nowMs = performance.now();
+    if (this.#quiet === undefined) this.#pendingSinceMs = nowMs;
+    const untilStorm = this.#pendingSinceMs + this.#timing.stormMs - nowMs;
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => this.#tell(), Math.max(0, Math.min(this.#timing.quietMs, untilStorm)));
+  }
+
+  #tell(): void {
+    this.#quiet = undefined;
+    const hint: ChangeHint = this.#anything ? "anything" : this.#pending;
+    this.#pending = new Set();
+    this.#anything = false;
+    this.#onHint(hint);
+  }
+}
+
+async function identityOf(path: string): Promise<string | undefined> {
+  return stat(path, { bigint: true }).then(
+    ({ dev, ino }) => `${dev}:${ino}`,
+    () => undefined,
+  );
+}
