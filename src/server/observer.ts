@@ -23,6 +23,8 @@ export interface RequestRecord {
   readonly args?: string;
   /** The result as a JSON string literal, of an exec that succeeded. */
   readonly resultJson?: string;
+  /** How many parts an exec has streamed; they are not in `resultJson`. */
+  readonly parts?: number;
 }
 
 export type ModuleChange =

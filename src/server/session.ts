@@ -400,6 +400,7 @@ class SessionCall implements CallSink {
       ...(this.version === undefined ? {} : { tree: this.version.tree }),
       ...(this.args === undefined ? {} : { args: this.args }),
       ...(outcome.ok ? { resultJson: outcome.resultJson } : {}),
+      parts: this.#parts,
       code: outcome.ok ? "ok" : outcome.code,
       durationMs: performance.now() - this.#startedAt,
     };
