@@ -1,0 +1,81 @@
+import type { Subprocess } from "bun";
+import { eventually, within } from "./within.ts";
+
+/** What a command printed and how it ended. */
+export interface Ended {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  readonly cwd?: string;
+  readonly env?: Record<string, string>;
+  readonly stdin?: string;
+  readonly deadlineMs?: number;
+}
+
+/** Runs a command to its end. */
+export async function run(command: string[], options: RunOptions = {}): Promise<Ended> {
+  const child = Bun.spawn(command, {
+    stdin: options.stdin === undefined ? "ignore" : new Blob([options.stdin]),
+    stdout: "pipe",
+    stderr: "pipe",
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    ...(options.env === undefined ? {} : { env: options.env }),
+  });
+  const output = Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  try {
+    const [stdout, stderr, exitCode] = await within(options.deadlineMs ?? 20_000, command.join(" "), output);
+    return { exitCode, stdout, stderr };
+  } finally {
+    child.kill("SIGKILL");
+  }
+}
+
+/** A command that stays up. Its output is collected line by line; `await using` kills it. */
+export class Running implements AsyncDisposable {
+  readonly process: Subprocess<"ignore", "pipe", "pipe">;
+  readonly stdout: string[] = [];
+  readonly stderr: string[] = [];
+
+  constructor(command: string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+    this.process = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe", ...options });
+    void collect(this.process.stdout, this.stdout);
+    void collect(this.process.stderr, this.stderr);
+  }
+
+  /** The first line of either stream that matches, now or later. */
+  line(pattern: RegExp | string, ms = 10_000): Promise<string> {
+    const matches = (line: string) =>
+      typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
+    const find = () => this.stdout.find(matches) ?? this.stderr.find(matches);
+    return eventually(`a line with ${pattern}`, find, ms).catch((error: Error) => {
+      throw new Error(`${error.message} It printed:\n${[...this.stdout, ...this.stderr].join("\n")}`);
+    });
+  }
+
+  async ended(ms = 15_000): Promise<number> {
+    return within(ms, "the end of the process", this.process.exited);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.process.kill("SIGKILL");
+    await this.process.exited;
+  }
+}
+
+async function collect(stream: ReadableStream<Uint8Array>, lines: string[]): Promise<void> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of stream) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = parts.pop() ?? "";
+    lines.push(...parts);
+  }
+  if (rest !== "") lines.push(rest);
+}

@@ -1,0 +1,72 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { binaries } from "./binaries.ts";
+import { type Ended, Running, type RunOptions, run } from "./processes.ts";
+import { temporaryDirectory } from "./temporary.ts";
+
+/** A directory with keys, trust and modules, and the two executables at work in it. */
+export class Site implements AsyncDisposable {
+  readonly path: string;
+  readonly server: string;
+  readonly client: string;
+  readonly #directory: AsyncDisposable;
+  readonly #running: Running[] = [];
+  #port = 0;
+
+  private constructor(
+    directory: { path: string } & AsyncDisposable,
+    built: { server: string; client: string },
+  ) {
+    this.path = directory.path;
+    this.server = built.server;
+    this.client = built.client;
+    this.#directory = directory;
+  }
+
+  /** Runs `veripy-server init` in a new directory, and puts the given modules into `mods/`. */
+  static async create(modules: Record<string, string> = {}): Promise<Site> {
+    const site = new Site(await temporaryDirectory(), await binaries());
+    const { exitCode, stderr } = await run([site.server, "init"], { cwd: site.path });
+    if (exitCode !== 0) throw new Error(`init failed: ${stderr}`);
+    for (const [name, text] of Object.entries(modules)) await site.write(name, text);
+    return site;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Writes a file below `mods/`. */
+  async write(name: string, content: string | Uint8Array): Promise<void> {
+    const path = join(this.path, "mods", name);
+    await mkdir(join(path, ".."), { recursive: true });
+    await Bun.write(path, content);
+  }
+
+  /** Starts `veripy-server` on a free port, and waits until it listens. */
+  async start(flags: string[] = [], env?: Record<string, string>): Promise<Running> {
+    const command = [this.server, "--port", String(this.#port), "--json", ...flags];
+    const server = new Running(command, { cwd: this.path, ...(env === undefined ? {} : { env }) });
+    this.#running.push(server);
+    const line = await server.line('"port":');
+    this.#port = (JSON.parse(line) as { port: number }).port;
+    return server;
+  }
+
+  /** Runs `veripy-client` to its end. */
+  async call(args: string[], options: RunOptions = {}): Promise<Ended> {
+    return run([this.client, "--port", String(this.#port), ...args], { cwd: this.path, ...options });
+  }
+
+  /** Starts `veripy-client` to stay up, with `watch` when nothing else is given. */
+  watch(args: string[] = []): Running {
+    const client = new Running([this.client, "--port", String(this.#port), ...args], { cwd: this.path });
+    this.#running.push(client);
+    return client;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#running.map((process) => process[Symbol.asyncDispose]()));
+    await this.#directory[Symbol.asyncDispose]();
+  }
+}
