@@ -54,7 +54,7 @@ export class ModsWatcher {
   /** Resolves when the watch stands, or was refused: changes after that are told. */
   async start(): Promise<void> {
     await this.#ensureWatch();
-    this.#schedulePoll();
+    this.#schedulePoll(this.#timing.pollMs);
   }
 
   close(): void {
@@ -64,13 +64,14 @@ export class ModsWatcher {
     this.#unwatch();
   }
 
-  #schedulePoll(): void {
+  #schedulePoll(ms: number): void {
+    clearTimeout(this.#poll);
     if (this.#closed) return;
     this.#poll = setTimeout(async () => {
       await this.#ensureWatch();
       if (!this.#closed) this.#onHint("anything");
-      this.#schedulePoll();
-    }, this.#timing.pollMs);
+      this.#schedulePoll(this.#timing.pollMs);
+    }, ms);
   }
 
   /** Watches what stands at the path now, if that is not what is watched. */
@@ -132,6 +133,8 @@ export class ModsWatcher {
     this.#pending = new Set();
     this.#anything = false;
     this.#onHint(hint);
+    // Perhaps the directory is just being replaced by another.
+    if (hint === "anything") this.#schedulePoll(this.#timing.stormMs);
   }
 }
 
