@@ -1,9 +1,10 @@
 import { readdir, realpath } from "node:fs/promises";
 import { isSystemError, VeripyError } from "../base/errors.ts";
+import { readFileBounded } from "../base/files.ts";
 import type { Limits } from "../base/limits.ts";
 import { Gate } from "./gate.ts";
 import { type ModuleSource, type Observation, observeModule, stampsChanged } from "./source.ts";
-import { foldCase } from "./tree-reader.ts";
+import { foldCase, type ReadBytes } from "./tree-reader.ts";
 
 /** What stands at a module's name now, different from what was found there before. */
 export interface Finding {
@@ -34,19 +35,26 @@ export class ModuleScanner {
   readonly #modsDir: string;
   readonly #limits: ScanLimits;
   readonly #report: (finding: Finding) => void;
+  readonly #readBytes: ReadBytes;
   readonly #gate = new Gate(readsAtOnce);
   /** The real path of `mods/`; undefined while it is not there. */
   #root: string | undefined;
   readonly #seen = new Map<string, Seen>();
-  /** By folded name: the modules that are there. */
+  /** By folded name: the modules that are there, or are just being looked for. */
   readonly #twins = new Map<string, Set<string>>();
   /** By path: the modules that read it, or looked for it. */
   readonly #readers = new Map<string, Set<string>>();
 
-  constructor(modsDir: string, limits: ScanLimits, report: (finding: Finding) => void) {
+  constructor(
+    modsDir: string,
+    limits: ScanLimits,
+    report: (finding: Finding) => void,
+    readBytes: ReadBytes = readFileBounded,
+  ) {
     this.#modsDir = modsDir;
     this.#limits = limits;
     this.#report = report;
+    this.#readBytes = readBytes;
   }
 
   /**
@@ -61,6 +69,7 @@ export class ModuleScanner {
       toCheck.delete(name);
       this.#record(tooMany(name, this.#limits.maxModules));
     }
+    this.#claim(toCheck);
     await Promise.all([...toCheck].map((name) => this.#check(name)));
   }
 
@@ -78,7 +87,10 @@ export class ModuleScanner {
     const unknown = [...names].filter((name) => !this.#seen.has(name));
     // Which modules are beyond the limit depends on all names.
     if (this.#seen.size + unknown.length > this.#limits.maxModules) unexplained = true;
-    else await Promise.all([...names].map((name) => this.#read(name)));
+    else {
+      this.#claim(names);
+      await Promise.all([...names].map((name) => this.#read(name)));
+    }
     if (unexplained) await this.scan();
   }
 
@@ -93,6 +105,11 @@ export class ModuleScanner {
     }
   }
 
+  /** Before any of them is told of: otherwise a name would be good until its twin has been read. */
+  #claim(names: Iterable<string>): void {
+    for (const name of names) addTo(this.#twins, foldCase(name), name);
+  }
+
   async #check(name: string): Promise<void> {
     const seen = this.#seen.get(name);
     const root = this.#root;
@@ -103,7 +120,7 @@ export class ModuleScanner {
   async #read(name: string): Promise<void> {
     const root = this.#root;
     if (root === undefined) this.#forget(name);
-    else this.#record(await this.#gate.run(() => observeModule(root, name, this.#limits)));
+    else this.#record(await this.#gate.run(() => observeModule(root, name, this.#limits, this.#readBytes)));
   }
 
   #record(found: Observation): void {
@@ -126,16 +143,17 @@ export class ModuleScanner {
 
   #forget(mod: string): void {
     const before = this.#seen.get(mod);
-    if (before === undefined) return;
-    this.#unindex(before);
-    this.#seen.delete(mod);
-    this.#report({ mod, outcome: undefined, key: "absent" });
+    removeFrom(this.#twins, foldCase(mod), mod);
+    if (before !== undefined) {
+      this.#unindex(before);
+      this.#seen.delete(mod);
+      this.#report({ mod, outcome: undefined, key: "absent" });
+    }
     this.#tellTwins(mod);
   }
 
   #unindex(seen: Seen): void {
     for (const path of seen.stamps.keys()) removeFrom(this.#readers, path, seen.mod);
-    removeFrom(this.#twins, foldCase(seen.mod), seen.mod);
   }
 
   /** Whether one name is good can depend on the others that are equal but for case. */
