@@ -48,6 +48,8 @@ export interface Limits {
   /** Calls of one module being worked on, and how many more may wait; beyond that: `busy`. */
   maxCallsInFlight: number;
   maxCallsQueued: number;
+  /** Arguments of the waiting calls of one module, in all; beyond that: `busy`. */
+  maxQueuedArgsBytes: number;
   /** UTF-8 bytes of one result, and of one streamed part. */
   maxResultBytes: number;
   maxPartBytes: number;
@@ -92,6 +94,7 @@ export const defaultLimits: Readonly<Limits> = Object.freeze({
   killGraceMs: 1_000,
   maxCallsInFlight: 256,
   maxCallsQueued: 1_024,
+  maxQueuedArgsBytes: 32 * MiB,
   maxResultBytes: 1 * MiB,
   maxPartBytes: 256 * KiB,
   maxModuleMemoryBytes: 512 * MiB,

@@ -1,0 +1,314 @@
+import { messageOf, VeripyError } from "../base/errors.ts";
+import type { Execute, ModuleContext, ModuleLog } from "./api.ts";
+import {
+  clip,
+  type ExecPayload,
+  type HostLimits,
+  type LogLevel,
+  maxErrorText,
+  partWindow,
+  progressEveryMs,
+} from "./host-protocol.ts";
+import type { InputCheck } from "./input-schema.ts";
+import { kindOf } from "./module-exports.ts";
+
+/** What the calls of one process have in common. */
+export interface HostedModule {
+  readonly mod: string;
+  readonly tree: string;
+  readonly execute: Execute;
+  readonly checkInput: InputCheck | undefined;
+  readonly limits: HostLimits;
+  /** Sends `host:type:ref json`. */
+  send(type: string, ref: string, json: string): void;
+  log(level: LogLevel, text: string, ref: string): void;
+  /** The call with this reference has sent its last frame. */
+  forget(ref: string): void;
+}
+
+/** One call, in the module's own process. */
+export class HostedCall {
+  readonly #module: HostedModule;
+  readonly #ref: string;
+  readonly #payload: ExecPayload;
+  #abort: AbortController | undefined;
+  #abortReason: string | undefined;
+  #progress: ProgressReports | undefined;
+  #parts: PartWindow | undefined;
+  #ended = false;
+
+  constructor(module: HostedModule, ref: string, payload: ExecPayload) {
+    this.#module = module;
+    this.#ref = ref;
+    this.#payload = payload;
+  }
+
+  /** Runs the module. What goes wrong is the call's answer; nothing is thrown. */
+  run(): void {
+    const { checkInput, execute, mod } = this.#module;
+    try {
+      checkInput?.(this.#payload.args);
+      const returned: unknown = execute(
+        this.#payload.args,
+        new CallContext(this, this.#module, this.#payload),
+      );
+      if (typeof returned === "string") this.#succeed(returned);
+      else if (isThenable(returned)) returned.then(this.#settled, this.#failed);
+      else if (isAsyncIterable(returned)) this.#stream(returned).catch(this.#failed);
+      else this.#fail("exec_failed", `execute of ${mod} returned ${kindOf(returned)}, it must be a string.`);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** Aborts the module's signal; the answer still comes from the module. */
+  abort(reason: string): void {
+    if (this.#abortReason !== undefined) return;
+    this.#abortReason = reason;
+    this.#parts?.close();
+    this.#abort?.abort(abortError(reason));
+  }
+
+  grant(parts: number): void {
+    this.#parts?.grant(parts);
+  }
+
+  get signal(): AbortSignal {
+    // Made on demand: most modules never ask for it.
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#abortReason !== undefined) this.#abort.abort(abortError(this.#abortReason));
+    }
+    return this.#abort.signal;
+  }
+
+  log(level: LogLevel, message: unknown): void {
+    this.#module.log(level, String(message), this.#payload.ref);
+  }
+
+  progress(fraction: number | undefined, message: string | undefined): void {
+    if (this.#ended) return;
+    this.#progress ??= new ProgressReports((json) => this.#module.send("progress", this.#ref, json));
+    this.#progress.report(fraction, message);
+  }
+
+  readonly #settled = (value: unknown): void => {
+    if (typeof value === "string") this.#succeed(value);
+    else {
+      const { mod } = this.#module;
+      this.#fail("exec_failed", `execute of ${mod} resolved to ${kindOf(value)}, it must be a string.`);
+    }
+  };
+
+  readonly #failed = (error: unknown): void => {
+    if (error instanceof VeripyError && (error.code === "bad_request" || error.code === "too_large")) {
+      this.#fail(error.code, error.message);
+      return;
+    }
+    this.#module.log("debug", `execute failed: ${stackOf(error)}`, this.#payload.ref);
+    this.#fail("exec_failed", messageOf(error));
+  };
+
+  async #stream(generator: AsyncIterable<unknown>): Promise<void> {
+    const { limits, mod } = this.#module;
+    const iterator = generator[Symbol.asyncIterator]();
+    const parts = new PartWindow();
+    this.#parts = parts;
+    if (this.#abortReason !== undefined) parts.close();
+    for (;;) {
+      const { value, done } = await iterator.next();
+      if (done) {
+        this.#succeed(typeof value === "string" ? value : "");
+        return;
+      }
+      const fault = this.#partFault(value, mod, limits.maxPartBytes);
+      if (fault === undefined && !parts.closed) {
+        const json = JSON.stringify(value);
+        this.#module.send("part", this.#ref, `{"data":${json}}`);
+        if (parts.take(json.length)) continue;
+        await parts.room();
+        if (!parts.closed) continue;
+      }
+      // The generator's `finally` runs before the call is over.
+      await iterator.return?.();
+      throw fault ?? new Error(this.#abortReason);
+    }
+  }
+
+  #partFault(value: unknown, mod: string, maxPartBytes: number): Error | undefined {
+    if (typeof value !== "string")
+      return new Error(`execute of ${mod} yielded ${kindOf(value)}, it must be a string.`);
+    if (fits(value, maxPartBytes)) return undefined;
+    return new VeripyError(
+      "too_large",
+      `execute of ${mod} yielded a part of ${Buffer.byteLength(value)} bytes, the limit is ${maxPartBytes}.`,
+    );
+  }
+
+  #succeed(result: string): void {
+    const { maxResultBytes } = this.#module.limits;
+    if (fits(result, maxResultBytes)) this.#end("done", `{"result":${JSON.stringify(result)}}`);
+    else {
+      const bytes = Buffer.byteLength(result);
+      this.#fail(
+        "too_large",
+        `The result of ${this.#module.mod} has ${bytes} bytes, the limit is ${maxResultBytes}. A module can yield it in parts.`,
+      );
+    }
+  }
+
+  #fail(code: "exec_failed" | "bad_request" | "too_large", message: string): void {
+    this.#end("error", JSON.stringify({ code, error: clip(message, maxErrorText) }));
+  }
+
+  #end(type: "done" | "error", json: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#progress?.flush();
+    this.#module.send(type, this.#ref, json);
+    this.#module.forget(this.#ref);
+  }
+}
+
+/** `ctx`. Everything that costs something is made when it is asked for. */
+class CallContext implements ModuleContext {
+  readonly #call: HostedCall;
+  readonly #module: HostedModule;
+  readonly #payload: ExecPayload;
+
+  constructor(call: HostedCall, module: HostedModule, payload: ExecPayload) {
+    this.#call = call;
+    this.#module = module;
+    this.#payload = payload;
+  }
+
+  get signal(): AbortSignal {
+    return this.#call.signal;
+  }
+
+  get client(): ModuleContext["client"] {
+    return this.#payload.client;
+  }
+
+  get ref(): string {
+    return this.#payload.ref;
+  }
+
+  get mod(): string {
+    return this.#module.mod;
+  }
+
+  get tree(): string {
+    return this.#module.tree;
+  }
+
+  get log(): ModuleLog {
+    const call = this.#call;
+    return {
+      debug: (message) => call.log("debug", message),
+      info: (message) => call.log("info", message),
+      warn: (message) => call.log("warn", message),
+      error: (message) => call.log("error", message),
+    };
+  }
+
+  progress(fraction: number | undefined, message?: string): void {
+    this.#call.progress(fraction, message);
+  }
+}
+
+/** Progress of one call: at most one report in `progressEveryMs`, the newest, and the last one always. */
+class ProgressReports {
+  readonly #send: (json: string) => void;
+  #waiting: string | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(send: (json: string) => void) {
+    this.#send = send;
+  }
+
+  report(fraction: number | undefined, message: string | undefined): void {
+    const report: { fraction?: number; message?: string } = {};
+    if (typeof fraction === "number" && !Number.isNaN(fraction))
+      report.fraction = Math.min(1, Math.max(0, fraction));
+    if (message !== undefined) report.message = clip(String(message), 1024);
+    this.#waiting = JSON.stringify(report);
+    if (this.#timer === undefined) this.#next();
+  }
+
+  /** Sends what waits, and nothing later. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    if (this.#waiting !== undefined) this.#send(this.#waiting);
+    this.#waiting = undefined;
+  }
+
+  #next(): void {
+    this.#timer = undefined;
+    if (this.#waiting === undefined) return;
+    this.#send(this.#waiting);
+    this.#waiting = undefined;
+    this.#timer = setTimeout(() => this.#next(), progressEveryMs);
+  }
+}
+
+/** How much of a stream is under way. A generator that runs ahead of its reader waits for room here. */
+class PartWindow {
+  /** The size of each part that has not been granted again, oldest first. */
+  readonly #sizes: number[] = [];
+  #bytes = 0;
+  #wake: (() => void) | undefined;
+  closed = false;
+
+  /** True while there is room for another part. */
+  take(size: number): boolean {
+    this.#sizes.push(size);
+    this.#bytes += size;
+    return this.#hasRoom();
+  }
+
+  grant(parts: number): void {
+    for (const size of this.#sizes.splice(0, parts)) this.#bytes -= size;
+    if (this.#hasRoom()) this.#wake?.();
+  }
+
+  /** Resolves when there is room, or when the stream is to end. */
+  async room(): Promise<void> {
+    if (this.closed || this.#hasRoom()) return;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    this.#wake = undefined;
+  }
+
+  close(): void {
+    this.closed = true;
+    this.#wake?.();
+  }
+
+  #hasRoom(): boolean {
+    return this.#sizes.length < partWindow.parts && this.#bytes < partWindow.bytes;
+  }
+}
+
+/** True when the text has at most `maxBytes` as UTF-8. Counted only where its length leaves it open. */
+function fits(text: string, maxBytes: number): boolean {
+  return text.length * 3 <= maxBytes || (text.length <= maxBytes && Buffer.byteLength(text) <= maxBytes);
+}
+
+function abortError(reason: string): DOMException {
+  return new DOMException(reason, "AbortError");
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
+
+function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === "object" && value !== null && Symbol.asyncIterator in value;
+}
+
+/** The stack where there is one: it names the module's file and line. */
+export function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

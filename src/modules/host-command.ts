@@ -1,0 +1,61 @@
+import { join } from "node:path";
+import { moduleHostArgument } from "./host-protocol.ts";
+
+/** How module hosts are started, and as whom. */
+export interface HostOptions {
+  /**
+   * The command line that ends up in `runModuleHost()`; `module-host …` is appended. By default the running
+   * executable itself, or, uncompiled, Bun with a small entry point.
+   */
+  command: readonly string[];
+  /** Variables of the server's environment that modules see besides PATH, HOME, LANG, TZ and TMPDIR. */
+  moduleEnv: readonly string[];
+  /** Runs hosts as another user, without supplementary groups. The server must be root for that. */
+  user: { readonly uid: number; readonly gid: number };
+  /** An existing cgroup directory that hosts are started in (Linux). */
+  cgroup: string;
+  /** The working directory of modules; by default the server's. */
+  cwd: string;
+  /**
+   * What carries the control channel: a socket of its own, or standard input and output where processes inherit
+   * no sockets. The default suits the system.
+   */
+  transport: "socket" | "pipes";
+}
+
+/** The default of `HostOptions.command`. */
+export function hostCommand(): readonly string[] {
+  if (isCompiled()) {
+    // An upgrade may have replaced the file by now; a host must be the version that the server is.
+    return [process.platform === "linux" ? "/proc/self/exe" : process.execPath];
+  }
+  // No downloads of packages that a module names, and no .env of the working directory.
+  return [process.execPath, "--no-install", "--no-env-file", join(import.meta.dir, "host-entry.ts")];
+}
+
+/** The arguments that `runModuleHost` reads. */
+export function hostArguments(transport: HostOptions["transport"]): readonly string[] {
+  return [moduleHostArgument, String(process.pid), transport];
+}
+
+function isCompiled(): boolean {
+  return import.meta.url.includes("$bunfs") || import.meta.url.includes("~BUN");
+}
+
+const basicVariables = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+/** Without these, Windows programs don't start. */
+const windowsVariables = ["SystemRoot", "SystemDrive", "TEMP", "TMP", "USERPROFILE", "PATHEXT", "ComSpec"];
+
+/**
+ * The environment of a host: secrets of the server's own environment stay out of it unless they are named. (The
+ * one reader of `process.env` besides the command line.)
+ */
+export function hostEnvironment(moduleEnv: readonly string[]): Record<string, string> {
+  const names = [...basicVariables, ...(process.platform === "win32" ? windowsVariables : []), ...moduleEnv];
+  const environment: Record<string, string> = {};
+  for (const name of names) {
+    const value = process.env[name];
+    if (value !== undefined) environment[name] = value;
+  }
+  return environment;
+}

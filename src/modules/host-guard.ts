@@ -1,0 +1,45 @@
+import { writeFileSync } from "node:fs";
+
+/** `prctl(2)` and `fcntl(2)` numbers, the same on every Linux architecture that Bun runs on. */
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+
+/**
+ * Ties this process to the server that started it: when the server dies, whatever the way, the kernel kills this
+ * process, even one that spins and would never notice a closed socket. Also keeps `controlFd` from the programs
+ * that a module starts. Linux only; elsewhere a host ends when it sees its socket closed.
+ */
+export function dieWithParent(serverPid: number, controlFd: number | undefined): void {
+  if (process.platform !== "linux") return;
+  const libc = openLibc();
+  if (libc !== undefined) {
+    libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (controlFd !== undefined) libc.symbols.fcntl(controlFd, F_SETFD, FD_CLOEXEC);
+  }
+  // The server may have died between its fork and the line above.
+  if (process.ppid !== serverPid) process.exit(0);
+  try {
+    // When the machine is short of memory, modules go before the server does.
+    writeFileSync("/proc/self/oom_score_adj", "500");
+  } catch {
+    // Not permitted in some containers; then the kernel chooses by itself.
+  }
+}
+
+function openLibc() {
+  // Required here, not imported: the server's own process has no use for it.
+  const { dlopen } = require("bun:ffi") as typeof import("bun:ffi");
+  for (const name of ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`]) {
+    try {
+      return dlopen(name, {
+        prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+        fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
+      });
+    } catch {
+      // The other C library, then.
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,192 @@
+import { messageOf, VeripyError } from "../base/errors.ts";
+import type { Duplex } from "../protocol/duplex.ts";
+import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
+import { HostedCall, type HostedModule, stackOf } from "./host-call.ts";
+import { HostLog, redirectConsole } from "./host-console.ts";
+import { dieWithParent } from "./host-guard.ts";
+import { clip, type ExecPayload, type LoadPayload, maxErrorText } from "./host-protocol.ts";
+import { connectControl, controlDescriptor } from "./host-transport.ts";
+import type { InputCheck } from "./input-schema.ts";
+import { type CheckedExports, checkExports } from "./module-exports.ts";
+import { installVerifiedLoader } from "./verified-loader.ts";
+
+/**
+ * The whole life of a module host, the process that runs one version of one module: loads the texts that the
+ * server sends, answers calls, and ends when the server hangs up. The command line is
+ * `module-host SERVER_PID TRANSPORT`. Nothing the server alone needs may be imported from here: every module pays
+ * for it in start-up time and memory.
+ */
+export async function runModuleHost(): Promise<never> {
+  const [serverPid, transport] = process.argv.slice(3);
+  const pipes = transport === "pipes";
+  dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
+  const host = new Host(await connectControl(pipes), pipes);
+  return host.run();
+}
+
+class Host {
+  readonly #duplex: Duplex;
+  /** Without a socket of its own, the control channel takes the standard streams; nothing else may use them. */
+  readonly #pipes: boolean;
+  readonly #calls = new Map<string, HostedCall>();
+  /** The server is trusted, and its frames carry whole module trees. */
+  readonly #decoder = new FrameDecoder(Number.MAX_SAFE_INTEGER);
+  #module: HostedModule | undefined;
+  #killGraceMs = 0;
+  #ending = false;
+
+  constructor(duplex: Duplex, pipes: boolean) {
+    this.#duplex = duplex;
+    this.#pipes = pipes;
+  }
+
+  run(): Promise<never> {
+    this.#duplex.attach({
+      data: (chunk) => this.#decoder.push(chunk, this.#frame),
+      closed: () => this.#hungUp(),
+    });
+    // The rest happens in events, and the process ends by process.exit.
+    return new Promise<never>(() => {});
+  }
+
+  readonly #frame = (frame: Frame): void => {
+    switch (frame.type) {
+      case "exec":
+        this.#exec(frame);
+        return;
+      case "abort":
+        this.#send("aborting", frame.ref, "{}");
+        this.#calls.get(frame.ref)?.abort((JSON.parse(frame.json) as { reason: string }).reason);
+        return;
+      case "grant":
+        this.#calls.get(frame.ref)?.grant((JSON.parse(frame.json) as { parts: number }).parts);
+        return;
+      case "load":
+        void this.#load(JSON.parse(frame.json) as LoadPayload);
+        return;
+    }
+  };
+
+  #exec({ ref, json }: Frame): void {
+    const module = this.#module;
+    if (module === undefined) return;
+    const call = new HostedCall(module, ref, JSON.parse(json) as ExecPayload);
+    this.#calls.set(ref, call);
+    call.run();
+  }
+
+  async #load(payload: LoadPayload): Promise<void> {
+    this.#killGraceMs = payload.killGraceMs;
+    const { mod, tree } = payload;
+    const send = (type: string, ref: string, json: string) => this.#send(type, ref, json);
+    const log = new HostLog(payload.limits.maxLogLinesPerSecond, (ref, json) => send("log", ref, json));
+    redirectConsole(log, this.#pipes);
+    this.#watchForLateErrors(log);
+    try {
+      const compileInput = await loadInputCompiler(payload);
+      const load = installVerifiedLoader(payload);
+      const exports = checkExports(mod, await load(mod));
+      const checkInput = inputCheck(mod, exports, compileInput);
+      this.#module = {
+        mod,
+        tree,
+        execute: exports.execute,
+        checkInput,
+        limits: tightenHostLimits(payload.limits, exports.limits),
+        send,
+        log: (level, text, ref) => log.write(level, text, ref),
+        forget: (ref) => this.#forget(ref),
+      };
+      const { desc, input, limits } = exports;
+      send("ready", "0", JSON.stringify({ desc, input, limits }));
+    } catch (error) {
+      send("failed", "0", JSON.stringify({ error: clip(describeLoadError(mod, error), maxErrorText) }));
+      this.#exitSoon(1);
+    }
+  }
+
+  /**
+   * A rejected promise that nobody awaits is logged, and that is all: it is a value that was not looked at, mostly
+   * of something started on the side, and the calls in flight are no worse for it. An exception that leaves a timer
+   * or an event handler is different: what it was in the middle of stays half done, in memory that later calls use.
+   * So the process ends, the server says why, and the next call gets a fresh one.
+   */
+  #watchForLateErrors(log: HostLog): void {
+    process.on("unhandledRejection", (reason) => {
+      log.write("error", `A promise was rejected that nobody handles: ${stackOf(reason)}`);
+    });
+    process.on("uncaughtException", (error) => {
+      if (this.#ending) return;
+      this.#ending = true;
+      log.write("error", `An exception was not caught: ${stackOf(error)}`);
+      const text = `an exception was not caught: ${messageOf(error)}`;
+      this.#send("fatal", "0", JSON.stringify({ error: clip(text, maxErrorText) }));
+      this.#exitSoon(1);
+    });
+  }
+
+  /** What was sent in this turn leaves first. */
+  #exitSoon(code: number): void {
+    setImmediate(() => process.exit(code));
+  }
+
+  /** The server is gone or wants this process to end; calls get a moment to tidy up. */
+  #hungUp(): void {
+    this.#ending = true;
+    if (this.#calls.size === 0) process.exit(0);
+    for (const call of [...this.#calls.values()]) call.abort("The server stops this module.");
+    setTimeout(() => process.exit(0), this.#killGraceMs);
+  }
+
+  #forget(ref: string): void {
+    this.#calls.delete(ref);
+    if (this.#duplex.isClosed && this.#calls.size === 0) process.exit(0);
+  }
+
+  #send(type: string, ref: string, json: string): void {
+    this.#duplex.write(encodeFrame("host", type, ref, json));
+  }
+}
+
+type CompileInput = (mod: string, input: Record<string, unknown>) => InputCheck;
+
+/**
+ * The schema library is loaded before the verified loader refuses every file that is not the module's, and only
+ * when some file of the module might export an `input`.
+ */
+async function loadInputCompiler(payload: LoadPayload): Promise<CompileInput | undefined> {
+  if (!Object.values(payload.files).some((text) => /\binput\b/.test(text))) return undefined;
+  return (await import("./input-schema.ts")).compileInput;
+}
+
+function inputCheck(
+  mod: string,
+  { input }: CheckedExports,
+  compileInput: CompileInput | undefined,
+): InputCheck | undefined {
+  if (input === undefined) return undefined;
+  if (compileInput === undefined)
+    throw new VeripyError("bad_module", `${mod} must write the name of its export 'input' without escapes.`);
+  return compileInput(mod, input);
+}
+
+function tightenHostLimits(
+  limits: LoadPayload["limits"],
+  tighter: CheckedExports["limits"],
+): LoadPayload["limits"] {
+  const least = (limit: number, asked: number | undefined) =>
+    asked === undefined ? limit : Math.min(limit, asked);
+  return {
+    maxResultBytes: least(limits.maxResultBytes, tighter?.maxResultBytes),
+    maxPartBytes: least(limits.maxPartBytes, tighter?.maxPartBytes),
+    maxLogLinesPerSecond: least(limits.maxLogLinesPerSecond, tighter?.maxLogLinesPerSecond),
+  };
+}
+
+/** One sentence with the file's name; for a syntax error the place, as far as Bun tells. */
+function describeLoadError(mod: string, error: unknown): string {
+  if (error instanceof VeripyError) return error.message;
+  const { position } = error as { position?: { file?: string; line?: number; column?: number } | null };
+  const place = position?.line === undefined ? "" : ` at line ${position.line}, column ${position.column}`;
+  return `${mod} does not load: ${messageOf(error)}${place}`;
+}

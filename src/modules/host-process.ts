@@ -1,0 +1,155 @@
+import { messageOf, VeripyError } from "../base/errors.ts";
+import type { Duplex } from "../protocol/duplex.ts";
+import { type HostOptions, hostArguments, hostCommand, hostEnvironment } from "./host-command.ts";
+import type { LogLevel } from "./host-protocol.ts";
+import { connectDescriptor, connectPipes } from "./host-transport.ts";
+import { readLines } from "./stream-lines.ts";
+
+/** How long frames that a dead process has sent may take to be read. */
+const lastWordsMs = 200;
+
+/** Takes a line of a process's standard output (`info`) or standard error (`error`). */
+export type OnLine = (level: LogLevel, text: string) => void;
+
+/** A module host as a process: its start, its control channel, its end. */
+export class HostProcess {
+  readonly pid: number;
+  readonly duplex: Duplex;
+  #onEnd: ((reason: string) => void) | undefined;
+  /** Why this side ended it, or what it said itself before it ended. */
+  #reason: string | undefined;
+  #exit: string | undefined;
+  #hungUp = false;
+  #ended = false;
+  #killTimer: ReturnType<typeof setTimeout> | undefined;
+
+  private constructor(pid: number, duplex: Duplex) {
+    this.pid = pid;
+    this.duplex = duplex;
+  }
+
+  /**
+   * Starts a process and connects to it. Throws `bad_module` when the system refuses: no such user, no such
+   * cgroup, no more processes. `maxQueuedBytes` bounds what waits for a host that does not read.
+   */
+  static async start(
+    options: Partial<HostOptions>,
+    maxQueuedBytes: number,
+    onLine: OnLine,
+  ): Promise<HostProcess> {
+    const transport = options.transport ?? (process.platform === "win32" ? "pipes" : "socket");
+    let host: HostProcess | undefined;
+    let child: Bun.Subprocess<"ignore" | "pipe", "pipe", "pipe">;
+    let early: string | undefined;
+    try {
+      child = Bun.spawn([...(options.command ?? hostCommand()), ...hostArguments(transport)], {
+        stdio: transport === "pipes" ? ["pipe", "pipe", "pipe"] : ["ignore", "pipe", "pipe", "socket-fd"],
+        env: hostEnvironment(options.moduleEnv ?? []),
+        // A session of its own: a signal to its group reaches the programs that a module started, and the
+        // terminal's Ctrl-C does not reach the host before the server has said so.
+        detached: true,
+        ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+        ...(options.user ?? {}),
+        ...(options.cgroup === undefined ? {} : { cgroup: options.cgroup }),
+        onExit(_process, code, signal) {
+          const how = signal ? `was ended by ${signalName(signal)}` : `exited with code ${code}`;
+          if (host === undefined) early = how;
+          else host.#exited(how);
+        },
+      });
+    } catch (error) {
+      throw new VeripyError("bad_module", `Cannot start a module host: ${messageOf(error)}.`, {
+        cause: error,
+      });
+    }
+    let duplex: Duplex;
+    try {
+      duplex = await connect(child, maxQueuedBytes);
+    } catch (error) {
+      killGroup(child.pid);
+      throw new VeripyError("bad_module", `Cannot reach a module host: ${messageOf(error)}.`, {
+        cause: error,
+      });
+    }
+    host = new HostProcess(child.pid, duplex);
+    if (early !== undefined) host.#exited(early);
+    if (transport === "socket") void readLines(child.stdout, (line) => onLine("info", line));
+    void readLines(child.stderr, (line) => onLine("error", line));
+    return host;
+  }
+
+  /** Sets who is told, once and last, that the process is gone and everything it sent has been handled. */
+  onEnd(onEnd: (reason: string) => void): void {
+    this.#onEnd = onEnd;
+  }
+
+  /** What its end is to be put down to, unless this side has a reason already. */
+  explain(reason: string): void {
+    this.#reason ??= reason;
+  }
+
+  /** Ends the process and everything in its group at once. The first reason stands. Idempotent. */
+  kill(reason: string): void {
+    this.explain(reason);
+    if (this.#exit === undefined) killGroup(this.pid);
+  }
+
+  /** Hangs up, so that it ends by itself; after `graceMs` it is killed. Idempotent. */
+  hangUp(graceMs: number): void {
+    this.explain("the server stopped it");
+    if (this.#exit !== undefined || this.#killTimer !== undefined) return;
+    this.duplex.close();
+    this.#killTimer = setTimeout(() => killGroup(this.pid), graceMs);
+  }
+
+  /** The control channel's end, told by whoever is attached to it. */
+  channelClosed(): void {
+    this.#hungUp = true;
+    if (this.#exit !== undefined) this.#finish();
+    // A host that has closed its channel is of no use, alive or not; it may be about to exit by itself.
+    else this.#killTimer ??= setTimeout(() => killGroup(this.pid), lastWordsMs);
+  }
+
+  #exited(how: string): void {
+    this.#exit = how;
+    clearTimeout(this.#killTimer);
+    // Programs that the module started and left behind.
+    killGroup(this.pid);
+    // What it wrote last may still be in the socket, unless something that it started holds the other end.
+    if (this.#hungUp) this.#finish();
+    else setTimeout(() => this.#finish(), lastWordsMs);
+  }
+
+  #finish(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.duplex.abort(new VeripyError("closed", "The module host has ended."));
+    this.#onEnd?.(this.#reason ?? `its process ${this.#exit}`);
+  }
+}
+
+async function connect(
+  child: Bun.Subprocess<"ignore" | "pipe", "pipe", "pipe">,
+  maxQueuedBytes: number,
+): Promise<Duplex> {
+  if (child.stdin) {
+    return connectPipes(child.stdout, child.stdin, maxQueuedBytes, () => killGroup(child.pid));
+  }
+  const fd = child.stdio[3];
+  if (typeof fd !== "number") throw new Error("the system gave no descriptor");
+  return connectDescriptor(fd, maxQueuedBytes);
+}
+
+function signalName(signal: NodeJS.Signals | number): string {
+  return typeof signal === "number" ? `signal ${signal}` : signal;
+}
+
+/** Nothing happens when there is nothing left to kill. */
+function killGroup(pid: number): void {
+  try {
+    // The host leads its group; on Windows there are no groups.
+    process.kill(process.platform === "win32" ? pid : -pid, "SIGKILL");
+  } catch {
+    // Gone already.
+  }
+}

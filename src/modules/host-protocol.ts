@@ -1,0 +1,67 @@
+import type { CallClient } from "./call.ts";
+
+/**
+ * What a server and a module host say to each other, as frames of the network protocol on a socket of their own:
+ *
+ *     server → host   host:load:0 {…LoadPayload}              once, first
+ *                     host:exec:R {"args","client","ref"}     R is the server's, "ref" the client's
+ *                     host:abort:R {"reason"}                 the call's signal; its answer is awaited still
+ *                     host:grant:R {"parts"}                  that many parts more may be under way
+ *     host → server   host:ready:0 {"desc"?,"input"?,"limits"?}   or
+ *                     host:failed:0 {"error"}                 a sentence; the host then ends
+ *                     host:part:R {"data"}
+ *                     host:progress:R {"fraction"?,"message"?}
+ *                     host:aborting:R {}                      the abort was seen: its event loop turns
+ *                     host:done:R {"result"}                  or
+ *                     host:error:R {"code","error"}
+ *                     host:log:R {"level","text"}             R is `-` outside of a call
+ *                     host:fatal:0 {"error"}                  why the process is about to end
+ *
+ * The host runs code that nobody has vouched for. The server takes none of this on trust.
+ */
+export interface LoadPayload {
+  readonly mod: string;
+  readonly tree: string;
+  /** Where `mods/` was when it was read: what `import.meta.dir` is built from. Nothing is read from there. */
+  readonly root: string;
+  /** Every file that may be loaded, by its path below `root`; the module itself is `mod`. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly imports: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly limits: HostLimits;
+  /** After the server has hung up, how long calls have to end by themselves. */
+  readonly killGraceMs: number;
+}
+
+/** The limits that a host keeps itself; the server checks them again. */
+export interface HostLimits {
+  readonly maxResultBytes: number;
+  readonly maxPartBytes: number;
+  readonly maxLogLinesPerSecond: number;
+}
+
+export interface ExecPayload {
+  readonly args: string;
+  readonly client: CallClient;
+  readonly ref: string;
+}
+
+export const logLevels = ["debug", "info", "warn", "error"] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** Parts of one call that may be under way without having been granted again. */
+export const partWindow = { parts: 32, bytes: 256 * 1024 } as const;
+
+/** One log line, in UTF-16 units; the rest of a longer one is cut off. */
+export const maxLogLine = 8 * 1024;
+/** An error text that crosses to the client. */
+export const maxErrorText = 8 * 1024;
+/** At most one progress report of a call in this time; the newest wins. */
+export const progressEveryMs = 100;
+
+/** The first argument that turns the executable into a module host. */
+export const moduleHostArgument = "module-host";
+
+/** Cuts a text to `max` UTF-16 units and says that it did. */
+export function clip(text: string, max: number): string {
+  return text.length <= max ? text : `${text.slice(0, max)}… (${text.length - max} more)`;
+}

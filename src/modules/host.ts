@@ -1,0 +1,376 @@
+import { z } from "zod";
+import { messageOf, VeripyError, type WireCode } from "../base/errors.ts";
+import type { Limits } from "../base/limits.ts";
+import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
+import { execProgress } from "../protocol/messages.ts";
+import type { CallRequest } from "./call.ts";
+import type { HostOptions } from "./host-command.ts";
+import { HostProcess } from "./host-process.ts";
+import { type LoadPayload, logLevels, maxErrorText, maxLogLine, progressEveryMs } from "./host-protocol.ts";
+import { memoryWatch, type WatchedProcess } from "./memory-watch.ts";
+import { maxDescription, tightenLimits } from "./module-exports.ts";
+import type { ModuleLog } from "./module-log.ts";
+import type { ModuleSource } from "./source.ts";
+
+export type { HostOptions } from "./host-command.ts";
+
+/** One call, as its host sees it. Each has exactly one of the last three as its end. */
+export interface HostCall {
+  abort(code: "shutting_down", message: string): void;
+  /** A streamed part, a JSON string literal. */
+  part(dataJson: string): void;
+  progress(json: string): void;
+  /** The module has seen the abort: its event loop turns. */
+  aborting(): void;
+  /** `resultJson` is a JSON string literal. */
+  succeeded(resultJson: string): void;
+  failed(code: WireCode, message: string): void;
+  /** The process has ended and took the call with it. */
+  lost(reason: string): void;
+}
+
+export interface HostEvents {
+  /** What waited to be sent has left: `congested` is false again. */
+  drained(): void;
+  /** The process is gone, and every call of it has been told. Once, and last. */
+  ended(reason: string): void;
+}
+
+export interface HostSettings {
+  readonly limits: Readonly<Limits>;
+  readonly options: Partial<HostOptions>;
+  readonly log: ModuleLog;
+}
+
+/** Calls are held back while more than this waits for a host that does not read. */
+const congestedBytes = 1024 * 1024;
+/** JSON may need six bytes for one of a string; the rest of a frame is small. */
+const worstEscape = 6;
+const frameOverhead = 512 * 1024;
+
+/** What a module tells of itself when it has loaded. Checked for form here, for sense in its own process. */
+const limit = z.number().int().nonnegative().optional();
+const readyPayload = z.object({
+  desc: z.string().max(maxDescription).optional(),
+  input: z.record(z.string(), z.unknown()).optional(),
+  limits: z
+    .object({
+      execMs: limit,
+      maxCallsInFlight: limit,
+      maxCallsQueued: limit,
+      maxResultBytes: limit,
+      maxPartBytes: limit,
+      maxModuleMemoryBytes: limit,
+      maxLogLinesPerSecond: limit,
+    })
+    .optional(),
+});
+export type HostReady = z.infer<typeof readyPayload>;
+
+const errorText = z.string().max(2 * maxErrorText);
+const failedPayload = z.object({ error: errorText });
+const errorPayload = z.object({
+  code: z.enum(["exec_failed", "bad_request", "too_large"]),
+  error: errorText,
+});
+const logPayload = z.object({ level: z.enum(logLevels), text: z.string().max(2 * maxLogLine) });
+
+/**
+ * The server's side of one module host. Nothing that comes from the process is trusted: a frame that is none, or
+ * that answers what was not asked, ends the process, and its calls learn that it crashed.
+ */
+export class ModuleHost implements WatchedProcess {
+  readonly #mod: string;
+  readonly #process: HostProcess;
+  readonly #events: HostEvents;
+  readonly #log: ModuleLog;
+  readonly #decoder: FrameDecoder;
+  readonly #calls = new Map<string, HostCall>();
+  #limits: Readonly<Limits>;
+  #nextRef = 0;
+  readonly #loading = Promise.withResolvers<HostReady>();
+  #isReady = false;
+  /** Aborts that the process has not confirmed. */
+  #unconfirmed = 0;
+  #doomed = false;
+  readonly #unasked: UnaskedFrames;
+
+  /** Starts a process and has it load `source`; `loaded` tells how that went. Throws `bad_module`. */
+  static async start(source: ModuleSource, settings: HostSettings, events: HostEvents): Promise<ModuleHost> {
+    const { limits, options, log } = settings;
+    const child = await HostProcess.start(options, maxQueuedBytes(limits), (level, text) =>
+      log.line(level, text),
+    );
+    return new ModuleHost(child, source, settings, events);
+  }
+
+  private constructor(child: HostProcess, source: ModuleSource, settings: HostSettings, events: HostEvents) {
+    this.#mod = source.mod;
+    this.#process = child;
+    this.#events = events;
+    this.#limits = settings.limits;
+    this.#log = settings.log;
+    const { limits } = settings;
+    this.#decoder = new FrameDecoder(
+      worstEscape * Math.max(limits.maxResultBytes, limits.maxPartBytes) + frameOverhead,
+    );
+    this.#unasked = new UnaskedFrames(limits);
+    child.onEnd((reason) => this.#ended(reason));
+    child.duplex.attach({
+      data: (chunk) => this.#received(chunk),
+      drained: () => this.#events.drained(),
+      closed: () => child.channelClosed(),
+    });
+    this.#send("load", "0", JSON.stringify(loadPayload(source, limits)));
+    memoryWatch.add(this);
+  }
+
+  /** What the module told of itself, or `bad_module` with the reason why it does not load. */
+  get loaded(): Promise<HostReady> {
+    return this.#loading.promise;
+  }
+
+  /** False once its end has been decided, here or there; calls then belong to another host. */
+  get isUsable(): boolean {
+    return !this.#doomed && this.#isReady;
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  get maxMemoryBytes(): number {
+    return this.#limits.maxModuleMemoryBytes;
+  }
+
+  get busy(): boolean {
+    return this.#calls.size > 0 || !this.#isReady;
+  }
+
+  /** Calls that the process has not ended yet, those included whose client has been answered. */
+  get inFlight(): number {
+    return this.#calls.size;
+  }
+
+  /** True while it does not take what is sent; calls should wait. */
+  get congested(): boolean {
+    return this.#process.duplex.queuedBytes > congestedBytes;
+  }
+
+  /** Begins a call and returns its reference here, for `abort` and `grant`. */
+  exec(request: CallRequest, call: HostCall): string {
+    this.#nextRef += 1;
+    const ref = this.#nextRef.toString(36);
+    this.#calls.set(ref, call);
+    const client = JSON.stringify(request.client);
+    this.#send(
+      "exec",
+      ref,
+      `{"args":${JSON.stringify(request.args)},"client":${client},"ref":${JSON.stringify(request.ref)}}`,
+    );
+    return ref;
+  }
+
+  abort(ref: string, reason: string): void {
+    this.#unconfirmed += 1;
+    this.#send("abort", ref, JSON.stringify({ reason }));
+  }
+
+  grant(ref: string, parts: number): void {
+    this.#send("grant", ref, `{"parts":${parts}}`);
+  }
+
+  /** Ends the process and what it started at once. The first reason stands. Idempotent. */
+  kill(reason: string): void {
+    this.#doomed = true;
+    this.#process.kill(reason);
+  }
+
+  /** Lets it end by itself, for `graceMs` at most. Idempotent. */
+  hangUp(graceMs: number): void {
+    this.#doomed = true;
+    this.#process.hangUp(graceMs);
+  }
+
+  /** Aborts its calls and lets it end by itself, for `graceMs` at most. */
+  shutDown(message: string, graceMs: number): void {
+    for (const call of [...this.#calls.values()]) call.abort("shutting_down", message);
+    this.hangUp(graceMs);
+  }
+
+  overMemory(bytes: number): void {
+    const reason = `its process used ${mebibytes(bytes)} of memory, the limit is ${mebibytes(this.maxMemoryBytes)}`;
+    this.kill(reason);
+  }
+
+  #send(type: string, ref: string, json: string): void {
+    this.#process.duplex.write(encodeFrame("host", type, ref, json));
+  }
+
+  #received(chunk: Uint8Array): void {
+    try {
+      this.#decoder.push(chunk, this.#frame);
+    } catch (error) {
+      // Whatever was thrown, what the process sent was the cause.
+      this.kill(`it broke the protocol between server and module host: ${messageOf(error)}`);
+      this.#process.duplex.abort(new VeripyError("protocol_error", messageOf(error)));
+    }
+  }
+
+  readonly #frame = (frame: Frame): void => {
+    if (frame.api !== "host") throw violation(frame);
+    switch (frame.type) {
+      case "done":
+        this.#end(frame).succeeded(this.#checkedString(frame, resultPrefix, this.#limits.maxResultBytes));
+        return;
+      case "part": {
+        const dataJson = this.#checkedString(frame, partPrefix, this.#limits.maxPartBytes);
+        this.#callOf(frame).part(dataJson);
+        return;
+      }
+      case "error": {
+        const { code, error } = errorPayload.parse(JSON.parse(frame.json));
+        this.#end(frame).failed(code, error);
+        return;
+      }
+      default:
+        this.#rare(frame);
+    }
+  };
+
+  #rare(frame: Frame): void {
+    const payload: unknown = JSON.parse(frame.json);
+    switch (frame.type) {
+      case "aborting":
+        if (this.#unconfirmed-- === 0) throw violation(frame);
+        this.#calls.get(frame.ref)?.aborting();
+        return;
+      case "progress":
+        this.#unasked.count();
+        this.#callOf(frame).progress(JSON.stringify(execProgress.parse(payload)));
+        return;
+      case "log": {
+        this.#unasked.count();
+        const { level, text } = logPayload.parse(payload);
+        this.#log.line(level, text, frame.ref === "-" ? undefined : frame.ref);
+        return;
+      }
+      case "ready":
+        this.#becameReady(readyPayload.parse(payload), frame);
+        return;
+      case "failed":
+        this.#notLoaded(failedPayload.parse(payload).error);
+        return;
+      case "fatal":
+        this.#process.explain(failedPayload.parse(payload).error);
+        return;
+      default:
+        throw violation(frame);
+    }
+  }
+
+  #becameReady(ready: HostReady, frame: Frame): void {
+    if (this.#isReady) throw violation(frame);
+    this.#isReady = true;
+    this.#limits = tightenLimits(this.#limits, ready.limits);
+    this.#loading.resolve(ready);
+  }
+
+  #notLoaded(reason: string): void {
+    this.#doomed = true;
+    this.#loading.reject(new VeripyError("bad_module", reason));
+  }
+
+  #callOf(frame: Frame): HostCall {
+    const call = this.#calls.get(frame.ref);
+    if (call === undefined) throw violation(frame);
+    return call;
+  }
+
+  #end(frame: Frame): HostCall {
+    const call = this.#callOf(frame);
+    this.#calls.delete(frame.ref);
+    return call;
+  }
+
+  /**
+   * The string in a payload of one field, as JSON text. It is parsed to know that it is JSON, one string and not
+   * too long, but not written again: it goes into the client's line as it is.
+   */
+  #checkedString({ json }: Frame, prefix: string, maxBytes: number): string {
+    const text = json.startsWith(prefix) && json.endsWith("}") ? json.slice(prefix.length, -1) : "";
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== "string" || (value.length * 3 > maxBytes && Buffer.byteLength(value) > maxBytes))
+      throw new VeripyError("protocol_error", "an answer is no string within the limit");
+    return text;
+  }
+
+  #ended(reason: string): void {
+    this.#doomed = true;
+    memoryWatch.remove(this);
+    this.#notLoaded(`${this.#mod} does not load: ${reason}.`);
+    const calls = [...this.#calls.values()];
+    this.#calls.clear();
+    for (const call of calls) call.lost(reason);
+    this.#events.ended(reason);
+  }
+}
+
+const resultPrefix = '{"result":';
+const partPrefix = '{"data":';
+
+function violation({ type, ref }: Frame): VeripyError {
+  return new VeripyError("protocol_error", `a frame '${type}:${ref}' that nothing asked for`);
+}
+
+/** Frames that are no answers: more of them in a second than any honest host sends are an attack. */
+class UnaskedFrames {
+  readonly #maxPerSecond: number;
+  #second = 0;
+  #count = 0;
+
+  constructor(limits: Readonly<Limits>) {
+    const progress = (limits.maxCallsInFlight * 1000) / progressEveryMs;
+    // Twice as many, because the two processes' seconds begin at different times, and every call may report once
+    // however short it is.
+    this.#maxPerSecond = 2 * (limits.maxLogLinesPerSecond + progress) + 1000;
+  }
+
+  count(): void {
+    const second = Math.floor(performance.now() / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#count = 0;
+    }
+    this.#count += 1;
+    if (this.#count > this.#maxPerSecond)
+      throw new VeripyError(
+        "protocol_error",
+        `more than ${this.#maxPerSecond} frames a second that answer nothing`,
+      );
+  }
+}
+
+function loadPayload(source: ModuleSource, limits: Readonly<Limits>): LoadPayload {
+  const files: Record<string, string> = {};
+  for (const { path, content } of [source.entry, ...source.files]) files[path] = content;
+  const { maxResultBytes, maxPartBytes, maxLogLinesPerSecond, killGraceMs } = limits;
+  return {
+    mod: source.mod,
+    tree: source.tree,
+    root: source.root,
+    files,
+    imports: source.imports,
+    limits: { maxResultBytes, maxPartBytes, maxLogLinesPerSecond },
+    killGraceMs,
+  };
+}
+
+/** A host that never reads must be able to hold a whole module tree, and calls up to the congestion mark. */
+function maxQueuedBytes(limits: Readonly<Limits>): number {
+  return worstEscape * (limits.maxTreeBytes + limits.maxLineBytes) + 4 * congestedBytes;
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / (1024 * 1024))} MiB`;
+}

@@ -1,0 +1,131 @@
+import { messageOf, VeripyError } from "../base/errors.ts";
+import type { Limits } from "../base/limits.ts";
+import type { Execute, ModuleLimits } from "./api.ts";
+
+/** A module's exports after the check: what it runs, and what the server is told of it. */
+export interface CheckedExports {
+  readonly execute: Execute;
+  readonly desc: string | undefined;
+  readonly input: Record<string, unknown> | undefined;
+  readonly limits: ModuleLimits | undefined;
+}
+
+/** UTF-16 units of `description`: it stands in a line of every client's list. */
+export const maxDescription = 4096;
+/** UTF-16 units of `input` as JSON. */
+export const maxInputSchema = 256 * 1024;
+
+/** The limits that a module may tighten, and the least value of each. */
+export const leastModuleLimit: Readonly<Record<keyof ModuleLimits, number>> = {
+  execMs: 1,
+  maxCallsInFlight: 1,
+  maxCallsQueued: 0,
+  maxResultBytes: 1,
+  maxPartBytes: 1,
+  maxModuleMemoryBytes: 1,
+  maxLogLinesPerSecond: 0,
+};
+
+/** Throws `bad_module` with a sentence that begins with the module's name. */
+export function checkExports(mod: string, exports: Record<string, unknown>): CheckedExports {
+  const { execute, description, input, limits } = exports;
+  if (execute === undefined)
+    throw bad(
+      mod,
+      `exports no function 'execute'${hint(exports)}. Write: export async function execute(args: string): Promise<string> { … }`,
+    );
+  if (typeof execute !== "function")
+    throw bad(mod, `exports 'execute' as ${kindOf(execute)}, it must be a function.`);
+  if (/^class\b/.test(Function.prototype.toString.call(execute)))
+    throw bad(mod, "exports 'execute' as a class, it must be a function.");
+  if (description !== undefined && typeof description !== "string")
+    throw bad(mod, `exports 'description' as ${kindOf(description)}, it must be a string.`);
+  if (typeof description === "string" && description.length > maxDescription)
+    throw bad(
+      mod,
+      `exports a 'description' of ${description.length} characters, the limit is ${maxDescription}.`,
+    );
+  return {
+    execute: execute as Execute,
+    desc: description,
+    input: checkInput(mod, input),
+    limits: checkLimits(mod, limits),
+  };
+}
+
+function hint(exports: Record<string, unknown>): string {
+  if (typeof exports.default === "function") return ", but a function as default";
+  const names = Object.keys(exports).filter((name) => typeof exports[name] === "function");
+  return names.length === 0 ? "" : `, but ${names.slice(0, 3).join(", ")}`;
+}
+
+/** A plain JSON copy: what the module does to its object later changes nothing. */
+function checkInput(mod: string, input: unknown): Record<string, unknown> | undefined {
+  if (input === undefined) return undefined;
+  if (typeof input !== "object" || input === null || Array.isArray(input))
+    throw bad(mod, `exports 'input' as ${kindOf(input)}, it must be a JSON Schema object.`);
+  let json: string;
+  try {
+    json = JSON.stringify(input);
+  } catch (error) {
+    throw bad(mod, `exports an 'input' that cannot be written as JSON: ${messageOf(error)}.`);
+  }
+  if (json.length > maxInputSchema)
+    throw bad(
+      mod,
+      `exports an 'input' of ${json.length} characters as JSON, the limit is ${maxInputSchema}.`,
+    );
+  return JSON.parse(json) as Record<string, unknown>;
+}
+
+function checkLimits(mod: string, limits: unknown): ModuleLimits | undefined {
+  if (limits === undefined) return undefined;
+  if (typeof limits !== "object" || limits === null || Array.isArray(limits))
+    throw bad(mod, `exports 'limits' as ${kindOf(limits)}, it must be an object.`);
+  for (const [name, value] of Object.entries(limits)) {
+    if (!Object.hasOwn(leastModuleLimit, name))
+      throw bad(
+        mod,
+        `exports the limit '${name}', which is none; there are ${Object.keys(leastModuleLimit).join(", ")}.`,
+      );
+    const least = leastModuleLimit[name as keyof ModuleLimits];
+    if (!Number.isSafeInteger(value) || value < least)
+      throw bad(
+        mod,
+        `exports the limit ${name} as ${showValue(value)}, it must be a whole number of at least ${least}.`,
+      );
+  }
+  return { ...limits };
+}
+
+/** The server's limits with those that a module has tightened. */
+export function tightenLimits(
+  limits: Readonly<Limits>,
+  tighter: { readonly [name in keyof ModuleLimits]: number | undefined } | undefined,
+): Readonly<Limits> {
+  const result = { ...limits };
+  for (const name of Object.keys(leastModuleLimit) as (keyof ModuleLimits)[]) {
+    const asked = tighter?.[name];
+    if (asked === undefined) continue;
+    const unlimited = name === "maxModuleMemoryBytes" && limits[name] === 0;
+    if (unlimited || asked < limits[name]) result[name] = asked;
+  }
+  return result;
+}
+
+function bad(mod: string, what: string): VeripyError {
+  return new VeripyError("bad_module", `${mod} ${what}`);
+}
+
+/** `a number`, `null`, `an array`: for messages about a value of the wrong type. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return "an array";
+  if (value instanceof Uint8Array) return "bytes";
+  const kind = typeof value;
+  return kind === "object" ? "an object" : `a ${kind}`;
+}
+
+function showValue(value: unknown): string {
+  return typeof value === "number" ? String(value) : kindOf(value);
+}

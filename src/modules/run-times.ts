@@ -1,0 +1,42 @@
+/** Buckets for each doubling of the time: a quantile is at most an eighth off. */
+const steps = 8;
+
+/**
+ * How long calls took, as counts in buckets that widen with the time (the idea of HDR Histogram): recording is an
+ * increment, and the memory is the same for one call and for a billion.
+ */
+export class RunTimes {
+  readonly #counts = new Uint32Array(30 * steps);
+  #total = 0;
+
+  /** Records one run of `ms` milliseconds; up to 35 minutes are told apart. */
+  record(ms: number): void {
+    this.#total += 1;
+    const index = Math.min(bucketOf(Math.max(0, Math.round(ms * 1000))), this.#counts.length - 1);
+    this.#counts[index] = (this.#counts[index] ?? 0) + 1;
+  }
+
+  /** The time in milliseconds that `quantile` (0 to 1) of the runs did not exceed; undefined without any run. */
+  quantile(quantile: number): number | undefined {
+    if (this.#total === 0) return undefined;
+    let left = Math.ceil(this.#total * quantile);
+    for (const [index, count] of this.#counts.entries()) {
+      left -= count;
+      if (left <= 0) return highestOf(index) / 1000;
+    }
+    return highestOf(this.#counts.length - 1) / 1000;
+  }
+}
+
+function bucketOf(microseconds: number): number {
+  if (microseconds < steps) return microseconds;
+  const exponent = Math.floor(Math.log2(microseconds));
+  return (exponent - 2) * steps + Math.floor(microseconds / 2 ** (exponent - 3)) - steps;
+}
+
+/** The highest whole number of microseconds in a bucket. */
+function highestOf(index: number): number {
+  if (index < steps) return index;
+  const exponent = Math.floor(index / steps) + 2;
+  return (steps + (index % steps) + 1) * 2 ** (exponent - 3) - 1;
+}

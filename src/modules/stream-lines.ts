@@ -1,0 +1,49 @@
+/** A line longer than this is handed on in pieces. */
+const maxPending = 8 * 1024;
+/** What is read of one stream in a second; then the writer waits. */
+const bytesPerSecond = 4 * 1024 * 1024;
+
+/**
+ * Reads a child's standard stream to its end, line by line. A child that floods it is made to wait by not
+ * reading on, so it costs the server a bounded share of its time.
+ */
+export async function readLines(
+  stream: ReadableStream<Uint8Array>,
+  onLine: (line: string) => void,
+): Promise<void> {
+  const decoder = new TextDecoder();
+  let pending = "";
+  let budget = bytesPerSecond;
+  let since = performance.now();
+  try {
+    for await (const chunk of stream) {
+      pending += decoder.decode(chunk, { stream: true });
+      pending = takeLines(pending, onLine);
+      budget -= chunk.length;
+      const elapsed = performance.now() - since;
+      if (budget <= 0 && elapsed < 1000)
+        await new Promise((resolve) => setTimeout(resolve, 1000 - elapsed).unref());
+      if (elapsed >= 1000 || budget <= 0) {
+        budget = bytesPerSecond;
+        since = performance.now();
+      }
+    }
+  } catch {
+    // A stream that breaks with its process ends like one that is closed.
+  }
+  if (pending !== "") onLine(pending);
+}
+
+function takeLines(text: string, onLine: (line: string) => void): string {
+  let from = 0;
+  for (let to = text.indexOf("\n"); to >= 0; to = text.indexOf("\n", from)) {
+    if (to > from) onLine(text.slice(from, text[to - 1] === "\r" ? to - 1 : to));
+    from = to + 1;
+  }
+  let rest = text.slice(from);
+  while (rest.length > maxPending) {
+    onLine(rest.slice(0, maxPending));
+    rest = rest.slice(maxPending);
+  }
+  return rest;
+}

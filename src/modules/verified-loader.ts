@@ -1,0 +1,102 @@
+import { isBuiltin } from "node:module";
+import { dirname, extname, join, relative, resolve } from "node:path";
+import { VeripyError } from "../base/errors.ts";
+import type { LoadPayload } from "./host-protocol.ts";
+
+/**
+ * Makes this process load the verified texts and nothing else: imports of every form (static, dynamic, `require`,
+ * `createRequire`) get the text that was hashed, whatever is on the disk by now, and any other file is refused.
+ * Returns the function that loads one file by its path below the module folder. Call it once per process.
+ *
+ * This keeps a module from running code by accident that nobody hashed. It is no sandbox: a module can read a file
+ * and evaluate it, or start a program.
+ */
+export function installVerifiedLoader(
+  payload: LoadPayload,
+): (path: string) => Promise<Record<string, unknown>> {
+  const { mod, root } = payload;
+  const texts = new Map(Object.entries(payload.files).map(([path, text]) => [join(root, path), text]));
+  const imports = new Map(
+    Object.entries(payload.imports).map(([importer, specifiers]) => [
+      join(root, importer),
+      new Map(Object.entries(specifiers).map(([specifier, path]) => [specifier, join(root, path)])),
+    ]),
+  );
+
+  function resolveSpecifier(specifier: string, importer: string): string | undefined {
+    const listed = imports.get(importer)?.get(specifier);
+    if (listed !== undefined) return listed;
+    // A computed specifier is in no list, but may mean a file that is.
+    const path = resolve(dirname(importer), specifier);
+    return texts.has(path) ? path : undefined;
+  }
+
+  refuseWorkers(mod, texts.values());
+  Bun.plugin({
+    name: "verified texts",
+    setup(build) {
+      build.onResolve({ filter: /.*/ }, ({ path, importer }) => {
+        const found = resolveSpecifier(path, importer);
+        if (found !== undefined) return { path: found };
+        if (isBuiltin(path)) return undefined;
+        throw refusal(mod, path, relative(root, importer));
+      });
+      build.onLoad({ filter: /.*/ }, ({ path }) => {
+        const text = texts.get(path);
+        // Bun resolves bare names and paths without an extension by itself; they end up here.
+        if (text === undefined) throw refusal(mod, path);
+        const extension = extname(path);
+        if (extension === ".json") return { loader: "object", exports: jsonExports(path, text) };
+        return { loader: loaders[extension] ?? "js", contents: text };
+      });
+    },
+  });
+  return (path) => import(join(root, path)) as Promise<Record<string, unknown>>;
+}
+
+const loaders: Record<string, "js" | "jsx" | "ts" | "tsx"> = {
+  ".ts": "ts",
+  ".mts": "ts",
+  ".cts": "ts",
+  ".tsx": "tsx",
+  ".jsx": "jsx",
+};
+
+function refusal(mod: string, what: string, importer?: string): VeripyError {
+  const from = importer === undefined || importer === mod ? "" : ` (in ${importer})`;
+  return new VeripyError(
+    "bad_module",
+    `${mod} cannot import '${what}'${from}: it is no built-in of Bun or Node and none of the files that were hashed with ${mod}. Import files below the module folder by a relative path with their extension, written out as a literal.`,
+  );
+}
+
+/** What Bun and Node give for a JSON file: the value as default and from `require`, its fields as names. */
+function jsonExports(path: string, text: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text.replace(/^\uFEFF/, ""));
+  } catch (error) {
+    throw new VeripyError("bad_module", `${path} is not JSON: ${(error as Error).message}.`);
+  }
+  return { ...(value as Record<string, unknown>), default: value, "module.exports": value };
+}
+
+/** A worker would load its file from the disk, unhashed. */
+function refuseWorkers(mod: string, texts: Iterable<string>): void {
+  class Worker {
+    constructor() {
+      throw new VeripyError(
+        "bad_module",
+        `${mod} cannot start a Worker: its file would be loaded without having been hashed. Start a program, or do the work in execute.`,
+      );
+    }
+  }
+  // biome-ignore lint/suspicious/noExplicitAny: the stand-in has none of Worker's methods, its constructor throws
+  globalThis.Worker = Worker as any;
+  // Loading worker_threads to change it takes milliseconds of every start, so only where it is named at all.
+  for (const text of texts) {
+    if (!text.includes("worker_threads")) continue;
+    (require("node:worker_threads") as { Worker: unknown }).Worker = Worker;
+    return;
+  }
+}
