@@ -18,6 +18,13 @@ export const defaultWatchTiming: Readonly<WatchTiming> = { quietMs: 2, stormMs: 
 /** Paths below `mods/`, with forward slashes, that may have changed; or that anything may have. */
 export type ChangeHint = ReadonlySet<string> | "anything";
 
+/** Opens a watch on a directory and everything below; `watch` of `node:fs`, or what a test puts in its place. */
+export type OpenWatch = (
+  path: string,
+  options: { recursive: true },
+  listener: (event: string, path: string | null) => void,
+) => FSWatcher;
+
 const log = loggerOf("module");
 
 /**
@@ -29,8 +36,9 @@ export class ModsWatcher {
   readonly #modsDir: string;
   readonly #onHint: (hint: ChangeHint) => void;
   readonly #timing: WatchTiming;
+  readonly #openWatch: OpenWatch;
   #watch: FSWatcher | undefined;
-  /** Device and inode of the watched directory. */
+  /** Which directory is watched, see `identityOf`. */
   #watched: string | undefined;
   #refusal: string | undefined;
   #pending = new Set<string>();
@@ -45,10 +53,12 @@ export class ModsWatcher {
     modsDir: string,
     onHint: (hint: ChangeHint) => void,
     timing: Readonly<WatchTiming> = defaultWatchTiming,
+    openWatch: OpenWatch = watch,
   ) {
     this.#modsDir = modsDir;
     this.#onHint = onHint;
     this.#timing = timing;
+    this.#openWatch = openWatch;
   }
 
   /** Resolves when the watch stands, or was refused: changes after that are told. */
@@ -81,7 +91,7 @@ export class ModsWatcher {
     this.#unwatch();
     if (identity === undefined) return;
     try {
-      const fresh = watch(this.#modsDir, { recursive: true }, (_event, path) => this.#note(path));
+      const fresh = this.#openWatch(this.#modsDir, { recursive: true }, (_event, path) => this.#note(path));
       fresh.on("error", (error) => this.#lost(fresh, error));
       this.#watch = fresh;
       this.#watched = identity;
@@ -117,9 +127,13 @@ export class ModsWatcher {
 
   #note(path: string | null | undefined): void {
     if (this.#closed) return;
-    // Without a name it is the directory itself, which may be gone.
-    if (typeof path === "string" && path !== "") this.#pending.add(path.replaceAll("\\", "/"));
-    else this.#anything = true;
+    if (typeof path === "string" && path !== "") {
+      this.#pending.add(path.replaceAll("\\", "/"));
+    } else {
+      // It is the directory itself that was moved or deleted: the next poll watches what stands there then.
+      this.#anything = true;
+      this.#unwatch();
+    }
     const nowMs = performance.now();
     if (this.#quiet === undefined) this.#pendingSinceMs = nowMs;
     const untilStorm = this.#pendingSinceMs + this.#timing.stormMs - nowMs;
@@ -138,9 +152,10 @@ export class ModsWatcher {
   }
 }
 
+/** With the time of birth, because a new directory often gets the inode of the one that was just deleted. */
 async function identityOf(path: string): Promise<string | undefined> {
   return stat(path, { bigint: true }).then(
-    ({ dev, ino }) => `${dev}:${ino}`,
+    ({ dev, ino, birthtimeNs }) => `${dev}:${ino}:${birthtimeNs}`,
     () => undefined,
   );
 }
