@@ -1,0 +1,22 @@
+import { join } from "node:path";
+import { connect } from "@nats-io/transport-node";
+import { type Connection, runGenerator } from "../harness/generator.ts";
+
+await runGenerator({
+  async connect(target): Promise<Connection> {
+    const connection = await connect({
+      servers: `localhost:${target.port}`,
+      reconnect: false,
+      timeout: 2_000,
+      tls: {
+        keyFile: join(target.certs, "client.key"),
+        certFile: join(target.certs, "client.crt"),
+        caFile: join(target.certs, "server.crt"),
+      },
+    });
+    return {
+      call: async (args) => (await connection.request("hello", args, { timeout: 10_000 })).string(),
+      close: () => connection.close(),
+    };
+  },
+});
