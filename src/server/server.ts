@@ -153,6 +153,11 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       onPeer: (peer) => this.#accept(peer),
       onRefused: (refusal) => this.#refused(refusal),
     });
+    log.info("Listening on {addresses}. This server's key is {fingerprint}.", {
+      addresses: this.addresses,
+      port: this.port,
+      fingerprint: this.fingerprint,
+    });
   }
 
   #accept(peer: Peer): void {
