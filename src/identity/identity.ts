@@ -1,0 +1,281 @@
+import {
+  createPrivateKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomUUID,
+  X509Certificate,
+} from "node:crypto";
+import { link, mkdir, open, stat, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { readFileBounded, readTextIfThere, writeFileAtomic } from "../base/files.ts";
+import { decodeUtf8 } from "../base/utf8.ts";
+import { algorithmOf, makeCertificate } from "./certificate.ts";
+import { type Fingerprint, fingerprintOfX509 } from "./fingerprint.ts";
+
+export type Role = "server" | "client";
+
+/** One end's own key and certificate, ready for TLS. */
+export interface Identity {
+  /** PKCS#8 PEM. Never log it. */
+  readonly keyPem: string;
+  readonly certificatePem: string;
+  readonly fingerprint: Fingerprint;
+  /** When the certificate expires. */
+  readonly notAfter: Date;
+}
+
+const validDays = 3_650;
+/** A key or a certificate with its chain is a few KiB. */
+const maxPemBytes = 64 * 1024;
+
+/**
+ * Reads `<dir>/<role>.key` and `<dir>/<role>.crt`. Throws `bad_identity`, with what to do next, when one is
+ * missing, unreadable, of an unknown kind, readable by others (the key) or expired (the certificate), or when the
+ * two do not belong together.
+ */
+export async function loadIdentity(dir: string, role: Role): Promise<Identity> {
+  const files = identityFiles(dir, role);
+  const key = await readKey(files.key);
+  const certificatePem = await readCertificate(files.certificate);
+  if (key === undefined && certificatePem === undefined) {
+    throw new VeripyError(
+      "bad_identity",
+      `Cannot find the ${role}'s identity: there is no ${files.key}. 'veripy-${role} init' makes one.`,
+    );
+  }
+  if (key === undefined) throw keyGone(files);
+  if (certificatePem === undefined) {
+    throw new VeripyError(
+      "bad_identity",
+      `Cannot find the ${role}'s certificate: there is ${files.key}, but no ${files.certificate}. ` +
+        `'veripy-${role} renew' makes one for that key.`,
+    );
+  }
+  return checkIdentity(key, certificatePem, files, role);
+}
+
+/**
+ * Makes a new key and its certificate. Throws `bad_identity` when there is a key already: nothing here ever
+ * overwrites one. The directory is made if it is missing.
+ */
+export async function createIdentity(dir: string, role: Role): Promise<Identity> {
+  const files = identityFiles(dir, role);
+  await mkdir(dir, { recursive: true });
+  if ((await readCertificate(files.certificate)) !== undefined) throw keyGoneOrThere(files);
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const keyPem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  if (!(await writeNewKey(files.key, keyPem))) throw keyGoneOrThere(files);
+  return certify(dir, role);
+}
+
+/**
+ * Loads the identity, or makes what is missing: key and certificate, or the certificate for a key that is
+ * there. A certificate without its key is an error, since a new key would be somebody else to every peer.
+ * `created` tells whether anything was made. Two processes may do this at once; both get the same identity.
+ */
+export async function loadOrCreateIdentity(
+  dir: string,
+  role: Role,
+): Promise<{ identity: Identity; created: boolean }> {
+  const files = identityFiles(dir, role);
+  const [hasKey, hasCertificate] = [await exists(files.key), await exists(files.certificate)];
+  if (hasKey && hasCertificate) return { identity: await loadIdentity(dir, role), created: false };
+  if (!hasKey && hasCertificate) {
+    // Another process may be between its two writes, in which the key comes first.
+    if (await exists(files.key)) return { identity: await loadIdentity(dir, role), created: false };
+    throw keyGone(files);
+  }
+  if (!hasKey) {
+    await mkdir(dir, { recursive: true });
+    const { privateKey } = generateKeyPairSync("ed25519");
+    await writeNewKey(files.key, privateKey.export({ type: "pkcs8", format: "pem" }).toString());
+  }
+  return { identity: await certify(dir, role), created: true };
+}
+
+/** Makes a new certificate for the key that is there. The fingerprint stays, so no peer has to be told. */
+export async function renewCertificate(dir: string, role: Role): Promise<Identity> {
+  const files = identityFiles(dir, role);
+  if (!(await exists(files.key))) {
+    throw new VeripyError(
+      "bad_identity",
+      `Cannot renew the ${role}'s certificate: there is no ${files.key}. 'veripy-${role} init' makes one.`,
+    );
+  }
+  return certify(dir, role);
+}
+
+/** Where an identity lives. */
+export function identityFiles(dir: string, role: Role): { key: string; certificate: string } {
+  return { key: join(dir, `${role}.key`), certificate: join(dir, `${role}.crt`) };
+}
+
+async function certify(dir: string, role: Role): Promise<Identity> {
+  const files = identityFiles(dir, role);
+  const key = await readKey(files.key);
+  if (key === undefined) throw keyGone(files);
+  const certificate = await makeCertificate({
+    commonName: `veripy ${role}`,
+    keyPem: key.pem,
+    days: validDays,
+  });
+  await writeFileAtomic(files.certificate, certificate);
+  return checkIdentity(key, certificate, files, role);
+}
+
+interface OwnKey {
+  readonly pem: string;
+  readonly object: KeyObject;
+}
+
+interface IdentityFiles {
+  readonly key: string;
+  readonly certificate: string;
+}
+
+async function readKey(path: string): Promise<OwnKey | undefined> {
+  let text: string;
+  try {
+    await refuseSharedKey(path);
+    text = decodeUtf8(await readFileBounded(path, maxPemBytes));
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return undefined;
+    if (error instanceof VeripyError && error.code === "bad_identity") throw error;
+    throw new VeripyError("bad_identity", `Cannot read the key ${path}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  let object: KeyObject;
+  try {
+    object = createPrivateKey(text);
+    algorithmOf(object);
+  } catch (error) {
+    const why = text.includes("ENCRYPTED")
+      ? `it has a passphrase. Take that off: openssl pkey -in ${path} -out ${path}`
+      : messageOf(error);
+    throw new VeripyError("bad_identity", `Cannot use the key ${path}: ${why}`, { cause: error });
+  }
+  return { pem: object.export({ type: "pkcs8", format: "pem" }).toString(), object };
+}
+
+/** On Windows the mode says nothing about who can read a file. */
+async function refuseSharedKey(path: string): Promise<void> {
+  if (process.platform === "win32") return;
+  const mode = (await stat(path)).mode & 0o777;
+  if ((mode & 0o077) === 0) return;
+  throw new VeripyError(
+    "bad_identity",
+    `Cannot use the key ${path}: others than its owner have rights on it (mode ${mode.toString(8)}). ` +
+      `Mend that with: chmod 600 ${shellQuoted(path)}`,
+  );
+}
+
+async function readCertificate(path: string): Promise<string | undefined> {
+  try {
+    return await readTextIfThere(path, maxPemBytes);
+  } catch (error) {
+    throw new VeripyError("bad_identity", `Cannot read the certificate ${path}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function checkIdentity(key: OwnKey, certificatePem: string, files: IdentityFiles, role: Role): Identity {
+  let certificate: X509Certificate;
+  try {
+    certificate = new X509Certificate(certificatePem);
+  } catch (error) {
+    throw new VeripyError(
+      "bad_identity",
+      `Cannot read the certificate ${files.certificate}: ${messageOf(error)}. ` +
+        `'veripy-${role} renew' makes a new one for ${files.key}.`,
+      { cause: error },
+    );
+  }
+  if (!certificate.checkPrivateKey(key.object)) {
+    throw new VeripyError(
+      "bad_identity",
+      `Cannot use ${files.certificate} with ${files.key}: they do not belong together. ` +
+        `Put back the right one, or make a certificate for that key with 'veripy-${role} renew'.`,
+    );
+  }
+  const notAfter = new Date(certificate.validTo);
+  if (notAfter.getTime() <= Date.now()) {
+    throw new VeripyError(
+      "bad_identity",
+      `Cannot use the certificate ${files.certificate}: it expired on ${notAfter.toISOString().slice(0, 10)}. ` +
+        `'veripy-${role} renew' makes a new one for the same key; nobody else has to change anything.`,
+    );
+  }
+  return { keyPem: key.pem, certificatePem, fingerprint: fingerprintOfX509(certificate), notAfter };
+}
+
+/**
+ * Writes a key that only its owner can read; it appears whole or not at all. False when there is one already.
+ * A link fails where a rename would silently replace the key that another process has just made.
+ */
+async function writeNewKey(path: string, pem: string): Promise<boolean> {
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  const file = await open(temporary, "wx", 0o600);
+  try {
+    await file.writeFile(pem);
+    await file.sync();
+    await file.close();
+    await link(temporary, path);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, "EEXIST")) return false;
+    if (isSystemError(error, "EPERM", "ENOTSUP", "ENOSYS")) return writeKeyInPlace(path, pem);
+    throw error;
+  } finally {
+    await file.close().catch(() => {});
+    await unlink(temporary);
+  }
+}
+
+/** For file systems without hard links. */
+async function writeKeyInPlace(path: string, pem: string): Promise<boolean> {
+  try {
+    const file = await open(path, "wx", 0o600);
+    try {
+      await file.writeFile(pem);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    return true;
+  } catch (error) {
+    if (isSystemError(error, "EEXIST")) return false;
+    throw error;
+  }
+}
+
+function keyGone({ key, certificate }: IdentityFiles): VeripyError {
+  return new VeripyError(
+    "bad_identity",
+    `Cannot use ${certificate}: its key ${key} is gone. Put the key back; or remove the certificate to get a ` +
+      "new identity, which every peer then has to be told of.",
+  );
+}
+
+function keyGoneOrThere(files: IdentityFiles): VeripyError {
+  return new VeripyError(
+    "bad_identity",
+    `Cannot make a new identity: there is ${files.key} or ${files.certificate} already. Move them away first.`,
+  );
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return false;
+    throw new VeripyError("bad_identity", `Cannot read ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function shellQuoted(path: string): string {
+  return /^[A-Za-z0-9_./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}

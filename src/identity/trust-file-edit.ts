@@ -1,0 +1,133 @@
+import type { Stats } from "node:fs";
+import { chown, realpath, stat } from "node:fs/promises";
+import { basename } from "node:path";
+import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { writeFileAtomic } from "../base/files.ts";
+import { withFileLock } from "./file-lock.ts";
+import { type Fingerprint, isFingerprint, parseFingerprint } from "./fingerprint.ts";
+import type { Action } from "./grant.ts";
+import { parseStrictJson, type Span } from "./strict-json.ts";
+import { parseTrustedKeys, readTrustedKeysText } from "./trust-file.ts";
+
+/** The optional fields of an entry, as the file has them. */
+export interface TrustedKeyFields {
+  name?: string;
+  modules?: readonly string[];
+  actions?: readonly Action[];
+  from?: readonly string[];
+  expires?: string;
+  max_connections?: number;
+}
+
+/**
+ * Trusts a key: puts an entry at the end of the file. What else is in the file stays as it is, byte for byte. A key
+ * that is there already stays as it is too, and `changed` is false; to give it other fields, edit the file or
+ * remove it first. A missing file is made. Throws `bad_config` for fields that the file may not have, for a
+ * name that another key has, and for a file that is not valid before the edit; nothing is written then.
+ */
+export function addTrustedKey(
+  path: string,
+  fingerprint: Fingerprint,
+  fields: TrustedKeyFields = {},
+): Promise<{ changed: boolean }> {
+  return edit(path, "[]\n", (text, file) => {
+    if (parseTrustedKeys(text, file).lookup(fingerprint) !== undefined) return text;
+    const given = Object.entries(fields).filter(([, value]) => value !== undefined);
+    const entry = given.length === 0 ? fingerprint : { fingerprint, ...Object.fromEntries(given) };
+    return withElement(text, file, JSON.stringify(entry));
+  });
+}
+
+/**
+ * Takes a key out of the file, named by its fingerprint or by its name; `changed` is false when it is not there.
+ * What else is in the file stays as it is, byte for byte.
+ */
+export function removeTrustedKey(path: string, fingerprintOrName: string): Promise<{ changed: boolean }> {
+  const isName = !isFingerprint(fingerprintOrName);
+  const wanted = isName ? fingerprintOrName : parseFingerprint(fingerprintOrName);
+  return edit(path, undefined, (text, file) => {
+    const grants = [...parseTrustedKeys(text, file)];
+    const index = grants.findIndex((grant) => (isName ? grant.name : grant.fingerprint) === wanted);
+    return index < 0 ? text : withoutElement(text, file, index);
+  });
+}
+
+/** Reads, changes, checks and replaces the file, one editor at a time. */
+async function edit(
+  givenPath: string,
+  ifMissing: string | undefined,
+  change: (text: string, file: string) => string,
+): Promise<{ changed: boolean }> {
+  const path = await targetOf(givenPath);
+  const file = basename(givenPath);
+  try {
+    return await withFileLock(path, async () => {
+      const status = await statIfThere(path);
+      const isNew = status === undefined && ifMissing !== undefined;
+      const before = isNew ? ifMissing : await readTrustedKeysText(path);
+      const after = change(before, file);
+      if (after === before && !isNew) return { changed: false };
+      parseTrustedKeys(after, file);
+      await replace(path, after, status);
+      return { changed: true };
+    });
+  } catch (error) {
+    if (error instanceof VeripyError) throw error;
+    throw new VeripyError("bad_identity", `Cannot edit ${givenPath}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** A symbolic link stays one: what it points to is replaced. */
+async function targetOf(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return path;
+    throw new VeripyError("bad_identity", `Cannot edit ${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Keeps mode and owner: an edit by root must not lock the server's own user out. */
+async function replace(path: string, text: string, status: Stats | undefined): Promise<void> {
+  if (status === undefined) return writeFileAtomic(path, text, 0o600);
+  await writeFileAtomic(path, text, status.mode & 0o777);
+  const now = await stat(path);
+  // Only root may give files away; for anybody else the new owner is the one who edits.
+  if (now.uid !== status.uid || now.gid !== status.gid)
+    await chown(path, status.uid, status.gid).catch(() => {});
+}
+
+async function statIfThere(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+/** Puts an element at the end, laid out as the last one is. */
+function withElement(text: string, file: string, json: string): string {
+  const { elements } = parseStrictJson(text, file);
+  const last = elements.at(-1);
+  if (last === undefined) {
+    const open = text.indexOf("[");
+    return `${text.slice(0, open)}[\n  ${json}\n]${text.slice(text.indexOf("]", open) + 1)}`;
+  }
+  const before = elements.at(-2)?.end ?? text.indexOf("[");
+  // White space and one comma or bracket.
+  const lead = text.slice(before, last.start).replace(/[[,]/, "");
+  return `${text.slice(0, last.end)},${lead}${json}${text.slice(last.end)}`;
+}
+
+/** Takes out an element with the comma that stands before it, or after it if it is the first. */
+function withoutElement(text: string, file: string, index: number): string {
+  const { elements } = parseStrictJson(text, file);
+  const { start, end } = elements[index] as Span;
+  const previous = elements[index - 1];
+  const next = elements[index + 1];
+  if (previous !== undefined) return text.slice(0, previous.end) + text.slice(end);
+  if (next !== undefined) return text.slice(0, start) + text.slice(next.start);
+  const open = text.lastIndexOf("[", start);
+  return `${text.slice(0, open)}[]${text.slice(text.indexOf("]", end) + 1)}`;
+}

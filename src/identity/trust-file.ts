@@ -1,0 +1,124 @@
+import { basename } from "node:path";
+import type { z } from "zod";
+import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { readFileBounded } from "../base/files.ts";
+import { decodeUtf8 } from "../base/utf8.ts";
+import type { Fingerprint } from "./fingerprint.ts";
+import { entrySchema, Grant } from "./grant.ts";
+import { type ParsedJson, parseStrictJson } from "./strict-json.ts";
+
+/** A key's standing for somebody who comes from a certain address at a certain time. */
+export type TrustVerdict = "trusted" | "untrusted" | "expired" | "wrong_address";
+
+const maxFileBytes = 16 * 1024 * 1024;
+
+/** Everybody who is trusted, as one version of the file says it. Immutable. */
+export class TrustedKeys {
+  /** The text that this was parsed from. */
+  readonly text: string;
+  readonly #grants: ReadonlyMap<Fingerprint, Grant>;
+  readonly #expiring: readonly Grant[];
+
+  constructor(text: string, grants: readonly Grant[]) {
+    this.text = text;
+    this.#grants = new Map(grants.map((grant) => [grant.fingerprint, grant]));
+    this.#expiring = grants.filter((grant) => grant.expiresAt !== undefined);
+  }
+
+  get size(): number {
+    return this.#grants.size;
+  }
+
+  /** All entries in the order of the file, expired ones too. */
+  [Symbol.iterator](): IterableIterator<Grant> {
+    return this.#grants.values();
+  }
+
+  /** The entry of a key, expired or not. */
+  lookup(fingerprint: Fingerprint): Grant | undefined {
+    return this.#grants.get(fingerprint);
+  }
+
+  /** What the key may do now, coming from that IP address; undefined when it is not to be let in. */
+  grantFor(fingerprint: Fingerprint, address: string, now = Date.now()): Grant | undefined {
+    return this.verdict(fingerprint, address, now) === "trusted" ? this.lookup(fingerprint) : undefined;
+  }
+
+  /** The same as a word, for those who report why somebody was refused. */
+  verdict(fingerprint: Fingerprint, address: string, now = Date.now()): TrustVerdict {
+    const grant = this.lookup(fingerprint);
+    if (grant === undefined) return "untrusted";
+    if (grant.isExpired(now)) return "expired";
+    return grant.mayComeFrom(address) ? "trusted" : "wrong_address";
+  }
+
+  /** How many entries have expired; it changes when time alone has changed who is trusted. */
+  countExpired(now = Date.now()): number {
+    return this.#expiring.reduce((count, grant) => count + (grant.isExpired(now) ? 1 : 0), 0);
+  }
+}
+
+/**
+ * Parses the text of `trusted-keys.json`: an array whose entries are a fingerprint, or
+ * `{"fingerprint","name"?,"modules"?,"actions"?,"from"?,"expires"?,"max_connections"?}`. An empty list allows
+ * nothing; a list that is left out does not limit. Throws `bad_config`: unknown keys, fingerprints or names that
+ * are there twice, and anything else that is not exactly this, with line and column or with the JSON path.
+ */
+export function parseTrustedKeys(text: string, file = "trusted-keys.json"): TrustedKeys {
+  return new TrustedKeys(text, grantsOf(parseStrictJson(text, file), file));
+}
+
+function grantsOf({ value }: ParsedJson, file: string): Grant[] {
+  if (!Array.isArray(value)) {
+    throw new VeripyError(
+      "bad_config",
+      `${file}: must be a JSON array of fingerprints, [] if nobody is trusted.`,
+    );
+  }
+  const byFingerprint = new Map<Fingerprint, number>();
+  const byName = new Map<string, number>();
+  return value.map((entry, index) => {
+    const isText = typeof entry === "string";
+    const parsed = entrySchema.safeParse(isText ? { fingerprint: entry } : entry);
+    if (!parsed.success) throw entryError(parsed.error, index, isText, file);
+    const { fingerprint, name } = parsed.data;
+    refuseTwice(byFingerprint, fingerprint, index, isText ? "" : ".fingerprint", file);
+    if (name !== undefined) refuseTwice(byName, name, index, ".name", file);
+    return new Grant(parsed.data);
+  });
+}
+
+function refuseTwice<T>(seen: Map<T, number>, value: T, index: number, path: string, file: string): void {
+  const first = seen.get(value);
+  if (first !== undefined) {
+    throw new VeripyError("bad_config", `${file}: [${index}]${path}: ${value} is in [${first}] already.`);
+  }
+  seen.set(value, index);
+}
+
+function entryError(error: z.ZodError, index: number, isText: boolean, file: string): VeripyError {
+  const issue = error.issues[0];
+  const steps = isText ? [] : (issue?.path ?? []);
+  const path = steps.map((step) => (typeof step === "number" ? `[${step}]` : `.${String(step)}`)).join("");
+  const message = (issue?.message ?? "not valid").replace(/\.$/, "");
+  return new VeripyError("bad_config", `${file}: [${index}]${path}: ${message}.`);
+}
+
+/** Reads and parses the file. Throws `bad_identity` when it is missing or unreadable, `bad_config` otherwise. */
+export async function readTrustedKeys(path: string): Promise<TrustedKeys> {
+  return parseTrustedKeys(await readTrustedKeysText(path), basename(path));
+}
+
+/** The text of a trust file; `bad_identity` when there is none, or it can't be read. */
+export async function readTrustedKeysText(path: string): Promise<string> {
+  try {
+    return decodeUtf8(await readFileBounded(path, maxFileBytes));
+  } catch (error) {
+    const why = isSystemError(error, "ENOENT")
+      ? "it is not there. 'veripy-server init' makes one; one that trusts nobody is the text []."
+      : error instanceof TypeError
+        ? "it is not UTF-8 text."
+        : messageOf(error);
+    throw new VeripyError("bad_identity", `Cannot read the trusted keys ${path}: ${why}`, { cause: error });
+  }
+}
