@@ -1,0 +1,25 @@
+/** `ip:port`, an IPv6 address in brackets. */
+export function socketAddress(ip: string, port: number): string {
+  return ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`;
+}
+
+/** `::ffff:10.1.2.3`, as a socket that serves both families reports it, is `10.1.2.3`. */
+export function plainAddress(ip: string): string {
+  return ip.startsWith("::ffff:") && ip.includes(".") ? ip.slice(7) : ip;
+}
+
+/**
+ * Whom to count an address as: an IPv6 customer usually has a whole /64 to send from, so all of it is one.
+ * The address is one that a socket reports, so it is well formed.
+ */
+export function networkOf(ip: string): string {
+  if (!ip.includes(":")) return ip;
+  const [head = "", tail] = ip.split("::");
+  const groups = head === "" ? [] : head.split(":");
+  if (tail !== undefined) {
+    const after = tail === "" ? 0 : tail.split(":").length;
+    while (groups.length + after < 8) groups.push("0");
+  }
+  while (groups.length < 4) groups.push("0");
+  return `${groups.slice(0, 4).join(":")}::/64`;
+}

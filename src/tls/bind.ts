@@ -1,0 +1,73 @@
+import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { socketAddress } from "./address.ts";
+
+/** Listening sockets that are one listener to everybody else. */
+export interface Bound {
+  readonly port: number;
+  /** `ip:port` of each. */
+  readonly addresses: readonly string[];
+  stop(): void;
+}
+
+type Handlers<Data> = Omit<Bun.TCPSocketListenOptions<Data>, "hostname" | "port">;
+
+/** Somebody else may have the port that was free on IPv4 on IPv6; the next one is as good. */
+const portAttempts = 20;
+
+/**
+ * Binds to an address. `localhost` is 127.0.0.1 and ::1 with one port, or 127.0.0.1 alone on a machine without
+ * IPv6. Port 0 picks a free one. Throws `bad_config` when the address or the port can't be had.
+ */
+export function bind<Data>(hostname: string, port: number, handlers: Handlers<Data>): Bound {
+  const host = hostname.replace(/^\[(.*)\]$/, "$1");
+  if (host.toLowerCase() !== "localhost") return together([bindOne(host, port, handlers)]);
+  for (let attempt = 1; ; attempt++) {
+    const first = bindOne("127.0.0.1", port, handlers);
+    try {
+      return together([first, bindOne("::1", first.port, handlers)]);
+    } catch (error) {
+      const cause = error instanceof VeripyError ? error.cause : error;
+      if (isSystemError(cause, "EADDRNOTAVAIL", "EAFNOSUPPORT")) return together([first]);
+      first.stop(true);
+      if (port !== 0 || attempt === portAttempts || !isSystemError(cause, "EADDRINUSE")) throw error;
+    }
+  }
+}
+
+function bindOne<Data>(
+  hostname: string,
+  port: number,
+  handlers: Handlers<Data>,
+): Bun.TCPSocketListener<Data> {
+  try {
+    return Bun.listen<Data>({ ...handlers, hostname, port });
+  } catch (error) {
+    throw new VeripyError("bad_config", `Cannot listen on ${socketAddress(hostname, port)}: ${why(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function why(error: unknown): string {
+  if (isSystemError(error, "EADDRINUSE")) {
+    return "the port is in use. Stop the program that has it, or choose another with --port (0 picks a free one).";
+  }
+  if (isSystemError(error, "EADDRNOTAVAIL")) {
+    return "this machine has no such address. Give one of its own as --interface, or 0.0.0.0 for all.";
+  }
+  if (isSystemError(error, "EACCES", "EPERM")) {
+    return "that is not allowed to this user. Choose a port of 1024 or above with --port.";
+  }
+  if (error instanceof RangeError) return "the port must be 0 to 65535.";
+  return `${messageOf(error)}. Give an address of this machine as --interface, or 0.0.0.0 for all.`;
+}
+
+function together<Data>(listeners: readonly Bun.TCPSocketListener<Data>[]): Bound {
+  return {
+    port: listeners[0]?.port ?? 0,
+    addresses: listeners.map((listener) => socketAddress(listener.hostname, listener.port)),
+    stop: () => {
+      for (const listener of listeners) listener.stop(false);
+    },
+  };
+}

@@ -1,0 +1,19 @@
+import { readFileSync } from "node:fs";
+
+/** Left for files, module hosts and whatever else this process has to open. */
+const reserved = 32;
+
+/**
+ * The first descriptor that a new connection may not have. Once there is none left, `accept` fails and the
+ * listening socket stays readable: the event loop would spin, and nothing could be opened to mend it. So
+ * connections are turned away a little before. Infinity where the system does not tell.
+ */
+export function descriptorCeiling(): number {
+  try {
+    const limits = readFileSync("/proc/self/limits", "latin1");
+    const soft = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1]);
+    return Number.isFinite(soft) ? soft - Math.min(reserved, Math.floor(soft / 8)) : Number.POSITIVE_INFINITY;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}

@@ -1,0 +1,229 @@
+import { type Deadline, deadlines, type Expirable } from "../base/deadlines.ts";
+import type { Limits } from "../base/limits.ts";
+import type { Fingerprint } from "../identity/fingerprint.ts";
+import type { Identity } from "../identity/identity.ts";
+import { plainAddress, socketAddress } from "./address.ts";
+import { Admission, type AdmissionLimits, type Visitor } from "./admission.ts";
+import { type Bound, bind } from "./bind.ts";
+import { descriptorCeiling } from "./descriptors.ts";
+import type { Peer } from "./peer.ts";
+import { closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
+
+/** Why a connection was refused. `expired` and `wrong_address` are verdicts of the trust file. */
+export type RefusalReason =
+  | "no_certificate"
+  | "untrusted"
+  | "expired"
+  | "wrong_address"
+  | "handshake_timeout"
+  | "handshake_failed"
+  | "too_many_handshakes"
+  | "rate_limited"
+  | "out_of_descriptors";
+
+export interface Refusal {
+  readonly reason: RefusalReason;
+  /** `ip:port`. */
+  readonly address: string;
+  /** The key that it showed and proved to hold, if it came that far. */
+  readonly fingerprint?: Fingerprint;
+}
+
+/** True, or why not; false is `untrusted`. */
+export type TrustAnswer = boolean | "trusted" | "untrusted" | "expired" | "wrong_address";
+
+export interface ListenOptions {
+  /** An address or a name; `localhost` is both 127.0.0.1 and ::1. */
+  hostname: string;
+  /** 0 picks a free one. */
+  port: number;
+  identity: Identity;
+  limits: AdmissionLimits & Pick<Limits, "handshakeMs" | "maxQueuedBytes">;
+  /** Asked once for each complete handshake; `address` is the IP address alone. */
+  isTrusted(fingerprint: Fingerprint, address: string): TrustAnswer;
+  /** An authenticated peer. Attach to its duplex before returning: what it sent may come right after. */
+  onPeer(peer: Peer): void;
+  /** A connection that was closed before it became a peer. As often as strangers like: limit what it writes. */
+  onRefused(refusal: Refusal): void;
+}
+
+export interface Listener {
+  readonly port: number;
+  /** `ip:port` of each socket that accepts connections. */
+  readonly addresses: readonly string[];
+  /** Connections whose handshake is under way. */
+  readonly handshakes: number;
+  /** Stops accepting, and drops handshakes under way; peers live on. Idempotent. */
+  stop(): void;
+}
+
+/**
+ * Listens for TLS 1.3 peers with a certificate whose key is trusted. Of anybody else not one byte is read after the
+ * handshake. Throws `bad_config` when the address or the port can't be had.
+ */
+export async function listen(options: ListenOptions): Promise<Listener> {
+  const listener = new TlsListener(options);
+  listener.bind();
+  return listener;
+}
+
+class TlsListener implements Listener {
+  readonly options: ListenOptions;
+  readonly admission: Admission;
+  readonly descriptorCeiling = descriptorCeiling();
+  readonly handshaking = new Set<Connection>();
+  #bound: Bound | undefined;
+
+  constructor(options: ListenOptions) {
+    this.options = options;
+    this.admission = new Admission(options.limits);
+  }
+
+  get port(): number {
+    return this.#bound?.port ?? 0;
+  }
+
+  get addresses(): readonly string[] {
+    return this.#bound?.addresses ?? [];
+  }
+
+  get handshakes(): number {
+    return this.admission.handshakes;
+  }
+
+  bind(): void {
+    const { hostname, port, identity } = this.options;
+    this.#bound = bind<Connection | undefined>(hostname, port, {
+      data: undefined,
+      tls: {
+        key: identity.keyPem,
+        cert: identity.certificatePem,
+        requestCert: true,
+        // Authorities mean nothing here: whether the key is trusted is asked in `handshake`.
+        rejectUnauthorized: false,
+        ...tls13Only,
+      },
+      socket: {
+        open: (socket) => this.#opened(socket),
+        handshake: (socket, success) => socket.data?.handshaken(socket, success),
+        data: (socket, chunk) => socket.data?.received(socket, chunk),
+        drain: (socket) => socket.data?.peer?.duplex.writable(),
+        error: (socket, error) => socket.data?.failed(socket, error),
+        close: (socket, error) => socket.data?.closed(error),
+      },
+    });
+  }
+
+  stop(): void {
+    this.#bound?.stop();
+    for (const connection of this.handshaking) connection.drop();
+  }
+
+  #opened(socket: Bun.Socket<Connection | undefined>): void {
+    const ip = plainAddress(socket.remoteAddress ?? "unknown");
+    // Bun has the number; its types leave it out.
+    const { fd = 0 } = socket as { fd?: number };
+    const entered = fd >= this.descriptorCeiling ? "out_of_descriptors" : this.admission.enter(ip);
+    if (typeof entered === "string") {
+      this.options.onRefused({ reason: entered, address: socketAddress(ip, socket.remotePort) });
+      socket.terminate();
+      return;
+    }
+    socket.data = new Connection(this, socket, ip, entered);
+  }
+}
+
+/** One accepted connection: a handshake first, then a peer. Refused ones are neither. */
+class Connection implements Expirable {
+  peer: SocketPeer | undefined;
+  readonly #ip: string;
+  /** All that a handshake needs; undefined when it is over, so that an idle peer does not pay for it. */
+  #handshake: Handshake | undefined;
+
+  constructor(
+    listener: TlsListener,
+    socket: Bun.Socket<Connection | undefined>,
+    ip: string,
+    visitor: Visitor,
+  ) {
+    this.#ip = ip;
+    const deadline = deadlines.arm(this, listener.options.limits.handshakeMs);
+    // A socket that is closed has forgotten where it came from.
+    const address = socketAddress(ip, socket.remotePort);
+    this.#handshake = { listener, socket, address, visitor, deadline };
+    listener.handshaking.add(this);
+  }
+
+  handshaken(socket: Bun.Socket<Connection | undefined>, success: boolean): void {
+    if (this.#handshake === undefined) return;
+    const { options } = this.#handshake.listener;
+    // Without success the certificate may be somebody else's: its owner's signature was not seen, or was wrong.
+    const fingerprint = success ? peerFingerprint(socket) : undefined;
+    if (fingerprint === undefined) {
+      this.#refuse(success ? "no_certificate" : "handshake_failed");
+      return;
+    }
+    const answer = options.isTrusted(fingerprint, this.#ip);
+    if (answer !== true && answer !== "trusted") {
+      this.#refuse(answer === false ? "untrusted" : answer, fingerprint);
+      return;
+    }
+    this.#endHandshake();
+    this.peer = new SocketPeer(socket, fingerprint, this.#ip, options.limits.maxQueuedBytes);
+    options.onPeer(this.peer);
+  }
+
+  received(socket: Bun.Socket<Connection | undefined>, chunk: Uint8Array): void {
+    if (this.peer !== undefined) this.peer.duplex.received(chunk);
+    // Either refused, and this came with its last handshake bytes; or not authenticated at all.
+    else if (this.#handshake === undefined) socket.terminate();
+    else this.#refuse("handshake_failed");
+  }
+
+  failed(socket: Bun.Socket<Connection | undefined>, error: Error): void {
+    if (this.peer !== undefined) {
+      socket.terminate();
+      this.peer.duplex.ended(closeReasonOf(error));
+    } else this.#refuse("handshake_failed");
+  }
+
+  closed(error: Error | undefined): void {
+    if (this.peer !== undefined) this.peer.duplex.ended(closeReasonOf(error));
+    else this.#refuse("handshake_failed");
+  }
+
+  expire(): void {
+    this.#refuse("handshake_timeout");
+  }
+
+  /** The listener stops: nobody's fault, so no refusal. */
+  drop(): void {
+    this.#endHandshake()?.socket.terminate();
+  }
+
+  #refuse(reason: RefusalReason, fingerprint?: Fingerprint): void {
+    const handshake = this.#endHandshake();
+    if (handshake === undefined) return;
+    const { listener, socket, address } = handshake;
+    socket.terminate();
+    listener.options.onRefused({ reason, address, ...(fingerprint === undefined ? {} : { fingerprint }) });
+  }
+
+  #endHandshake(): Handshake | undefined {
+    const handshake = this.#handshake;
+    if (handshake === undefined) return undefined;
+    this.#handshake = undefined;
+    handshake.deadline.disarm();
+    handshake.listener.admission.leave(handshake.visitor);
+    handshake.listener.handshaking.delete(this);
+    return handshake;
+  }
+}
+
+interface Handshake {
+  readonly listener: TlsListener;
+  readonly socket: Bun.Socket<Connection | undefined>;
+  readonly address: string;
+  readonly visitor: Visitor;
+  readonly deadline: Deadline;
+}
