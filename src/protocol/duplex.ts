@@ -22,7 +22,7 @@ export interface Duplex {
   /** More than the high-water mark is queued; `drained` follows when it is empty again. */
   readonly isHigh: boolean;
   readonly isClosed: boolean;
-  /** Starts delivery. Call it once. */
+  /** Starts delivery, of what came before too. Call it once. */
   attach(handler: DuplexHandler): void;
   /** Queues text. Ignored after the end: the caller learns of that from `closed`. */
   write(text: string): void;
@@ -72,6 +72,8 @@ export class SocketDuplex implements Duplex {
   #wasHigh = false;
   #closing = false;
   #closed = false;
+  /** What came before `attach`: the other end may speak in the very packet that ends the handshake. */
+  #early: Early | undefined;
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(socket: RawSocket, options: SocketDuplexOptions) {
@@ -96,7 +98,20 @@ export class SocketDuplex implements Duplex {
 
   attach(handler: DuplexHandler): void {
     this.#handler = handler;
+    if (this.#early !== undefined) queueMicrotask(this.#deliverEarly);
   }
+
+  readonly #deliverEarly = (): void => {
+    const early = this.#early;
+    this.#early = undefined;
+    if (early === undefined) return;
+    for (const chunk of early.chunks) {
+      // The handler may have aborted at the chunk before.
+      if (this.#closed && early.end === undefined) return;
+      this.#handler?.data(chunk);
+    }
+    if (early.end !== undefined) this.#handler?.closed(early.end.reason);
+  };
 
   write(text: string): void {
     if (this.#closed || this.#closing) return;
@@ -144,7 +159,16 @@ export class SocketDuplex implements Duplex {
 
   /** The socket's `data` event. */
   received(chunk: Uint8Array): void {
-    if (!this.#closed) this.#handler?.data(chunk);
+    if (this.#closed) return;
+    if (this.#handler !== undefined && this.#early === undefined) this.#handler.data(chunk);
+    else this.#keepEarly(chunk);
+  }
+
+  #keepEarly(chunk: Uint8Array): void {
+    this.#early ??= { chunks: [], bytes: 0, end: undefined };
+    this.#early.bytes += chunk.length;
+    if (this.#early.bytes <= this.#maxQueuedBytes) this.#early.chunks.push(chunk.slice());
+    else this.abort(new VeripyError("too_large", "The peer sent too much before anybody listened."));
   }
 
   /** The socket's `drain` event. */
@@ -175,7 +199,11 @@ export class SocketDuplex implements Duplex {
     this.#rest = [];
     this.#restBytes = 0;
     this.#text = "";
-    this.#handler?.closed(reason);
+    if (this.#handler !== undefined && this.#early === undefined) this.#handler.closed(reason);
+    else {
+      this.#early ??= { chunks: [], bytes: 0, end: undefined };
+      this.#early.end = { reason };
+    }
   }
 
   pause(): void {
@@ -201,9 +229,16 @@ export class SocketDuplex implements Duplex {
 
   abort(reason: VeripyError): void {
     if (this.#closed) return;
+    this.#early = undefined;
     this.#socket.terminate();
     this.ended(reason);
   }
+}
+
+interface Early {
+  readonly chunks: Uint8Array[];
+  bytes: number;
+  end: { reason: CloseReason } | undefined;
 }
 
 const encoder = new TextEncoder();
