@@ -9,13 +9,19 @@ import type { LoadPayload } from "./host-protocol.ts";
  * Returns the function that loads one file by its path below the module folder. Call it once per process.
  *
  * This keeps a module from running code by accident that nobody hashed. It is no sandbox: a module can read a file
- * and evaluate it, or start a program.
+ * and evaluate it, start a program, import a `data:` URL that it has put together, or compute the path of a file
+ * without any dot in it, about which Bun asks no plugin.
  */
 export function installVerifiedLoader(
   payload: LoadPayload,
 ): (path: string) => Promise<Record<string, unknown>> {
   const { mod, root } = payload;
-  const texts = new Map(Object.entries(payload.files).map(([path, text]) => [join(root, path), text]));
+  const texts = new Map(
+    Object.entries(payload.files).map(([path, text]) => [
+      join(root, path),
+      spellOutImports(path, text, payload.imports[path] ?? {}),
+    ]),
+  );
   const imports = new Map(
     Object.entries(payload.imports).map(([importer, specifiers]) => [
       join(root, importer),
@@ -47,20 +53,12 @@ export function installVerifiedLoader(
         if (text === undefined) throw refusal(mod, path);
         const extension = extname(path);
         if (extension === ".json") return { loader: "object", exports: jsonExports(path, text) };
-        return { loader: loaders[extension] ?? "js", contents: text };
+        return { loader: extension === ".ts" ? "ts" : "js", contents: text };
       });
     },
   });
   return (path) => import(join(root, path)) as Promise<Record<string, unknown>>;
 }
-
-const loaders: Record<string, "js" | "jsx" | "ts" | "tsx"> = {
-  ".ts": "ts",
-  ".mts": "ts",
-  ".cts": "ts",
-  ".tsx": "tsx",
-  ".jsx": "jsx",
-};
 
 function refusal(mod: string, what: string, importer?: string): VeripyError {
   const from = importer === undefined || importer === mod ? "" : ` (in ${importer})`;
@@ -79,6 +77,36 @@ function jsonExports(path: string, text: string): Record<string, unknown> {
     throw new VeripyError("bad_module", `${path} is not JSON: ${(error as Error).message}.`);
   }
   return { ...(value as Record<string, unknown>), default: value, "module.exports": value };
+}
+
+/**
+ * Bun asks a plugin only about specifiers with an extension, and looks for the others on the disk. So `./lib/x`
+ * becomes `./lib/x.ts` in the text, as it was resolved when it was hashed. Which of the places where the literal
+ * stands are imports is not guessed: each is changed to a name of its own, and counts if the scanner then finds that.
+ */
+function spellOutImports(path: string, text: string, imports: Readonly<Record<string, string>>): string {
+  let result = text;
+  for (const [specifier, target] of Object.entries(imports)) {
+    if (extname(specifier) === extname(target)) continue;
+    const exact = `./${relative(dirname(path), target).replaceAll("\\", "/")}`;
+    for (const quote of ['"', "'", "`"]) {
+      const literal = quote + specifier + quote;
+      for (let at = result.indexOf(literal); at >= 0; at = result.indexOf(literal, at + 1)) {
+        const replaceBy = (name: string) =>
+          result.slice(0, at) + quote + name + quote + result.slice(at + literal.length);
+        if (importsOf(path, replaceBy(probe)).includes(probe)) result = replaceBy(exact);
+      }
+    }
+  }
+  return result;
+}
+
+const probe = "./veripy-import-probe.js";
+
+function importsOf(path: string, text: string): string[] {
+  const loader = extname(path) === ".ts" ? "ts" : "js";
+  const scannable = text.startsWith("#!") ? `//${text.slice(2)}` : text;
+  return new Bun.Transpiler({ loader }).scanImports(scannable).map((each) => each.path);
 }
 
 /** A worker would load its file from the disk, unhashed. */

@@ -1,0 +1,139 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { type Limits, withDefaultLimits } from "../../src/base/limits.ts";
+import type { Call, CallOutcome, CallRequest, CallSink } from "../../src/modules/call.ts";
+import type { HostOptions } from "../../src/modules/host.ts";
+import { type ModuleSource, readModuleSource } from "../../src/modules/source.ts";
+import { loadVersion, type ModuleVersion } from "../../src/modules/version.ts";
+import { ModsDir } from "./mods-dir.ts";
+import { eventually, within } from "./within.ts";
+
+export const client = { fingerprint: "ab".repeat(32), name: "tester" };
+
+/** Short times, so that tests of what happens at their end are quick. */
+const testLimits: Partial<Limits> = { execMs: 5_000, killGraceMs: 150, loadMs: 5_000 };
+
+/**
+ * The source of a module, read from real files that are gone by the time it is returned: whatever loads it cannot
+ * look at the disk. The module is `m.ts`, or the first of several files.
+ */
+export async function sourceOf(files: string | Record<string, string>): Promise<ModuleSource> {
+  const all = typeof files === "string" ? { "m.ts": files } : files;
+  const [mod] = Object.keys(all);
+  if (mod === undefined) throw new Error("No file was given.");
+  await using mods = await ModsDir.create(all);
+  return await readModuleSource(mods.path, mod, withDefaultLimits());
+}
+
+export interface LoadOptions {
+  readonly limits?: Partial<Limits>;
+  readonly hosts?: Partial<HostOptions>;
+}
+
+/** Loads a version for one test; `await using` stops it. */
+export async function load(
+  files: string | Record<string, string> | ModuleSource,
+  options: LoadOptions = {},
+): Promise<LoadedVersion> {
+  const source =
+    typeof files === "object" && "entry" in files
+      ? (files as ModuleSource)
+      : await sourceOf(files as string | Record<string, string>);
+  const limits = withDefaultLimits({ ...testLimits, ...options.limits });
+  return new LoadedVersion(await loadVersion(source, { limits, hosts: options.hosts }));
+}
+
+/** A call under way, with everything that its sink has been given. */
+export class RecordedCall implements CallSink {
+  readonly parts: string[] = [];
+  readonly progressReports: unknown[] = [];
+  readonly ended: Promise<CallOutcome>;
+  outcome: CallOutcome | undefined;
+  /** What `part` answers; false makes this a slow reader. */
+  reads = true;
+  call: Call | undefined;
+  readonly #end: (outcome: CallOutcome) => void;
+
+  constructor() {
+    const { promise, resolve } = Promise.withResolvers<CallOutcome>();
+    this.ended = promise;
+    this.#end = resolve;
+  }
+
+  part(dataJson: string): boolean {
+    if (this.outcome !== undefined) throw new Error("A part came after the end.");
+    this.parts.push(JSON.parse(dataJson) as string);
+    return this.reads;
+  }
+
+  progress(json: string): void {
+    if (this.outcome !== undefined) throw new Error("A progress report came after the end.");
+    this.progressReports.push(JSON.parse(json));
+  }
+
+  done(outcome: CallOutcome): void {
+    if (this.outcome !== undefined) throw new Error("The call ended twice.");
+    this.outcome = outcome;
+    this.#end(outcome);
+  }
+}
+
+export class LoadedVersion implements AsyncDisposable {
+  readonly version: ModuleVersion;
+
+  constructor(version: ModuleVersion) {
+    this.version = version;
+  }
+
+  begin(args = "", request: Partial<CallRequest> = {}): RecordedCall {
+    const recorded = new RecordedCall();
+    recorded.call = this.version.call({ args, timeoutMs: 5_000, client, ref: "r1", ...request }, recorded);
+    return recorded;
+  }
+
+  /** The outcome of one call. */
+  call(args = "", request: Partial<CallRequest> = {}): Promise<CallOutcome> {
+    return within(8_000, "the end of a call", this.begin(args, request).ended);
+  }
+
+  /** The result of one call that is expected to succeed. */
+  async result(args = "", request: Partial<CallRequest> = {}): Promise<string> {
+    const outcome = await this.call(args, request);
+    if (!outcome.ok) throw new Error(`${outcome.code}: ${outcome.message}`);
+    return JSON.parse(outcome.resultJson) as string;
+  }
+
+  /** `code: message` of one call that is expected to fail. */
+  async failure(args = "", request: Partial<CallRequest> = {}): Promise<string> {
+    const outcome = await this.call(args, request);
+    if (outcome.ok) throw new Error(`It succeeded with ${outcome.resultJson}.`);
+    return `${outcome.code}: ${outcome.message}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await within(8_000, "the stop of a version", this.version.stop());
+  }
+}
+
+/** True while the process exists and is no zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  if (!existsSync("/proc/self/stat")) return true;
+  try {
+    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return false;
+  }
+}
+
+export async function gone(pid: number, what: string, ms = 3_000): Promise<void> {
+  await eventually(`the end of ${what} (process ${pid})`, () => !isAlive(pid), ms);
+}
+
+/** How many descriptors this process has open (Linux). */
+export function openDescriptors(): number {
+  return readdirSync("/proc/self/fd").length;
+}
