@@ -22,9 +22,16 @@ export type { Mismatch, RejectedModule, Verdict, VerifiedFile, VerifiedModule } 
 export { type VerdictCause, type WatchEvent, watchModules } from "./client/watch.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
-export { addTrustedKey, removeTrustedKey } from "./identity/trusted-keys.ts";
+export { type AssertionResult, parseAssertions, testPolicy } from "./identity/policy.ts";
+export { addTrustedKey, readTrustedKeys, removeTrustedKey } from "./identity/trusted-keys.ts";
 export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./modules/api.ts";
+export type { HostOptions } from "./modules/host.ts";
+export { findSystemUser } from "./modules/system-user.ts";
 export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
+export type { AuditOptions } from "./server/audit.ts";
 export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
+export { SystemdNotifier } from "./server/notify.ts";
 export type { ModuleChange, PeerLabel, RequestRecord, ServerObserver } from "./server/observer.ts";
-export { type ServeOptions, serve, VeripyServer, type VeripyServerEvents } from "./server/server.ts";
+export type { ServeOptions } from "./server/options.ts";
+export { serve, VeripyServer, type VeripyServerEvents } from "./server/server.ts";
+export { systemdUnit, type UnitOptions } from "./server/unit.ts";

@@ -14,6 +14,7 @@ import {
 import { askServerKey } from "./ask.ts";
 import { ClientOutput } from "./client-output.ts";
 import { options } from "./config.ts";
+import { readText } from "./input.ts";
 import { configureLogs, exitCodes, print, printJson, reportFailure } from "./ui.ts";
 
 interface ClientOptions {
@@ -84,7 +85,7 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     .passThroughOptions()
     .action(async (mod: string, words: string[], own: { stdin?: boolean }, self: Command) => {
       const given = optionsOf(self);
-      const text = own.stdin ? await Bun.stdin.text() : words.join(" ");
+      const text = own.stdin ? await readText("-") : words.join(" ");
       await using(given, async (client) => {
         const output = new ClientOutput(given.json);
         const result = await client.exec(mod, text, {

@@ -99,6 +99,7 @@ const limitFlags: Record<keyof Limits, LimitFlag | null> = {
   },
   maxCallsInFlight: { flag: "max-calls", kind: "count", text: "calls in flight of one module" },
   maxCallsQueued: { flag: "max-queue", kind: "count", text: "calls waiting for one module" },
+  maxQueuedArgsBytes: { flag: "max-queue-bytes", kind: "size", text: "arguments waiting for one module" },
   maxResultBytes: { flag: "max-result", kind: "size", text: "one result" },
   maxPartBytes: { flag: "max-part", kind: "size", text: "one streamed part" },
   maxModuleMemoryBytes: {
@@ -151,6 +152,22 @@ function camelCase(flag: string): string {
   return flag.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
+/** `9100` or `127.0.0.1:9100` or `[::1]:9100`; loopback unless told otherwise. */
+export const endpoint = z
+  .string()
+  .regex(/^(?:(?:\[[0-9a-f:.]+\]|[^:\s[\]]+):)?\d{1,5}$/i, "It must be PORT or HOST:PORT.")
+  .transform((text) => {
+    const colon = text.lastIndexOf(":");
+    const hostname = colon < 0 ? "127.0.0.1" : text.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
+    return { hostname, port: Number(text.slice(colon + 1)) };
+  })
+  .refine((value) => value.port <= 65_535, "The port must be at most 65535.");
+
+/** What systemd tells a service of `Type=notify`; see sd_notify(3) and sd_watchdog_enabled(3). */
+export function systemdEnvironment(): { socket: string | undefined; watchdogUsec: string | undefined } {
+  return { socket: process.env.NOTIFY_SOCKET, watchdogUsec: process.env.WATCHDOG_USEC };
+}
+
 export const options = {
   interface: new Option("-i, --interface <address>", "address to listen on; localhost is IPv4 and IPv6")
     .default("localhost")
@@ -166,6 +183,34 @@ export const options = {
   trustedKeys: new Option("--trusted-keys <file>", "the clients that are trusted")
     .default("./trusted-keys.json")
     .env("VERIPY_TRUSTED_KEYS"),
+  moduleUser: new Option("--module-user <user>", "run modules as this user (name or UID:GID); needs root")
+    .helpGroup("Modules:")
+    .env("VERIPY_MODULE_USER"),
+  moduleEnv: new Option("--module-env <name...>", "let modules see these environment variables")
+    .helpGroup("Modules:")
+    .default([] as string[], "PATH, HOME, LANG, TZ and TMPDIR only"),
+  moduleCgroup: new Option("--module-cgroup <folder>", "run modules in this cgroup (Linux)").helpGroup(
+    "Modules:",
+  ),
+  audit: new Option("--audit <file>", "write down who did what, one JSON object a line").helpGroup(
+    "Operation:",
+  ),
+  auditRequired: new Option(
+    "--audit-required",
+    "run nothing while the audit log cannot be written",
+  ).helpGroup("Operation:"),
+  auditMaxSize: new Option("--audit-max-size <size>", "begin a new audit file at this size (default: 64MiB)")
+    .argParser(parsed(size))
+    .helpGroup("Operation:"),
+  auditKeep: new Option("--audit-keep <count>", "older audit files to keep (default: 5)")
+    .argParser(parsed(wholeNumber(1, 1_000)))
+    .helpGroup("Operation:"),
+  metrics: new Option(
+    "--metrics <[host:]port>",
+    "serve /metrics, /healthz and /readyz; on loopback unless told",
+  )
+    .argParser(parsed(endpoint))
+    .helpGroup("Operation:"),
   logLevel: new Option("--log-level <level>", "how much to log")
     .choices(["trace", "debug", "info", "warning", "error", "fatal"])
     .env("VERIPY_LOG_LEVEL"),

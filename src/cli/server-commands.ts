@@ -1,29 +1,25 @@
-import type { LogLevel } from "@logtape/logtape";
 import { Command } from "commander";
 import {
   addTrustedKey,
   initServer,
   loadIdentity,
-  loadOrCreateIdentity,
+  parseAssertions,
   parseFingerprint,
+  readTrustedKeys,
   removeTrustedKey,
   renewCertificate,
-  serve,
-  type VeripyServer,
+  systemdUnit,
+  testPolicy,
   version,
 } from "../index.ts";
-import { addLimitFlags, limitsFrom, options } from "./config.ts";
-import { configureLogs, exitCodes, note, print, printJson, reportFailure, styled } from "./ui.ts";
+import { addLimitFlags, options } from "./config.ts";
+import { readText } from "./input.ts";
+import { type StartOptions, start } from "./server-start.ts";
+import { exitCodes, print, printJson, reportFailure, styled } from "./ui.ts";
 
-interface StartOptions extends Record<string, unknown> {
-  interface: string;
-  port: number;
-  mods: string;
-  certs: string;
-  trustedKeys: string;
-  logLevel?: LogLevel;
-  json?: boolean;
-}
+const help = `
+Exit codes: 0 stopped in order, or done; 1 a check or a policy test failed, or a fault while running; 2 usage,
+configuration or keys.`;
 
 /** Runs `veripy-server` with the given arguments and resolves with its exit code. */
 export async function runServerCommand(args: readonly string[]): Promise<number> {
@@ -34,26 +30,13 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .helpOption("--help", "print this page")
     .exitOverride()
     .showHelpAfterError("Type 'veripy-server --help' for the list of commands and flags.")
-    .addHelpText(
-      "after",
-      "\nExit codes: 0 stopped in order; 1 something failed while running; 2 usage, configuration or keys; 3 cannot listen.",
-    );
+    .addHelpText("after", help);
 
-  const start = addLimitFlags(
-    program.command("start", { isDefault: true }).description("serve the modules (the default)"),
-  )
-    .addOption(options.interface)
-    .addOption(options.listenPort)
-    .addOption(options.mods)
-    .addOption(options.certs)
-    .addOption(options.trustedKeys)
-    .addOption(options.logLevel)
-    .addOption(options.json)
+  addStartFlags(program.command("start", { isDefault: true }))
+    .description("serve the modules (the default; 'veripy-server start --help' lists its flags)")
     .action(async (given: StartOptions) => {
-      await configureLogs({ level: given.logLevel ?? "info", json: given.json ?? false });
-      exitCode = await run(given);
+      await start(given);
     });
-  void start;
 
   program
     .command("init")
@@ -62,22 +45,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .addOption(options.certs)
     .addOption(options.trustedKeys)
     .addOption(options.json)
-    .action(async (given: StartOptions) => {
-      const { made, server, client } = await initServer({
-        modsDir: given.mods,
-        certsDir: given.certs,
-        trustedKeysPath: given.trustedKeys,
-      });
-      if (given.json) {
-        printJson({ made, server: server.fingerprint, client: client.fingerprint });
-        return;
-      }
-      for (const what of made) print(`made ${what}`);
-      if (made.length === 0) print("Everything was there already; nothing was changed.");
-      print(`server ${server.fingerprint}`);
-      print(`client ${client.fingerprint}`);
-      print("\nNext, in two terminals:\n  veripy-server\n  veripy-client");
-    });
+    .action(init);
 
   program
     .command("trust")
@@ -86,19 +54,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .option("--name <name>", "a name for logs and for 'untrust'")
     .addOption(options.trustedKeys)
     .addOption(options.json)
-    .action(async (text: string, given: StartOptions & { name?: string }) => {
-      const fingerprint = parseFingerprint(text);
-      const { changed } = await addTrustedKey(
-        given.trustedKeys,
-        fingerprint,
-        given.name === undefined ? {} : { name: given.name },
-      );
-      if (given.json) printJson({ fingerprint, changed });
-      else
-        print(
-          changed ? `Trusted ${fingerprint}.` : `${fingerprint} was trusted already; nothing was changed.`,
-        );
-    });
+    .action(trust);
 
   program
     .command("untrust")
@@ -106,12 +62,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .argument("<fingerprint|name>")
     .addOption(options.trustedKeys)
     .addOption(options.json)
-    .action(async (who: string, given: StartOptions) => {
-      const { changed } = await removeTrustedKey(given.trustedKeys, who);
-      if (given.json) printJson({ who, changed });
-      else
-        print(changed ? `${who} is not trusted any more.` : `${who} was not trusted; nothing was changed.`);
-    });
+    .action(untrust);
 
   program
     .command("fingerprint")
@@ -133,6 +84,27 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
       print(`The certificate of ${fingerprint} is valid until ${notAfter.toISOString().slice(0, 10)}.`);
     });
 
+  program
+    .command("policy")
+    .description("check who may do what")
+    .command("test")
+    .description("hold assertions against the trust file: 'alice may exec deploy.ts', 'bob may not sync'")
+    .argument("<file>", "one assertion a line; - is standard input")
+    .addOption(options.trustedKeys)
+    .addOption(options.json)
+    .action(async (file: string, given: StartOptions) => {
+      exitCode = await testPolicyFile(file, given);
+    });
+
+  program
+    .command("unit")
+    .description("print a hardened systemd unit for a server in this folder")
+    .option("--user <user>", "the user that it runs as", "veripy")
+    .addOption(options.listenPort)
+    .action((given: { user: string; port: number }) => {
+      print(systemdUnit({ executable: process.execPath, directory: process.cwd(), ...given }));
+    });
+
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
@@ -141,32 +113,68 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
   return exitCode;
 }
 
-async function run(given: StartOptions): Promise<number> {
-  const { created } = await loadOrCreateIdentity(given.certs, "server");
-  if (created) note(`Made a key for this server in ${given.certs}.`);
-  const server = await serve({
-    hostname: given.interface,
-    port: given.port,
+function addStartFlags(command: Command): Command {
+  command
+    .addOption(options.interface)
+    .addOption(options.listenPort)
+    .addOption(options.mods)
+    .addOption(options.certs)
+    .addOption(options.trustedKeys)
+    .addOption(options.logLevel)
+    .addOption(options.json)
+    .addOption(options.metrics)
+    .addOption(options.audit)
+    .addOption(options.auditRequired)
+    .addOption(options.auditMaxSize)
+    .addOption(options.auditKeep)
+    .addOption(options.moduleUser)
+    .addOption(options.moduleEnv)
+    .addOption(options.moduleCgroup);
+  return addLimitFlags(command);
+}
+
+async function init(given: StartOptions): Promise<void> {
+  const { made, server, client } = await initServer({
     modsDir: given.mods,
     certsDir: given.certs,
     trustedKeysPath: given.trustedKeys,
-    limits: limitsFrom(given),
   });
-  await signalled(server);
-  return exitCodes.ok;
+  if (given.json) {
+    printJson({ made, server: server.fingerprint, client: client.fingerprint });
+    return;
+  }
+  for (const what of made) print(`made ${what}`);
+  if (made.length === 0) print("Everything was there already; nothing was changed.");
+  print(`\nserver key ${server.fingerprint}\nclient key ${client.fingerprint}`);
+  print("\nNext, in two terminals:\n  veripy-server\n  veripy-client");
 }
 
-/** The first SIGINT or SIGTERM stops the server in order; a second one ends the process at once. */
-function signalled(server: VeripyServer): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let isStopping = false;
-    const stop = (signal: NodeJS.Signals) => {
-      if (isStopping) process.exit(signal === "SIGINT" ? 130 : 143);
-      isStopping = true;
-      if (process.stderr.isTTY) note(styled("gray", "Stopping; once more to stop at once."));
-      server.stop().then(resolve, reject);
-    };
-    process.on("SIGINT", stop);
-    process.on("SIGTERM", stop);
-  });
+async function trust(text: string, given: StartOptions & { name?: string }): Promise<void> {
+  const fingerprint = parseFingerprint(text);
+  const fields = given.name === undefined ? {} : { name: given.name };
+  const { changed } = await addTrustedKey(given.trustedKeys, fingerprint, fields);
+  if (given.json) printJson({ fingerprint, changed });
+  else
+    print(changed ? `Trusted ${fingerprint}.` : `${fingerprint} was trusted already; nothing was changed.`);
+}
+
+async function untrust(who: string, given: StartOptions): Promise<void> {
+  const { changed } = await removeTrustedKey(given.trustedKeys, who);
+  if (given.json) printJson({ who, changed });
+  else print(changed ? `${who} is not trusted any more.` : `${who} was not trusted; nothing was changed.`);
+}
+
+async function testPolicyFile(file: string, given: StartOptions): Promise<number> {
+  const keys = await readTrustedKeys(given.trustedKeys);
+  const results = testPolicy(keys, parseAssertions(await readText(file)));
+  const failed = results.filter(({ holds }) => !holds);
+  if (given.json) {
+    for (const { assertion, holds, because } of results) printJson({ ...assertion, holds, because });
+  } else {
+    for (const { assertion, because } of failed) {
+      print(`${styled("red", "FAILED")}  line ${assertion.line}: ${assertion.text}  (${because})`);
+    }
+    print(`${results.length - failed.length} of ${results.length} assertions hold.`);
+  }
+  return failed.length === 0 ? exitCodes.ok : exitCodes.moduleFailed;
 }

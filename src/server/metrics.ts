@@ -7,7 +7,7 @@ const contentType: OpenMetricsContentType = "application/openmetrics-text; versi
 
 /** Counts what happens at a server and shows it in OpenMetrics text. One for each server; see `serveMetrics`. */
 export class Metrics implements ServerObserver {
-  readonly #registry = new Registry(contentType);
+  readonly #registry = new Registry<OpenMetricsContentType>();
   readonly #options = { registers: [this.#registry] };
   #server: VeripyServer | undefined;
 
@@ -39,6 +39,7 @@ export class Metrics implements ServerObserver {
   });
 
   constructor() {
+    this.#registry.setContentType(contentType);
     this.#gauge("veripy_clients", "Connected clients.", (server) => server.sessions.size);
     this.#gauge("veripy_calls_in_flight", "Calls being worked on.", (server) =>
       sum(server.sessions, (session) => session.callsInFlight),

@@ -77,7 +77,7 @@ function openLibc() {
     try {
       return dlopen(name, {
         socket: { args: ["i32", "i32", "i32"], returns: "i32" },
-        sendto: { args: ["i32", "ptr", "usize", "i32", "ptr", "u32"], returns: "isize" },
+        sendto: { args: ["i32", "ptr", "usize", "i32", "ptr", "u32"], returns: "i64" },
       });
     } catch {
       // The other C library, then.

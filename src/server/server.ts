@@ -6,35 +6,21 @@ import { product } from "../base/version.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
 import { readTrustedKeys, type TrustedKeys, watchTrustedKeys } from "../identity/trusted-keys.ts";
-import type { HostOptions } from "../modules/host.ts";
 import { ModuleRegistry } from "../modules/registry.ts";
 import type { VersionStats } from "../modules/runnable.ts";
 import { loadVersion } from "../modules/version.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
 import { type Listener, listen, type Refusal } from "../tls/listener.ts";
 import type { Peer } from "../tls/peer.ts";
+import { AuditLog } from "./audit.ts";
 import { Broadcaster } from "./broadcast.ts";
+import type { MetricsEndpoint } from "./metrics.ts";
 import type { ModuleChange, PeerLabel, ServerObserver } from "./observer.ts";
+import { type CompleteServeOptions, defaultServeOptions, type ServeOptions } from "./options.ts";
 import { RefusalLog } from "./refusals.ts";
 import { Session, type SessionOwner } from "./session.ts";
 
 const log = loggerOf("server");
-
-export interface ServeOptions {
-  /** The address to listen on; `localhost` is both 127.0.0.1 and ::1. */
-  hostname?: string;
-  /** 0 picks a free one; `VeripyServer.port` tells which. */
-  port?: number;
-  modsDir?: string;
-  /** Holds `server.key` and `server.crt`; made when missing. */
-  certsDir?: string;
-  trustedKeysPath?: string;
-  limits?: Partial<Limits>;
-  /** How module hosts are run: user, environment, cgroup. */
-  hosts?: Partial<HostOptions>;
-  /** Told of everything that happens: the audit log, the metrics, an embedding program. */
-  observers?: readonly ServerObserver[];
-}
 
 export interface VeripyServerEvents {
   module: [ModuleChange];
@@ -54,6 +40,8 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   readonly #connectionsOfKey = new Map<string, number>();
   readonly #broadcaster = new Broadcaster();
   readonly #refusals: RefusalLog;
+  readonly #audit: AuditLog | undefined;
+  #metrics: MetricsEndpoint | undefined;
   #trust: TrustedKeys;
   #listener: Listener | undefined;
   #trustWatch: { close(): void } | undefined;
@@ -61,12 +49,13 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   #whenIdle: (() => void) | undefined;
 
   /** Use `serve`. */
-  private constructor(options: Required<Omit<ServeOptions, "limits">>, parts: ServerParts) {
+  private constructor(options: CompleteServeOptions, parts: ServerParts) {
     super();
     this.identity = parts.identity;
     this.limits = parts.limits;
-    this.observers = options.observers;
+    this.observers = parts.observers;
     this.#trust = parts.trust;
+    this.#audit = parts.audit;
     this.#refusals = new RefusalLog(options.trustedKeysPath);
     this.registry = new ModuleRegistry({
       modsDir: options.modsDir,
@@ -77,17 +66,34 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
 
   /** Reads identity and trust, loads the modules, then listens. Throws when any of that can't be done. */
   static async start(given: ServeOptions = {}): Promise<VeripyServer> {
-    const options = { ...defaultOptions, ...given };
+    const options = { ...defaultServeOptions, ...given };
     const limits = withDefaultLimits(given.limits);
     const { identity, created } = await loadOrCreateIdentity(options.certsDir, "server");
-    if (created)
-      log.info("Made a new server key. Its fingerprint is {fingerprint}.", {
-        fingerprint: identity.fingerprint,
-      });
+    if (created) {
+      const { fingerprint } = identity;
+      log.info("Made a new server key. Its fingerprint is {fingerprint}.", { fingerprint });
+    }
     const trust = await readTrustedKeys(options.trustedKeysPath);
-    const server = new VeripyServer(options, { identity, limits, trust });
+    const audit = options.audit === undefined ? undefined : new AuditLog(options.audit);
+    // Loaded only where it is used: it is a third of what the server would otherwise load.
+    const metrics = options.metrics === undefined ? undefined : await import("./metrics.ts");
+    const counts = metrics === undefined ? undefined : new metrics.Metrics();
+    const observers = [...options.observers, audit, counts].filter((observer) => observer !== undefined);
+    const server = new VeripyServer(options, { identity, limits, trust, audit, observers });
     try {
       await server.#start(options);
+      if (metrics !== undefined && counts !== undefined && options.metrics !== undefined) {
+        server.#metrics = metrics.serveMetrics(
+          counts,
+          server,
+          options.metrics.hostname,
+          options.metrics.port,
+        );
+        log.info("Metrics are at http://{hostname}:{port}/metrics.", {
+          ...options.metrics,
+          port: server.#metrics.port,
+        });
+      }
     } catch (error) {
       await server.stop();
       throw error;
@@ -134,10 +140,11 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     return this.stop();
   }
 
-  async #start(options: Required<Omit<ServeOptions, "limits">>): Promise<void> {
+  async #start(options: CompleteServeOptions): Promise<void> {
     this.registry.on("change", (change) => this.#moduleChanged(change));
     await this.registry.start();
     this.#trustWatch = watchTrustedKeys(options.trustedKeysPath, {
+      current: this.#trust,
       onChange: (keys) => this.#trustChanged(keys),
       onError: (error) => {
         log.error("Kept the last good trusted keys: {error}", { error: error.message });
@@ -149,7 +156,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       port: options.port,
       identity: this.identity,
       limits: this.limits,
-      isTrusted: (fingerprint, address) => this.#trust.grantFor(fingerprint, address) !== undefined,
+      isTrusted: (fingerprint, address) => this.#trust.verdict(fingerprint, address),
       onPeer: (peer) => this.#accept(peer),
       onRefused: (refusal) => this.#refused(refusal),
     });
@@ -251,6 +258,8 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     await this.#callsEnded(this.limits.shutdownMs);
     for (const session of [...this.#sessions]) session.close("shutting_down", "The server is stopping.");
     await this.registry.stop();
+    this.#metrics?.stop();
+    this.#audit?.close();
     log.info("Stopped.");
   }
 
@@ -267,20 +276,12 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   }
 }
 
-const defaultOptions = {
-  hostname: "localhost",
-  port: 8443,
-  modsDir: "./mods",
-  certsDir: "./certs",
-  trustedKeysPath: "./trusted-keys.json",
-  hosts: {},
-  observers: [],
-};
-
 interface ServerParts {
   readonly identity: Identity;
   readonly limits: Readonly<Limits>;
   readonly trust: TrustedKeys;
+  readonly audit: AuditLog | undefined;
+  readonly observers: readonly ServerObserver[];
 }
 
 /** A copy that outlives the session. */

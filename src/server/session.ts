@@ -2,6 +2,7 @@ import { type Deadline, deadlines } from "../base/deadlines.ts";
 import { VeripyError, type WireCode } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
+import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Grant } from "../identity/trusted-keys.ts";
 import type { Call, CallOutcome, CallSink } from "../modules/call.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
@@ -39,7 +40,7 @@ export interface SessionOwner {
 
 /** One authenticated client: its requests, its permissions, its limits. */
 export class Session implements PeerLabel {
-  readonly fingerprint: string;
+  readonly fingerprint: Fingerprint;
   readonly address: string;
   readonly #remoteIp: string;
   readonly #owner: SessionOwner;

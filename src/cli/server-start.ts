@@ -1,0 +1,90 @@
+import type { LogLevel } from "@logtape/logtape";
+import {
+  type AuditOptions,
+  findSystemUser,
+  type HostOptions,
+  type ServeOptions,
+  SystemdNotifier,
+  serve,
+  VeripyError,
+  type VeripyServer,
+} from "../index.ts";
+import { limitsFrom, systemdEnvironment } from "./config.ts";
+import { configureLogs, note, styled } from "./ui.ts";
+
+/** The flags of `veripy-server start`, parsed. */
+export interface StartOptions extends Record<string, unknown> {
+  interface: string;
+  port: number;
+  mods: string;
+  certs: string;
+  trustedKeys: string;
+  logLevel?: LogLevel;
+  json?: boolean;
+  metrics?: { hostname: string; port: number };
+  audit?: string;
+  auditRequired?: boolean;
+  auditMaxSize?: number;
+  auditKeep?: number;
+  moduleUser?: string;
+  moduleEnv: string[];
+  moduleCgroup?: string;
+}
+
+/** Serves until a signal ends it. */
+export async function start(given: StartOptions): Promise<void> {
+  await configureLogs({ level: given.logLevel ?? "info", json: given.json ?? false });
+  const systemd = systemdEnvironment();
+  const notifier = SystemdNotifier.to(systemd.socket);
+  const server = await serve({
+    hostname: given.interface,
+    port: given.port,
+    modsDir: given.mods,
+    certsDir: given.certs,
+    trustedKeysPath: given.trustedKeys,
+    limits: limitsFrom(given),
+    hosts: await hostOptions(given),
+    ...auditOptions(given),
+    ...(given.metrics === undefined ? {} : { metrics: given.metrics }),
+  });
+  notifier?.ready(`Listening on ${server.addresses.join(", ")}`);
+  notifier?.startWatchdog(systemd.watchdogUsec);
+  await signalled(server, () => notifier?.stopping());
+}
+
+async function hostOptions(given: StartOptions): Promise<Partial<HostOptions>> {
+  const hosts: Partial<HostOptions> = { moduleEnv: given.moduleEnv };
+  if (given.moduleUser !== undefined) hosts.user = await findSystemUser(given.moduleUser);
+  if (given.moduleCgroup !== undefined) hosts.cgroup = given.moduleCgroup;
+  return hosts;
+}
+
+function auditOptions(given: StartOptions): Pick<ServeOptions, "audit"> {
+  if (given.audit === undefined) {
+    if (given.auditRequired !== true) return {};
+    throw new VeripyError("bad_config", "--audit-required needs a file to write to: --audit FILE.");
+  }
+  const audit: AuditOptions = {
+    path: given.audit,
+    required: given.auditRequired ?? false,
+    ...(given.auditMaxSize === undefined ? {} : { maxBytes: given.auditMaxSize }),
+    ...(given.auditKeep === undefined ? {} : { keep: given.auditKeep }),
+  };
+  return { audit };
+}
+
+/** The first SIGINT or SIGTERM stops the server in order; a second one ends the process at once. */
+function signalled(server: VeripyServer, onFirst: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let isStopping = false;
+    const stop = (signal: NodeJS.Signals) => {
+      if (isStopping) process.exit(signal === "SIGINT" ? 130 : 143);
+      isStopping = true;
+      onFirst();
+      if (process.stderr.isTTY) note(styled("gray", "Stopping; once more to stop at once."));
+      server.stop().then(resolve, reject);
+    };
+    process.on("SIGINT", stop);
+    process.on("SIGTERM", stop);
+  });
+}

@@ -1,0 +1,72 @@
+export interface UnitOptions {
+  /** Absolute path of the executable. */
+  readonly executable: string;
+  /** The directory with mods/, certs/ and trusted-keys.json. */
+  readonly directory: string;
+  readonly user: string;
+  readonly port: number;
+}
+
+/**
+ * A systemd unit for a server, hardened as far as modules usually bear: they can read the system and write
+ * nowhere but in the server's directory. See `systemd.exec(5)`; `systemd-analyze security` rates it.
+ */
+export function systemdUnit({ executable, directory, user, port }: UnitOptions): string {
+  // A port below 1024 needs this one capability; the server needs no other.
+  const capability = port < 1024 ? "CAP_NET_BIND_SERVICE" : "";
+  return `[Unit]
+Description=VeriPy server
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=notify
+NotifyAccess=main
+WatchdogSec=30s
+ExecStart=${quoted(executable)} start --interface 0.0.0.0 --port ${port}
+WorkingDirectory=${escaped(directory)}
+User=${user}
+Restart=on-failure
+RestartSec=1s
+TimeoutStopSec=20s
+KillMode=mixed
+
+# What a module may do is what this service may do. Loosen a line for the module that needs it.
+NoNewPrivileges=yes
+CapabilityBoundingSet=${capability}
+AmbientCapabilities=${capability}
+ProtectSystem=strict
+ProtectHome=read-only
+ReadWritePaths=${escaped(directory)}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+UMask=0077
+LimitNOFILE=65536
+# No MemoryDenyWriteExecute: the JavaScript engine compiles at run time.
+
+[Install]
+WantedBy=multi-user.target
+`;
+}
+
+/** In unit files `%` begins a specifier and `\` an escape. */
+function escaped(text: string): string {
+  return text.replaceAll("%", "%%").replaceAll("\\", "\\\\");
+}
+
+function quoted(text: string): string {
+  return /[\s"'\\]/.test(text) ? `"${escaped(text).replaceAll('"', '\\"')}"` : escaped(text);
+}
