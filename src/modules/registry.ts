@@ -132,7 +132,8 @@ export class ModuleRegistry {
     this.#watcher.close();
     this.#stopped.abort();
     this.#sorted = undefined;
-    for (const version of this.#ending.keys()) void version.stop(this.#stopDrainMs);
+    // Whether that works is heard from the promise that is kept.
+    for (const version of this.#ending.keys()) version.stop(this.#stopDrainMs).catch(() => {});
     await Promise.all([this.#rescan, ...[...this.#slots.values()].map((slot) => slot.close())]);
     this.#slots.clear();
     await Promise.all(this.#ending.values());
