@@ -1,0 +1,141 @@
+/**
+ * `bun run demo`: the whole of VeriPy in a minute, with throw-away keys and modules in a temporary folder. On a
+ * terminal it then stays up to be played with. From a fresh clone it installs and builds first, so nothing but
+ * built-ins may be imported here.
+ */
+import { execFile } from "node:child_process";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { Program } from "./program.ts";
+import { run } from "./run.ts";
+
+const root = dirname(dirname(import.meta.dir));
+const suffix = process.platform === "win32" ? ".exe" : "";
+const serverPath = join(root, "dist", `veripy-server${suffix}`);
+const clientPath = join(root, "dist", `veripy-client${suffix}`);
+const isForPlay = process.stdin.isTTY && process.stdout.isTTY && !process.env.CI;
+
+let directory: string | undefined;
+const programs: Program[] = [];
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, async () => {
+    await cleanUp();
+    process.exit(isForPlay && signal === "SIGINT" ? 0 : 130);
+  });
+}
+
+try {
+  await demo();
+} catch (error) {
+  console.error(`demo: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}
+await cleanUp();
+
+async function demo(): Promise<void> {
+  say("Installing the packages and building both executables.");
+  run([process.execPath, "install", "--frozen-lockfile", "--silent"], root);
+  run([process.execPath, "run", "--silent", "build"], root);
+
+  directory = mkdtempSync(join(tmpdir(), "veripy-demo-"));
+  const mods = join(directory, "mods");
+  const hello = join(mods, "hello.ts");
+  say("veripy-server init: a key for each side, the client's in trusted-keys.json, a first module.");
+  const { made } = JSON.parse(await outputOf(serverPath, ["init", "--json"], directory)) as {
+    made: string[];
+  };
+  for (const what of made) console.log(`  made ${what}`);
+  // The modules that VeriPy is shipped with; the copies may be edited.
+  cpSync(join(root, "mods"), mods, { recursive: true });
+
+  say("The server, on any free port:");
+  const server = start(serverPath, ["start", "--port", "0", "--json"], "server", logText);
+  const listening = await server.line("that it listens", (line) => textOf(line).startsWith("Listening on "));
+  const port = String((JSON.parse(listening) as { port: number }).port);
+  const flags = ["--port", port, "--certs", join(directory, "certs")];
+
+  say("The client fetches each module and hashes what it received, then stays:");
+  const client = start(clientPath, [...flags, "watch"], "client");
+  for (const _ of readdirSync(mods).filter((name) => /^[^._].*\.[tj]s$/.test(name))) {
+    await client.line("that a module is verified", isVerdict);
+  }
+
+  say("Running one:");
+  await expectResult(["exec", "hello.ts", "World"], flags, "Hello, World!");
+
+  say("An edit of hello.ts, while both are running:");
+  writeFileSync(hello, readFileSync(hello, "utf8").replace("Hello,", "Welcome,"));
+  await client.line("that hello.ts was reloaded", (line) => /^modreload\s+hello\.ts/.test(line));
+  await client.line(
+    "that hello.ts is verified again",
+    (line) => isVerdict(line) && line.includes("hello.ts"),
+  );
+  await expectResult(["exec", "hello.ts", "World"], flags, "Welcome, World!");
+
+  if (!isForPlay) {
+    say("That was all of it.");
+    return;
+  }
+  say("Both stay up until Ctrl-C. Edit or add modules in");
+  console.log(`  ${mods}\nand in another terminal, try`);
+  for (const command of ["list", "verify", "exec uname.ts -a", "--help"]) {
+    console.log(`  ${clientPath} ${flags.join(" ")} ${command}`);
+  }
+  await new Promise(() => setInterval(() => {}, 60_000));
+}
+
+function isVerdict(line: string): boolean {
+  return line.startsWith("verified ");
+}
+
+/** Shows the command as somebody would type it, and its output; throws when that is not the expected one. */
+async function expectResult(
+  command: readonly string[],
+  flags: readonly string[],
+  expected: string,
+): Promise<void> {
+  const output = await outputOf(clientPath, [...flags, ...command], root);
+  console.log(`  $ veripy-client ${command.join(" ")}\n  ${output.trimEnd()}`);
+  if (output !== `${expected}\n`) throw new Error(`The result should have been '${expected}'.`);
+}
+
+/** What it printed on standard output. Throws with its standard error when it fails. */
+async function outputOf(path: string, args: readonly string[], cwd: string): Promise<string> {
+  const { stdout } = await promisify(execFile)(path, args, { cwd, encoding: "utf8", timeout: 20_000 });
+  return stdout;
+}
+
+function start(
+  path: string,
+  args: readonly string[],
+  name: string,
+  text: (line: string) => string = (line) => line,
+): Program {
+  const program = new Program(path, args, directory ?? root, (line) =>
+    console.log(`  ${name} | ${text(line)}`),
+  );
+  programs.push(program);
+  return program;
+}
+
+function logText(line: string): string {
+  const message = textOf(line);
+  return message === "" ? line : message;
+}
+
+/** The message of a log line of the server, which is a JSON object; nothing of any other line. */
+function textOf(line: string): string {
+  return line.startsWith("{") ? (JSON.parse(line) as { message: string }).message : "";
+}
+
+function say(what: string): void {
+  console.log(`\n${what}`);
+}
+
+async function cleanUp(): Promise<void> {
+  // The client first: a server that goes away is news to it.
+  for (const program of programs.splice(0).reverse()) await program.stop();
+  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+}

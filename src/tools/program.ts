@@ -1,0 +1,63 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+
+/** A program that stays: its lines can be waited for, and it is stopped in the end. */
+export class Program {
+  readonly #child: ChildProcess;
+  readonly #name: string;
+  readonly #unread: string[] = [];
+  #arrived: () => void = () => {};
+
+  /** `onLine` sees every line of its standard output and standard error as it comes. */
+  constructor(path: string, args: readonly string[], cwd: string, onLine: (line: string) => void) {
+    this.#name = [path, ...args].join(" ");
+    // A group of its own: Ctrl-C in a terminal must reach the demo alone, which then stops what it started.
+    this.#child = spawn(path, args, { cwd, stdio: ["ignore", "pipe", "pipe"], detached: true });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      if (stream === null) continue;
+      createInterface({ input: stream }).on("line", (line) => {
+        onLine(line);
+        this.#unread.push(line);
+        this.#arrived();
+      });
+    }
+    this.#child.once("error", () => this.#arrived());
+    this.#child.once("exit", () => this.#arrived());
+  }
+
+  /** The first line, of those not asked for yet, that `matches`. Throws after `ms`, and when the program ends. */
+  async line(what: string, matches: (line: string) => boolean, ms = 20_000): Promise<string> {
+    const deadline = performance.now() + ms;
+    for (;;) {
+      for (let line = this.#unread.shift(); line !== undefined; line = this.#unread.shift()) {
+        if (matches(line)) return line;
+      }
+      if (this.#hasEnded()) throw new Error(`'${this.#name}' ended instead of saying ${what}.`);
+      const left = deadline - performance.now();
+      if (left <= 0) throw new Error(`'${this.#name}' did not say ${what} within ${ms / 1_000} s.`);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left);
+        this.#arrived = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+
+  /** Resolves when it has ended; asks first, and makes it after five seconds. */
+  async stop(): Promise<void> {
+    if (this.#hasEnded()) return;
+    const ended = once(this.#child, "exit");
+    this.#child.kill("SIGTERM");
+    const force = setTimeout(() => this.#child.kill("SIGKILL"), 5_000);
+    await ended;
+    clearTimeout(force);
+  }
+
+  #hasEnded(): boolean {
+    const { exitCode, signalCode, pid } = this.#child;
+    return exitCode !== null || signalCode !== null || pid === undefined;
+  }
+}
