@@ -85,7 +85,7 @@ async function measureLoads(
   samples.add(id, "wide.rate", rate(wide), wide.generatorBound);
   const deep = await load(16, 16);
   samples.add(id, "deep.rate", rate(deep), deep.generatorBound);
-  if (deep.serverMs !== undefined && deep.clientMs !== undefined) {
+  if (deep.serverMs !== undefined && deep.clientMs !== undefined && deep.result.count > 0) {
     samples.add(id, "deep.serverCpu", (deep.serverMs * 1_000) / deep.result.count);
     samples.add(id, "deep.clientCpu", (deep.clientMs * 1_000) / deep.result.count);
   }

@@ -1,3 +1,4 @@
+import { figure } from "./figure.ts";
 import { requirementLines } from "./requirements.ts";
 import type { Cell, Report } from "./results.ts";
 import { rows } from "./rows.ts";
@@ -24,13 +25,6 @@ export function printReport(report: Report): void {
   for (const { what, value, marks, word } of requirementLines(report)) {
     console.log(`  ${what.padEnd(48)} ${value.padStart(9)}   ${word.padEnd(12)} (${marks})`);
   }
-}
-
-/** A figure with three digits that count: 123,456 · 1.23 · 0.0451. */
-export function figure(value: number): string {
-  if (Number.isNaN(value)) return "–";
-  if (Math.abs(value) >= 100) return Math.round(value).toLocaleString("en-US");
-  return Number(value.toPrecision(3)).toString();
 }
 
 function range({ min, max, samples }: Cell): string {

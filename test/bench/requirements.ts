@@ -1,3 +1,4 @@
+import { figure } from "./figure.ts";
 import type { Report } from "./results.ts";
 import type { RowId } from "./rows.ts";
 
@@ -45,7 +46,7 @@ export function requirementLines(
     const sign = better === "more" ? "≥" : "≤";
     return {
       what,
-      value: value === undefined ? "–" : `${value.toPrecision(3)} ${unit}`,
+      value: value === undefined ? "–" : `${figure(value)} ${unit}`,
       marks: `must ${sign} ${must}, reach for ${sign} ${reach}`,
       word: wordOf(requirement, value),
     };

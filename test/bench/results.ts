@@ -24,7 +24,9 @@ export interface Cell extends Spread {
 export class Samples {
   readonly #figures = new Map<string, { values: number[]; bound: number }>();
 
+  /** Throws for what is no number: a figure that was not measured must not look like one. */
   add(stack: string, row: RowId, value: number, generatorBound = false): void {
+    if (!Number.isFinite(value)) throw new Error(`Nothing was measured for '${row}' of ${stack}.`);
     const key = `${stack} ${row}`;
     const figures = this.#figures.get(key) ?? { values: [], bound: 0 };
     figures.values.push(value);

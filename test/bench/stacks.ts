@@ -194,8 +194,8 @@ export async function startVeripy({ veripy }: Pick<Place, "veripy">): Promise<Ru
 /** The port in the server's line that it listens, with `--json`. */
 function veripyPort(line: string): number | undefined {
   if (!line.startsWith("{")) return undefined;
-  const { port } = JSON.parse(line) as { port?: unknown };
-  return typeof port === "number" ? port : undefined;
+  const { message, port } = JSON.parse(line) as { message: string; port?: unknown };
+  return message.startsWith("Listening on ") && typeof port === "number" ? port : undefined;
 }
 
 async function one(

@@ -83,7 +83,7 @@ async function load(
       const result = await connection.call(args);
       const now = performance.now();
       if (result !== expected) throw new Error(`A wrong answer: ${result.slice(0, 200)}`);
-      if (start >= countsFrom && now <= end) latencies[count++] = now - start;
+      if (now >= countsFrom && now <= end) latencies[count++] = now - start;
     }
   };
   const workers = connections.flatMap((connection) =>
@@ -117,9 +117,9 @@ async function handshakes(
   let end = Number.POSITIVE_INFINITY;
   const work = async (): Promise<void> => {
     while (performance.now() < end) {
-      const start = performance.now();
       const connection = await open();
-      if (start >= countsFrom && performance.now() <= end) count++;
+      const now = performance.now();
+      if (now >= countsFrom && now <= end) count++;
       await connection.close();
     }
   };

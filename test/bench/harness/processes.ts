@@ -29,11 +29,14 @@ export async function startServer(
   const listening = new Promise<number>((resolve, reject) => {
     for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue;
-      createInterface({ input: stream }).on("line", (line) => {
+      const reader = createInterface({ input: stream }).on("line", (line) => {
         lines.push(line);
-        if (lines.length > 20) lines.shift();
         const port = portOf(line);
-        if (port !== undefined) resolve(port);
+        if (port === undefined) return;
+        resolve(port);
+        // From here on its log is only thrown away: reading lines of it would take time from what is measured.
+        reader.close();
+        stream.resume();
       });
     }
     child.once("error", reject);
