@@ -20,11 +20,11 @@ const requirements: readonly Requirement[] = [
   ratio("one exec at a time, p50, against raw TLS echo", "one.p50", ["raw"], "less", 1.5, 1.2),
   ratio("one exec at a time, p99, against gRPC", "one.p99", ["grpc-node", "grpc-bun"], "less", 0.6, 0.3),
   ratio("handshakes per server core, against raw Bun TLS", "handshake.perCore", ["raw"], "more", 0.8, 0.95),
-  figure("memory per idle connection", "memory.perConnection", "KB", 25, 17),
-  figure("memory per idle module, private", "memory.perModule", "MB", 8, 3),
-  figure("saved → verified at a client, p50", "edit.verified", "ms", 30, 15),
-  figure("broadcast, last client", "broadcast.last", "ms", 15, 8),
-  figure("server to listening with 100 modules", "start.modules100", "ms", 1_500, 600),
+  absolute("memory per idle connection", "memory.perConnection", "KB", 25, 17),
+  absolute("memory per idle module, private", "memory.perModule", "MB", 8, 3),
+  absolute("saved → verified at a client, p50", "edit.verified", "ms", 30, 15),
+  absolute("broadcast, last client", "broadcast.last", "ms", 15, 8),
+  absolute("server to listening with 100 modules", "start.modules100", "ms", 1_500, 600),
   {
     what: "veripy-client exec, against openssl s_client",
     unit: "×",
@@ -83,7 +83,7 @@ function ratio(
   };
 }
 
-function figure(what: string, row: RowId, unit: string, must: number, reach: number): Requirement {
+function absolute(what: string, row: RowId, unit: string, must: number, reach: number): Requirement {
   return { what, unit, must, reach, better: "less", value: (report) => median(report, "veripy", row) };
 }
 
