@@ -51,10 +51,13 @@ export class VeripyError extends Error {
   }
 }
 
-/** The message of anything that was thrown; modules and libraries throw all kinds of values. */
+/** The message of anything that was thrown; modules and libraries throw all kinds of values. Never throws. */
 export function messageOf(thrown: unknown): string {
-  if (thrown instanceof Error) return thrown.message || thrown.name;
-  return String(thrown);
+  try {
+    return String(thrown instanceof Error ? thrown.message || thrown.name : thrown);
+  } catch {
+    return "something was thrown that cannot be shown";
+  }
 }
 
 /** True for a Node-style system error (`ENOENT`, `EACCES`, …) with one of the given codes. */

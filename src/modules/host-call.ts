@@ -308,7 +308,12 @@ function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
   return typeof value === "object" && value !== null && Symbol.asyncIterator in value;
 }
 
-/** The stack where there is one: it names the module's file and line. */
+/** The stack where there is one: it names the module's file and line. Never throws. */
 export function stackOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  try {
+    if (error instanceof Error && typeof error.stack === "string") return error.stack;
+  } catch {
+    // A getter of the module's; then its message has to do.
+  }
+  return messageOf(error);
 }

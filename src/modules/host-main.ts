@@ -1,5 +1,5 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
-import type { Duplex } from "../protocol/duplex.ts";
+import type { CloseReason, Duplex } from "../protocol/duplex.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
 import { HostedCall, type HostedModule, stackOf } from "./host-call.ts";
 import { HostLog, redirectConsole } from "./host-console.ts";
@@ -43,7 +43,7 @@ class Host {
   run(): Promise<never> {
     this.#duplex.attach({
       data: (chunk) => this.#decoder.push(chunk, this.#frame),
-      closed: () => this.#hungUp(),
+      closed: (reason) => this.#hungUp(reason),
     });
     // The rest happens in events, and the process ends by process.exit.
     return new Promise<never>(() => {});
@@ -131,8 +131,10 @@ class Host {
   }
 
   /** The server is gone or wants this process to end; calls get a moment to tidy up. */
-  #hungUp(): void {
+  #hungUp(reason: CloseReason): void {
     this.#ending = true;
+    // Not the server's doing but a fault of this process; standard error reaches the server's log.
+    if (reason !== undefined) process.stderr.write(`${stackOf(reason.cause ?? reason)}\n`);
     if (this.#calls.size === 0) process.exit(0);
     for (const call of [...this.#calls.values()]) call.abort("The server stops this module.");
     setTimeout(() => process.exit(0), this.#killGraceMs);

@@ -1,3 +1,4 @@
+import { messageOf, VeripyError } from "../base/errors.ts";
 import { type Duplex, type RawSocket, SocketDuplex } from "../protocol/duplex.ts";
 
 /** The descriptor of a module host's control channel, where the system can hand a socket to a child. */
@@ -25,8 +26,8 @@ export async function connectDescriptor(fd: number, maxQueuedBytes: number): Pro
       close() {
         duplex?.ended(undefined);
       },
-      error() {
-        duplex?.ended(undefined);
+      error(_socket: RawSocket, error: unknown) {
+        duplex?.ended(new VeripyError("closed", messageOf(error), { cause: error }));
       },
     },
     // biome-ignore lint/suspicious/noExplicitAny: see `fd` above

@@ -220,9 +220,12 @@ export class ModuleHost implements WatchedProcess {
   readonly #frame = (frame: Frame): void => {
     if (frame.api !== "host") throw violation(frame);
     switch (frame.type) {
-      case "done":
-        this.#end(frame).succeeded(this.#checkedString(frame, resultPrefix, this.#limits.maxResultBytes));
+      case "done": {
+        // Checked before the call is taken off the list: one that has its process killed is still on it.
+        const resultJson = this.#checkedString(frame, resultPrefix, this.#limits.maxResultBytes);
+        this.#end(frame).succeeded(resultJson);
         return;
+      }
       case "part": {
         const dataJson = this.#checkedString(frame, partPrefix, this.#limits.maxPartBytes);
         this.#callOf(frame).part(dataJson);

@@ -1,7 +1,7 @@
 /** A line longer than this is handed on in pieces. */
 const maxPending = 8 * 1024;
 /** What is read of one stream in a second; then the writer waits. */
-const bytesPerSecond = 4 * 1024 * 1024;
+const bytesPerSecond = 1024 * 1024;
 
 /**
  * Reads a child's standard stream to its end, line by line. A child that floods it is made to wait by not
