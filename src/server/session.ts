@@ -7,6 +7,7 @@ import type { Grant } from "../identity/trusted-keys.ts";
 import type { Call, CallOutcome, CallSink } from "../modules/call.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
 import type { RunnableVersion } from "../modules/runnable.ts";
+import { reportOf } from "../modules/slot.ts";
 import { Channel } from "../protocol/channel.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
 import type { Frame } from "../protocol/frame.ts";
@@ -20,7 +21,7 @@ import {
 } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
 import type { PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
-import { reportOf, VersionText } from "./version-text.ts";
+import { VersionText } from "./version-text.ts";
 
 const log = loggerOf("session");
 
@@ -54,6 +55,7 @@ export class Session implements PeerLabel {
   #missedBroadcasts = false;
   #framesSeen = 0;
   #framesAtLastCheck = 0;
+  #queuedAtLastCheck = 0;
   #wasPinged = false;
   #lifeCheck: Deadline;
 
@@ -122,8 +124,7 @@ export class Session implements PeerLabel {
       this.close("timeout", `No request came within ${firstRequestMs} ms of the handshake.`);
       return;
     }
-    if (this.#framesSeen !== this.#framesAtLastCheck || this.#isPaused) {
-      this.#framesAtLastCheck = this.#framesSeen;
+    if (this.#showsLife()) {
       this.#wasPinged = false;
     } else if (this.#wasPinged) {
       this.close("timeout", `Nothing came for ${idleMs} ms, nor an answer to a ping.`);
@@ -132,11 +133,26 @@ export class Session implements PeerLabel {
       this.#wasPinged = true;
       this.#send("sys", "ping", "idle", "{}");
     }
+    this.#framesAtLastCheck = this.#framesSeen;
+    this.#queuedAtLastCheck = this.queuedBytes;
     this.#lifeCheck = deadlines.arm(this, idleMs / 2);
+  }
+
+  /** After the first request it is the idle time that counts. */
+  #expectLife(): void {
+    this.#lifeCheck.disarm();
+    this.#lifeCheck = deadlines.arm(this, this.#owner.limits.idleMs / 2);
+  }
+
+  /** Since the last check something came, or left; or it is this side that does not read, being at work. */
+  #showsLife(): boolean {
+    if (this.#framesSeen !== this.#framesAtLastCheck) return true;
+    return this.#outputIsHigh ? this.queuedBytes < this.#queuedAtLastCheck : this.#isPaused;
   }
 
   readonly #frame = (frame: Frame): void => {
     this.#framesSeen += 1;
+    if (this.#framesSeen === 1) this.#expectLife();
     if (this.#isPaused) this.#backlog.push(frame);
     else this.#handle(frame);
   };

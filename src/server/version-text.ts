@@ -1,5 +1,5 @@
 import type { RunnableVersion } from "../modules/runnable.ts";
-import type { ModuleReport } from "../protocol/messages.ts";
+import { reportOf } from "../modules/slot.ts";
 
 /**
  * What a version looks like on the wire, encoded once: an answer to `exec` is these two pieces around the
@@ -37,17 +37,4 @@ export class VersionText {
     }
     return text;
   }
-}
-
-/** `{"mod","desc","sum","tree","input"?}`: the entry of `sync_resp` and the payload of the broadcasts. */
-export function reportOf(
-  version: Pick<RunnableVersion, "mod" | "desc" | "sum" | "tree" | "input">,
-): ModuleReport {
-  return {
-    mod: version.mod,
-    desc: version.desc ?? "",
-    sum: version.sum,
-    tree: version.tree,
-    ...(version.input === undefined ? {} : { input: version.input }),
-  };
 }
