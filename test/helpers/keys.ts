@@ -1,0 +1,37 @@
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { makeCertificate } from "../../src/identity/certificate.ts";
+import { fingerprintOfX509 } from "../../src/identity/fingerprint.ts";
+import { type Identity, loadIdentity } from "../../src/identity/identity.ts";
+import type { Site } from "./site.ts";
+
+/** A key and a certificate that are in no file. */
+export async function newIdentity(commonName = "veripy test"): Promise<Identity> {
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const keyPem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  const certificatePem = await makeCertificate({ commonName, keyPem, days: 30 });
+  const certificate = new X509Certificate(certificatePem);
+  return {
+    keyPem,
+    certificatePem,
+    fingerprint: fingerprintOfX509(certificate),
+    notAfter: new Date(certificate.validTo),
+  };
+}
+
+/** The client that `veripy-server init` has made and trusts. */
+export function clientOf(site: Site): Promise<Identity> {
+  return loadIdentity(join(site.path, "certs"), "client");
+}
+
+/** Adds entries to the site's `trusted-keys.json`, which is replaced in one step. */
+export async function trust(
+  site: Site,
+  ...entries: readonly (string | Record<string, unknown>)[]
+): Promise<void> {
+  const path = join(site.path, "trusted-keys.json");
+  const trusted = JSON.parse(await readFile(path, "utf8")) as unknown[];
+  await writeFile(`${path}.new`, JSON.stringify([...trusted, ...entries]));
+  await rename(`${path}.new`, path);
+}

@@ -1,0 +1,138 @@
+/** Which way bytes go: to the server or to the client. */
+export type Direction = "up" | "down";
+
+/**
+ * A TCP proxy in front of a server, for faults of the network: it can cut a connection after an exact number of
+ * bytes, reset it, close one half of it, or swallow everything from now on.
+ */
+export class TcpProxy implements Disposable {
+  /** Bytes forwarded over the last connection. */
+  readonly forwarded = { up: 0, down: 0 };
+  connections = 0;
+  /** Cuts each new connection once this many bytes have gone that way. */
+  cutAfter: { direction: Direction; bytes: number } | undefined;
+  readonly #listener: Bun.TCPSocketListener<Side>;
+  readonly #targetPort: number;
+  readonly #pairs = new Set<Pair>();
+  #isHole = false;
+
+  constructor(targetPort: number) {
+    this.#targetPort = targetPort;
+    this.#listener = Bun.listen<Side>({
+      hostname: "127.0.0.1",
+      port: 0,
+      socket: {
+        ...events,
+        open: (socket) => this.#opened(socket),
+      },
+    });
+  }
+
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  get open(): number {
+    return this.#pairs.size;
+  }
+
+  /** Swallows all that comes, in both directions, and says nothing to anybody; or forwards again. */
+  blackHole(isHole: boolean): void {
+    this.#isHole = isHole;
+  }
+
+  /** Breaks every connection, with a reset to both ends. */
+  cutAll(): void {
+    for (const pair of [...this.#pairs]) this.cut(pair);
+  }
+
+  cut(pair: Pair): void {
+    if (!this.#pairs.delete(pair)) return;
+    pair.client?.terminate();
+    pair.server?.terminate();
+  }
+
+  /** Ends the client's half in order; the server may still answer. */
+  endUp(): void {
+    for (const pair of this.#pairs) pair.server?.shutdown();
+  }
+
+  [Symbol.dispose](): void {
+    this.#listener.stop(true);
+    this.cutAll();
+  }
+
+  forward(pair: Pair, direction: Direction, chunk: Uint8Array): void {
+    if (this.#isHole || !this.#pairs.has(pair)) return;
+    const cut = this.cutAfter?.direction === direction ? this.cutAfter : undefined;
+    const room = cut === undefined ? chunk.length : cut.bytes - this.forwarded[direction];
+    const piece = chunk.length > room ? chunk.subarray(0, room) : chunk;
+    this.forwarded[direction] += piece.length;
+    pair.write(direction, piece);
+    if (cut !== undefined && this.forwarded[direction] >= cut.bytes) this.cut(pair);
+  }
+
+  #opened(client: Bun.Socket<Side>): void {
+    this.connections += 1;
+    this.forwarded.up = this.forwarded.down = 0;
+    const pair = new Pair(this, client);
+    client.data = { pair, direction: "up" };
+    this.#pairs.add(pair);
+    Bun.connect<Side>({
+      hostname: "127.0.0.1",
+      port: this.#targetPort,
+      data: { pair, direction: "down" },
+      socket: { ...events, open: (server) => pair.reached(server) },
+    }).catch(() => this.cut(pair));
+  }
+}
+
+interface Side {
+  readonly pair: Pair;
+  readonly direction: Direction;
+}
+
+class Pair {
+  readonly proxy: TcpProxy;
+  readonly client: Bun.Socket<Side>;
+  server: Bun.Socket<Side> | undefined;
+  readonly #waiting: Record<Direction, Uint8Array[]> = { up: [], down: [] };
+
+  constructor(proxy: TcpProxy, client: Bun.Socket<Side>) {
+    this.proxy = proxy;
+    this.client = client;
+  }
+
+  reached(server: Bun.Socket<Side>): void {
+    this.server = server;
+    this.flush("up");
+  }
+
+  write(direction: Direction, chunk: Uint8Array): void {
+    this.#waiting[direction].push(chunk.slice());
+    this.flush(direction);
+  }
+
+  flush(direction: Direction): void {
+    const socket = direction === "up" ? this.server : this.client;
+    const waiting = this.#waiting[direction];
+    while (socket !== undefined) {
+      const first = waiting[0];
+      if (first === undefined) return;
+      const taken = socket.write(first);
+      if (taken <= 0 && first.length > 0) return;
+      if (taken < first.length) {
+        waiting[0] = first.subarray(taken);
+        return;
+      }
+      waiting.shift();
+    }
+  }
+}
+
+const events: Bun.SocketHandler<Side> = {
+  data: ({ data }, chunk) => data.pair.proxy.forward(data.pair, data.direction, chunk),
+  drain: ({ data }) => data.pair.flush(data.direction === "up" ? "down" : "up"),
+  close: ({ data }) => data.pair.proxy.cut(data.pair),
+  error: ({ data }) => data.pair.proxy.cut(data.pair),
+};

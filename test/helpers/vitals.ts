@@ -1,0 +1,41 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+/** What a process holds (Linux). */
+export interface Vitals {
+  /** Resident memory, shared pages included. */
+  readonly rssBytes: number;
+  readonly descriptors: number;
+  /** Its child processes that are no zombies. */
+  readonly children: readonly number[];
+}
+
+export function vitalsOf(pid: number): Vitals {
+  return {
+    rssBytes: rssOf(pid),
+    descriptors: readdirSync(`/proc/${pid}/fd`).length,
+    children: childrenOf(pid),
+  };
+}
+
+export function rssOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, "latin1");
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
+}
+
+export function childrenOf(pid: number): number[] {
+  const listed = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim();
+  const pids = listed === "" ? [] : listed.split(" ").map(Number);
+  return pids.filter((child) => !isZombie(child));
+}
+
+function isZombie(pid: number): boolean {
+  try {
+    return /^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return true;
+  }
+}
+
+export function mebibytes(bytes: number): string {
+  return `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
+}
