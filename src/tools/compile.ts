@@ -12,7 +12,7 @@ export interface CompileRequest {
   /** The root of the project; the entry is below it. */
   readonly root: string;
   readonly entry: string;
-  /** Where the executable goes; what stood there is replaced at once, never half. */
+  /** Where the executable goes, an absolute path; what stood there is replaced at once, never half. */
   readonly outfile: string;
   /**
    * The name under which it is compiled. The name becomes part of the bytes, so two builds are identical only
@@ -24,12 +24,18 @@ export interface CompileRequest {
   readonly target?: Bun.Build.CompileTarget;
 }
 
-/** Compiles one self-contained executable. Throws with the bundler's own message when it can't. */
+/**
+ * Compiles one self-contained executable; one at a time, for the process's working directory is the project's
+ * meanwhile. Throws with the bundler's own message when it can't.
+ */
 export async function compileExecutable(request: CompileRequest): Promise<void> {
   const dist = dirname(request.outfile);
   await mkdir(dist, { recursive: true });
   // Inside dist/, for the rename at the end must not cross file systems.
   const directory = await mkdtemp(join(dist, ".build-"));
+  // The bundler writes paths relative to the working directory into the bytes.
+  const cwd = process.cwd();
+  process.chdir(request.root);
   try {
     await Bun.build({
       entrypoints: [join(request.root, request.entry)],
@@ -59,6 +65,7 @@ export async function compileExecutable(request: CompileRequest): Promise<void> 
     });
     await rename(join(directory, await executableIn(directory)), request.outfile);
   } finally {
+    process.chdir(cwd);
     await rm(directory, { recursive: true, force: true });
   }
 }

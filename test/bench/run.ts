@@ -132,6 +132,7 @@ function install(): void {
     run(["install", "--frozen-lockfile", "--silent"], import.meta.dir);
   }
   if (!hasVeripy) return;
+  if (!existsSync(join(root, "node_modules"))) run(["install", "--frozen-lockfile", "--silent"], root);
   // Always built anew: figures of an executable that is older than the sources would mislead.
   run(["run", "--silent", "build"], root);
   for (const path of [veripyServer, veripyClient])
