@@ -2,11 +2,12 @@
 declare const VERIPY_VERSION: string;
 declare const VERIPY_COMMIT: string;
 
-/** The version of package.json, `0.0.0` when run from the sources. */
-export const version = typeof VERIPY_VERSION === "string" ? VERIPY_VERSION : "0.0.0";
-
-/** The commit that was built, with `-dirty` for changed files; `source` when run from the sources. */
-export const commit = typeof VERIPY_COMMIT === "string" ? VERIPY_COMMIT : "source";
+/**
+ * `0.1.0+0123456789ab`: the version of package.json and the commit that was built, with `-dirty` behind it when
+ * files differed from that commit. `0.0.0+source` when run from the sources.
+ */
+export const version =
+  typeof VERIPY_VERSION === "string" ? `${VERIPY_VERSION}+${VERIPY_COMMIT}` : "0.0.0+source";
 
 /** What `sys:info` calls this program. */
 export const product = `veripy/${version}`;
