@@ -39,8 +39,9 @@ export class VersionCall implements Call, HostCall, Expirable {
   #abortedFor: "timeout" | "cancelled" | undefined;
   #confirmed = false;
   #holds = false;
-  /** Parts that came since the last grant. */
+  /** Parts that came since the last grant, and their length. */
   #owedParts = 0;
+  #owedLength = 0;
   #sinkIsSlow = false;
 
   constructor(owner: CallOwner, request: CallRequest, sink: CallSink, timeoutMs: number) {
@@ -103,11 +104,16 @@ export class VersionCall implements Call, HostCall, Expirable {
 
   part(dataJson: string): void {
     this.#owedParts += 1;
+    this.#owedLength += dataJson.length;
     if (this.#owedParts > partWindow.parts)
       throw new VeripyError("protocol_error", `more than ${partWindow.parts} parts that were not granted`);
     if (this.#isAnswered) return;
     if (!this.#sink.part(dataJson)) this.#sinkIsSlow = true;
-    else if (!this.#sinkIsSlow && this.#owedParts >= partWindow.parts / 4) this.#grant();
+    else if (
+      !this.#sinkIsSlow &&
+      (this.#owedParts >= partWindow.parts / 4 || this.#owedLength >= partWindow.bytes / 4)
+    )
+      this.#grant();
   }
 
   progress(json: string): void {
@@ -164,6 +170,7 @@ export class VersionCall implements Call, HostCall, Expirable {
   #grant(): void {
     this.#host?.grant(this.#hostRef, this.#owedParts);
     this.#owedParts = 0;
+    this.#owedLength = 0;
   }
 
   #timeLeft(): number {

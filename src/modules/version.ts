@@ -128,7 +128,8 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
     else if (host === undefined && !this.#isStarting && performance.now() < this.#retryAt)
       call.refuse("module_crashed", this.#failingMessage());
     else if (
-      this.#queue.size >= limits.maxCallsQueued ||
+      // A call that waits only for a process to start takes none of the queue.
+      this.#running + this.#queue.size >= limits.maxCallsInFlight + limits.maxCallsQueued ||
       this.#queuedArgs + request.args.length > limits.maxQueuedArgsBytes
     )
       call.refuse(
