@@ -37,6 +37,7 @@ test("arguments that fit pass, and a fault is named by its place", () => {
 });
 
 test("keywords that schema libraries tend to lack are there", () => {
+  // biome-ignore lint/suspicious/noThenProperty: the name of a JSON Schema keyword
   const conditional = { if: { properties: { kind: { const: "a" } } }, then: { required: ["x"] } };
   expect(fault(conditional, `{"kind":"a"}`)).toContain("bad_request");
   expect(fault(conditional, `{"kind":"b"}`)).toBe("fits");

@@ -1,0 +1,38 @@
+import { messageOf } from "../base/errors.ts";
+import type { Sha256Hex } from "../base/sha256.ts";
+import { type ModuleSource, readModuleSource } from "./source.ts";
+import { loadVersion, type VersionOptions } from "./version.ts";
+
+/** What became of loading a module as the server would. */
+export type CheckedModule =
+  | { readonly mod: string; readonly ok: false; readonly problem: string }
+  | {
+      readonly mod: string;
+      readonly ok: true;
+      readonly desc: string | undefined;
+      readonly input: Record<string, unknown> | undefined;
+      readonly tree: Sha256Hex;
+      /** All its files, itself first, as paths below `modsDir`. */
+      readonly files: readonly string[];
+    };
+
+/**
+ * Reads, hashes and loads one module exactly as the server would, in a process that is gone by the time this
+ * resolves. `execute` is not called, but the module's top level runs. Never rejects: whatever is wrong is the
+ * `problem`, a sentence that names the file.
+ */
+export async function checkModule(
+  modsDir: string,
+  mod: string,
+  options: VersionOptions,
+): Promise<CheckedModule> {
+  try {
+    const source: ModuleSource = await readModuleSource(modsDir, mod, options.limits);
+    const version = await loadVersion(source, options);
+    const { desc, input, tree } = version;
+    await version.stop();
+    return { mod, ok: true, desc, input, tree, files: [mod, ...source.files.map((file) => file.path)] };
+  } catch (error) {
+    return { mod, ok: false, problem: messageOf(error) };
+  }
+}

@@ -1,0 +1,39 @@
+import { expect, test } from "bun:test";
+import { withDefaultLimits } from "../../src/base/limits.ts";
+import { checkModule } from "../../src/modules/check.ts";
+import { ModsDir } from "../helpers/mods-dir.ts";
+
+const options = { limits: withDefaultLimits() };
+
+test("a module that loads is described, with all its files", async () => {
+  await using mods = await ModsDir.create({
+    "m.ts": `import "./lib/a.ts"; export const description = "fine"; export const execute = () => "";`,
+    "lib/a.ts": "export {};",
+  });
+  expect(await checkModule(mods.path, "m.ts", options)).toMatchObject({
+    mod: "m.ts",
+    ok: true,
+    desc: "fine",
+    input: undefined,
+    files: ["m.ts", "lib/a.ts"],
+  });
+});
+
+const problems: Record<string, [text: string | undefined, problem: RegExp]> = {
+  "does not exist": [undefined, /m\.ts/],
+  "cannot be parsed": ["export const = 1", /m\.ts/],
+  "imports what is not there": [`import "./gone.ts"; export const execute = () => "";`, /gone\.ts/],
+  "throws while it loads": [
+    `throw new Error("no"); export const execute = () => "";`,
+    /^m\.ts does not load: no/,
+  ],
+  "exports nothing": ["export {};", /^m\.ts exports no function 'execute'/],
+};
+
+for (const [what, [text, problem]] of Object.entries(problems)) {
+  test(`a module that ${what} has that as its problem`, async () => {
+    await using mods = await ModsDir.create(text === undefined ? {} : { "m.ts": text });
+    const checked = await checkModule(mods.path, "m.ts", options);
+    expect(checked).toMatchObject({ mod: "m.ts", ok: false, problem: expect.stringMatching(problem) });
+  });
+}
