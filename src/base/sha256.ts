@@ -1,3 +1,4 @@
+import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 
@@ -14,4 +15,9 @@ export function sha256Hex(data: Uint8Array | string): Sha256Hex {
 /** True for exactly 64 lowercase hexadecimal digits. */
 export function isSha256Hex(text: string): text is Sha256Hex {
   return /^[0-9a-f]{64}$/.test(text);
+}
+
+/** HMAC-SHA-256 (RFC 2104) of a text's UTF-8 bytes, under a key of any length. 32 bytes. */
+export function hmacSha256(key: Uint8Array, text: string): Uint8Array {
+  return hmac(sha256, key, encoder.encode(text));
 }
