@@ -99,6 +99,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   readonly #reconnects: boolean;
   readonly #backoff = new Backoff();
   #connection: Connection | undefined;
+  /** The first sync is under way, which learns of the connection's end by itself. */
+  #isJoining = false;
   #reports = new Map<string, ModuleReport>();
   readonly #verdicts = new Map<string, { report: ModuleReport; verdict: Verdict }>();
   #closedBy: VeripyError | undefined;
@@ -118,9 +120,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     const target = await resolveTarget({ host: "localhost", port: 8443, certsDir: "./certs", ...options });
     const client = new VeripyClient(target, options);
     try {
-      await client.#connect();
-      // The first answer shows that the server accepts this client's key, and what it has.
-      await client.sync();
+      await client.#join();
     } catch (error) {
       client.close();
       throw error;
@@ -235,6 +235,25 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     this.emit("closed", reason);
   }
 
+  /** Connects; the first answer shows that the server accepts this client's key, and what it has. */
+  async #join(): Promise<void> {
+    this.#isJoining = true;
+    try {
+      await this.#connect();
+      await this.#refresh();
+      // Right behind its answer; whoever is told of the end of connections was not told of this one.
+      if (this.#connection?.channel.isClosed === true)
+        throw new VeripyError("unreachable", "The server closed the connection.");
+    } catch (error) {
+      const connection = this.#connection;
+      this.#connection = undefined;
+      connection?.close();
+      throw error;
+    } finally {
+      this.#isJoining = false;
+    }
+  }
+
   async #connect(): Promise<void> {
     const peer = await dial(this.#target, this.#timeoutMs, this.#dialling.signal);
     if (this.#closedBy !== undefined) {
@@ -251,7 +270,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   }
 
   #disconnected(connection: Connection, reason: VeripyError): void {
-    if (this.#connection !== connection) return;
+    if (this.#connection !== connection || this.#isJoining) return;
     this.#connection = undefined;
     if (!this.#reconnects) {
       this.emit("disconnected", { reason, retryMs: undefined });
@@ -270,17 +289,13 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   async #retry(): Promise<void> {
     const before = this.#reports;
     try {
-      await this.#connect();
-      await this.#refresh();
+      await this.#join();
     } catch (error) {
       if (this.#closedBy !== undefined) return;
       const reason =
         error instanceof VeripyError
           ? error
           : new VeripyError("unreachable", String(error), { cause: error });
-      const connection = this.#connection;
-      this.#connection = undefined;
-      connection?.close();
       this.#retryLater(reason);
       return;
     }

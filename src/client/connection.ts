@@ -40,7 +40,6 @@ export class Connection {
   #framesSeen = 0;
   #framesAtLastCheck = 0;
   #lastWord: VeripyError | undefined;
-  #isOurEnd = false;
   /** Pinging starts when the server has shown that it knows more than the plain protocol. */
   #pinging: Deadline | undefined;
 
@@ -52,12 +51,12 @@ export class Connection {
       onReceived: () => {
         this.#framesSeen += 1;
       },
+      explain: (reason) => this.#explain(reason),
       onClosed: (reason) => this.#closed(reason),
     });
   }
 
   close(): void {
-    this.#isOurEnd = true;
     this.channel.close();
   }
 
@@ -125,11 +124,11 @@ export class Connection {
 
   #closed(reason: CloseReason): void {
     this.#pinging?.disarm();
-    this.#options.onClosed(this.#explain(reason));
+    const ours = new VeripyError("closed", "The connection was closed by this client.");
+    this.#options.onClosed(reason ?? ours);
   }
 
   #explain(reason: CloseReason): VeripyError {
-    if (this.#isOurEnd) return new VeripyError("closed", "The connection was closed by this client.");
     if (this.#lastWord !== undefined) return this.#lastWord;
     if (this.#framesSeen === 0) {
       return new VeripyError(

@@ -8,6 +8,8 @@ export interface ChannelOptions {
   maxLineBytes: number;
   /** Requests and broadcasts of the other end: every frame that answers nothing of ours. */
   onFrame(frame: Frame): void;
+  /** What it means that the other end, or the network, has ended this; requests are rejected with it too. */
+  explain?(reason: CloseReason): VeripyError;
   /** The end, exactly once and last. Every pending request has been settled by then. */
   onClosed(reason: CloseReason): void;
   onDrained?(): void;
@@ -156,9 +158,8 @@ export class Channel {
   }
 
   #ended(reason: CloseReason): void {
-    const first = this.#closedBy;
-    this.#settle(reason);
-    this.#options.onClosed(first === undefined ? reason : first.reason);
+    if (this.#closedBy === undefined) this.#settle(this.#options.explain?.(reason) ?? reason);
+    this.#options.onClosed(this.#closedBy?.reason);
   }
 }
 
