@@ -47,7 +47,8 @@ export async function compileExecutable(request: CompileRequest): Promise<void> 
       format: "esm",
       // Embedded: stack traces name our files and lines instead of columns of one minified line.
       sourcemap: "linked",
-      // What is imported on demand is parsed on demand: a module host doesn't load the command line.
+      // What is imported on demand is loaded on demand. A module host is this executable too, and without the
+      // server's code has 3.7 MB of its own instead of 6.3.
       splitting: true,
       define: {
         VERIPY_VERSION: JSON.stringify(request.origin.version),
