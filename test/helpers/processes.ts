@@ -1,4 +1,4 @@
-import type { Subprocess } from "bun";
+import type { FileSink, Subprocess } from "bun";
 import { eventually, within } from "./within.ts";
 
 /** What a command printed and how it ended. */
@@ -39,24 +39,45 @@ export async function run(command: string[], options: RunOptions = {}): Promise<
 
 /** A command that stays up. Its output is collected line by line; `await using` kills it. */
 export class Running implements AsyncDisposable {
-  readonly process: Subprocess<"ignore", "pipe", "pipe">;
+  readonly process: Subprocess<"ignore" | "pipe", "pipe", "pipe">;
   readonly stdout: string[] = [];
   readonly stderr: string[] = [];
 
-  constructor(command: string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+  /** With `stdin: "pipe"` its input stays open, for `write`. */
+  constructor(
+    command: string[],
+    options: { cwd?: string; env?: Record<string, string>; stdin?: "ignore" | "pipe" } = {},
+  ) {
     this.process = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe", ...options });
     void collect(this.process.stdout, this.stdout);
     void collect(this.process.stderr, this.stderr);
   }
 
   /** The first line of either stream that matches, now or later. */
-  line(pattern: RegExp | string, ms = 10_000): Promise<string> {
-    const matches = (line: string) =>
-      typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
+  line(pattern: RegExp | string | ((line: string) => boolean), ms = 10_000): Promise<string> {
+    const matches = (line: string) => {
+      if (typeof pattern === "function") return pattern(line);
+      return typeof pattern === "string" ? line.includes(pattern) : pattern.test(line);
+    };
     const find = () => this.stdout.find(matches) ?? this.stderr.find(matches);
     return eventually(`a line with ${pattern}`, find, ms).catch((error: Error) => {
       throw new Error(`${error.message} It printed:\n${[...this.stdout, ...this.stderr].join("\n")}`);
     });
+  }
+
+  write(text: string): void {
+    this.#stdin.write(text);
+    this.#stdin.flush();
+  }
+
+  endInput(): void {
+    this.#stdin.end();
+  }
+
+  get #stdin(): FileSink {
+    const { stdin } = this.process;
+    if (stdin === undefined || typeof stdin === "number") throw new Error("It was started without an input.");
+    return stdin;
   }
 
   async ended(ms = 15_000): Promise<number> {

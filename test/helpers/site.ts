@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { copyFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { binaries } from "./binaries.ts";
 import { type Ended, Running, type RunOptions, run } from "./processes.ts";
@@ -34,6 +34,25 @@ export class Site implements AsyncDisposable {
 
   get port(): number {
     return this.#port;
+  }
+
+  /** The folder of the keys that `init` made. */
+  get certs(): string {
+    return join(this.path, "certs");
+  }
+
+  /** Makes another client in a folder of its own, which knows the server; the server does not know it yet. */
+  async newClient(name: string): Promise<{ certs: string; fingerprint: string }> {
+    const certs = join(this.path, name);
+    const { stdout, stderr, exitCode } = await run([this.client, "init", "--certs", certs, "--json"]);
+    if (exitCode !== 0) throw new Error(`veripy-client init failed: ${stderr}`);
+    await copyFile(join(this.certs, "server.crt"), join(certs, "server.crt"));
+    return { certs, fingerprint: (JSON.parse(stdout) as { fingerprint: string }).fingerprint };
+  }
+
+  /** Runs `veripy-server` to its end. */
+  async manage(args: string[], options: RunOptions = {}): Promise<Ended> {
+    return run([this.server, ...args], { cwd: this.path, ...options });
   }
 
   /** Writes a file below `mods/`. */

@@ -1,0 +1,129 @@
+import { join } from "node:path";
+import { sha256, treeOf } from "./tools.ts";
+
+/** A module as the scripted server has it. `files` are what it imports, by path. */
+export interface ScriptedModule {
+  content: string;
+  files?: Record<string, string>;
+}
+
+export interface Report {
+  mod: string;
+  desc: string;
+  sum: string;
+  tree?: string;
+}
+
+export interface VerifyAnswer extends Report {
+  content: string;
+  files?: Array<{ path: string; content: string; sum: string }>;
+}
+
+export interface ExecAnswer {
+  mod: string;
+  result: string;
+  sum: string;
+  tree?: string;
+}
+
+/** What the server says instead of the truth: each changes the honest answer it is given. */
+export interface Lies {
+  sync?(modules: Report[]): void;
+  verify?(answer: VerifyAnswer): void;
+  exec?(answer: ExecAnswer): void;
+}
+
+/** A TLS server with the key of `<certs>/server.key` that speaks the whole protocol, and lies on request. */
+export class ScriptedServer implements Disposable {
+  /** `mod:verify {"mod":"hello.ts"}` for every request that came. */
+  readonly requests: string[] = [];
+  readonly modules: Record<string, ScriptedModule>;
+  lies: Lies = {};
+  readonly #sockets = new Set<Bun.Socket<undefined>>();
+  readonly #listener: Bun.TCPSocketListener<undefined>;
+
+  private constructor(modules: Record<string, ScriptedModule>, tls: { key: string; cert: string }) {
+    this.modules = modules;
+    const rests = new Map<Bun.Socket<undefined>, string>();
+    this.#listener = Bun.listen<undefined>({
+      data: undefined,
+      hostname: "127.0.0.1",
+      port: 0,
+      tls: { ...tls, requestCert: true, rejectUnauthorized: false },
+      socket: {
+        open: (socket) => void this.#sockets.add(socket),
+        close: (socket) => void this.#sockets.delete(socket),
+        data: (socket, chunk) => {
+          const parts = ((rests.get(socket) ?? "") + chunk.toString()).split("\n");
+          rests.set(socket, parts.pop() ?? "");
+          for (const line of parts) this.#answer(socket, line);
+        },
+      },
+    });
+  }
+
+  static async start(certs: string, modules: Record<string, ScriptedModule>): Promise<ScriptedServer> {
+    const key = await Bun.file(join(certs, "server.key")).text();
+    const cert = await Bun.file(join(certs, "server.crt")).text();
+    return new ScriptedServer(modules, { key, cert });
+  }
+
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  /** What an honest server would report. */
+  report(mod: string): Report {
+    const { content, files } = this.#module(mod);
+    const tree = treeOf({ [mod]: content, ...files });
+    return { mod, desc: "scripted", sum: sha256(content), tree };
+  }
+
+  broadcast(kind: string, payload: object): void {
+    for (const socket of this.#sockets) send(socket, `${kind}:${kind}:s1 ${JSON.stringify(payload)}\n`);
+  }
+
+  #answer(socket: Bun.Socket<undefined>, line: string): void {
+    const [, header = "", ref = "", json = "{}"] = /^(\w+:\w+):(\S+) +(.*)$/.exec(line) ?? [];
+    this.requests.push(`${header} ${json}`);
+    const { mod = "" } = JSON.parse(json) as { mod?: string };
+    const answer = (type: string, payload: object) =>
+      send(socket, `mod:${type}:${ref} ${JSON.stringify(payload)}\n`);
+    if (header === "mod:sync") {
+      const modules = Object.keys(this.modules).map((name) => this.report(name));
+      this.lies.sync?.(modules);
+      answer("sync_resp", { modules });
+    } else if (header === "mod:verify") {
+      const { content, files = {} } = this.#module(mod);
+      const listed = Object.entries(files).map(([path, text]) => ({
+        path,
+        content: text,
+        sum: sha256(text),
+      }));
+      const payload: VerifyAnswer = { ...this.report(mod), content, files: listed };
+      this.lies.verify?.(payload);
+      answer("verify_resp", payload);
+    } else if (header === "mod:exec") {
+      const { desc: _, ...report } = this.report(mod);
+      const payload: ExecAnswer = { ...report, result: "it ran" };
+      this.lies.exec?.(payload);
+      answer("exec_resp", payload);
+    }
+  }
+
+  #module(mod: string): ScriptedModule {
+    const found = this.modules[mod];
+    if (found === undefined) throw new Error(`The scripted server has no module '${mod}'.`);
+    return found;
+  }
+
+  [Symbol.dispose](): void {
+    this.#listener.stop(true);
+  }
+}
+
+/** Frames here are small, so a socket that does not take one is a fault of the test. */
+function send(socket: Bun.Socket<undefined>, line: string): void {
+  if (socket.write(line) !== Buffer.byteLength(line))
+    throw new Error("The socket did not take a whole frame.");
+}

@@ -1,0 +1,35 @@
+import { join } from "node:path";
+
+/** Programs that some tests need; undefined when this machine has none. */
+export const python = Bun.which("python3") ?? undefined;
+export const openssl = Bun.which("openssl") ?? undefined;
+
+/** The command line of a Python program in `test/e2e/fixtures`. */
+export function pythonFixture(name: string, ...args: string[]): string[] {
+  return [python ?? "python3", "-u", join(import.meta.dir, "../e2e/fixtures", name), ...args];
+}
+
+/** Every line as a JSON object; throws, with the line, for one that is none. */
+export function jsonLines(text: string): Array<Record<string, unknown>> {
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => {
+      try {
+        return JSON.parse(line) as Record<string, unknown>;
+      } catch {
+        throw new Error(`Not a line of JSON: ${line}`);
+      }
+    });
+}
+
+/** The digest as the runtime's own implementation computes it, not the one that VeriPy uses. */
+export function sha256(data: string | Uint8Array): string {
+  return new Bun.CryptoHasher("sha256").update(data).digest("hex");
+}
+
+/** `sha256sum PATH… | sha256sum`, for files given as path and content. */
+export function treeOf(files: Record<string, string | Uint8Array>): string {
+  const paths = Object.keys(files).sort();
+  return sha256(paths.map((path) => `${sha256(files[path] ?? "")}  ${path}\n`).join(""));
+}
