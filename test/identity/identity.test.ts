@@ -1,0 +1,217 @@
+import { describe, expect, test } from "bun:test";
+import { execFileSync } from "node:child_process";
+import { X509Certificate } from "node:crypto";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { VeripyError } from "../../src/base/errors.ts";
+import { makeCertificate } from "../../src/identity/certificate.ts";
+import {
+  createIdentity,
+  loadIdentity,
+  loadOrCreateIdentity,
+  renewCertificate,
+} from "../../src/identity/identity.ts";
+import { temporaryDirectory } from "./temporary.ts";
+
+const onPosix = process.platform !== "win32";
+
+async function failure(promise: Promise<unknown>): Promise<VeripyError> {
+  const error = await promise.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof VeripyError)) throw new Error(`expected a VeripyError, got ${String(error)}`);
+  return error;
+}
+
+describe("making an identity", () => {
+  test("it is made once, loaded afterwards, and its key is for its owner's eyes alone", async () => {
+    const dir = join(temporaryDirectory(), "certs");
+    const { identity, created } = await loadOrCreateIdentity(dir, "server");
+    expect(created).toBe(true);
+    expect(await loadOrCreateIdentity(dir, "server")).toEqual({ identity, created: false });
+    expect(await loadIdentity(dir, "server")).toEqual(identity);
+    expect(readdirSync(dir).sort()).toEqual(["server.crt", "server.key"]);
+    if (onPosix) expect(statSync(join(dir, "server.key")).mode & 0o777).toBe(0o600);
+    expect(identity.notAfter.getTime()).toBeGreaterThan(Date.now() + 9 * 365 * 86_400_000);
+  });
+
+  test("two processes that make it at once end up with the same key", async () => {
+    const dir = temporaryDirectory();
+    const all = await Promise.all(Array.from({ length: 8 }, () => loadOrCreateIdentity(dir, "client")));
+    expect(new Set(all.map(({ identity }) => identity.fingerprint)).size).toBe(1);
+    expect((await loadIdentity(dir, "client")).fingerprint).toBe(all[0]?.identity.fingerprint as never);
+    expect(readdirSync(dir).sort()).toEqual(["client.crt", "client.key"]);
+  });
+
+  test("a key that is there is never overwritten", async () => {
+    const dir = temporaryDirectory();
+    writeFileSync(join(dir, "server.key"), "precious");
+    expect((await failure(createIdentity(dir, "server"))).message).toContain("already");
+    expect(readFileSync(join(dir, "server.key"), "utf8")).toBe("precious");
+    expect(readdirSync(dir)).toEqual(["server.key"]);
+  });
+
+  test("a key without a certificate gets one, and stays what it was", async () => {
+    const dir = temporaryDirectory();
+    const before = await createIdentity(dir, "server");
+    unlinkSync(join(dir, "server.crt"));
+    expect((await failure(loadIdentity(dir, "server"))).message).toContain("'veripy-server renew'");
+    const { identity, created } = await loadOrCreateIdentity(dir, "server");
+    expect(created).toBe(true);
+    expect(identity.fingerprint).toBe(before.fingerprint);
+    expect(identity.keyPem).toBe(before.keyPem);
+  });
+
+  test("a certificate without its key is an error, not a new identity", async () => {
+    const dir = temporaryDirectory();
+    await createIdentity(dir, "client");
+    unlinkSync(join(dir, "client.key"));
+    for (const attempt of [loadOrCreateIdentity, loadIdentity]) {
+      const error = await failure(attempt(dir, "client"));
+      expect(error.code).toBe("bad_identity");
+      expect(error.message).toContain("is gone");
+    }
+    expect(existsSync(join(dir, "client.key"))).toBe(false);
+  });
+
+  test("no identity at all says which command makes one", async () => {
+    const error = await failure(loadIdentity(temporaryDirectory(), "client"));
+    expect(error.code).toBe("bad_identity");
+    expect(error.message).toContain("'veripy-client init'");
+  });
+});
+
+describe("loading an identity", () => {
+  test.skipIf(!onPosix)(
+    "a key that others have rights on is refused with the command that mends it",
+    async () => {
+      const dir = temporaryDirectory();
+      await createIdentity(dir, "server");
+      const key = join(dir, "server.key");
+      for (const mode of [0o640, 0o604, 0o620, 0o601]) {
+        chmodSync(key, mode);
+        const error = await failure(loadIdentity(dir, "server"));
+        expect(error.code).toBe("bad_identity");
+        expect(error.message).toContain(`chmod 600 ${key}`);
+      }
+      for (const mode of [0o600, 0o400]) {
+        chmodSync(key, mode);
+        await loadIdentity(dir, "server");
+      }
+    },
+  );
+
+  test("a key and a certificate of two identities are refused", async () => {
+    const [one, other] = [temporaryDirectory(), temporaryDirectory()];
+    await createIdentity(one, "server");
+    await createIdentity(other, "server");
+    copyFileSync(join(other, "server.crt"), join(one, "server.crt"));
+    expect((await failure(loadIdentity(one, "server"))).message).toContain("do not belong together");
+  });
+
+  test("an expired certificate says how to renew it, and renewing keeps the key", async () => {
+    const dir = temporaryDirectory();
+    const { keyPem, fingerprint } = await createIdentity(dir, "server");
+    const expired = await makeCertificate({ commonName: "old", keyPem, days: -0.5 });
+    writeFileSync(join(dir, "server.crt"), expired);
+    const error = await failure(loadIdentity(dir, "server"));
+    expect(error.code).toBe("bad_identity");
+    expect(error.message).toMatch(/expired on \d{4}-\d\d-\d\d.*'veripy-server renew'/);
+    expect((await renewCertificate(dir, "server")).fingerprint).toBe(fingerprint);
+    expect((await loadIdentity(dir, "server")).keyPem).toBe(keyPem);
+  });
+
+  test.each(["", "junk", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])(
+    "a key file with %j in it is an error that names the file",
+    async (text) => {
+      const dir = temporaryDirectory();
+      await createIdentity(dir, "server");
+      writeFileSync(join(dir, "server.key"), text);
+      const error = await failure(loadIdentity(dir, "server"));
+      expect(error.code).toBe("bad_identity");
+      expect(error.message).toContain("server.key");
+    },
+  );
+
+  test("an endless file in place of the key is not read to its end", async () => {
+    const dir = temporaryDirectory();
+    await createIdentity(dir, "server");
+    writeFileSync(join(dir, "server.key"), Buffer.alloc(100_000, "a"));
+    expect((await failure(loadIdentity(dir, "server"))).message).toContain("more than 65536 bytes");
+  });
+
+  test("a broken certificate is an error that names the file and the way out", async () => {
+    const dir = temporaryDirectory();
+    await createIdentity(dir, "server");
+    writeFileSync(join(dir, "server.crt"), "junk");
+    expect((await failure(loadIdentity(dir, "server"))).message).toMatch(
+      /server\.crt.*'veripy-server renew'/,
+    );
+  });
+});
+
+describe("with OpenSSL", () => {
+  const newKey: Record<string, string[]> = {
+    Ed25519: ["-newkey", "ed25519"],
+    "P-256": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"],
+  };
+
+  test.each(Object.keys(newKey))("an identity that openssl made with %s is as good as ours", async (kind) => {
+    const dir = temporaryDirectory();
+    const [key, certificate] = [join(dir, "server.key"), join(dir, "server.crt")];
+    openssl(
+      "req",
+      "-x509",
+      ...(newKey[kind] ?? []),
+      "-nodes",
+      "-keyout",
+      key,
+      "-out",
+      certificate,
+      "-subj",
+      "/CN=x",
+    );
+    chmodSync(key, 0o600);
+    const { fingerprint } = await loadIdentity(dir, "server");
+    expect((await renewCertificate(dir, "server")).fingerprint).toBe(fingerprint);
+  });
+
+  test("a key of another kind, or with a passphrase, is refused with the reason", async () => {
+    const dir = temporaryDirectory();
+    const [key, certificate] = [join(dir, "server.key"), join(dir, "server.crt")];
+    const common = ["-keyout", key, "-out", certificate, "-subj", "/CN=x"];
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", ...common);
+    chmodSync(key, 0o600);
+    expect((await failure(loadIdentity(dir, "server"))).message).toContain("use Ed25519 or P-256");
+    openssl("req", "-x509", "-newkey", "ed25519", "-passout", "pass:secret", ...common);
+    chmodSync(key, 0o600);
+    expect((await failure(loadIdentity(dir, "server"))).message).toContain("passphrase");
+  });
+
+  test("our certificate is one that openssl reads and verifies, and its key has our fingerprint", async () => {
+    const dir = temporaryDirectory();
+    const { fingerprint, certificatePem } = await createIdentity(dir, "server");
+    const path = join(dir, "server.crt");
+    expect(openssl("verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", path, path)).toContain("OK");
+    const spki = openssl("x509", "-in", path, "-noout", "-pubkey");
+    const der = execFileSync("openssl", ["pkey", "-pubin", "-outform", "der"], { input: spki });
+    expect(new Bun.CryptoHasher("sha256").update(der).digest("hex")).toBe(fingerprint);
+    const { serialNumber, subjectAltName } = new X509Certificate(certificatePem);
+    expect(serialNumber).toMatch(/^[4-7][0-9A-F]{31}$/);
+    expect(subjectAltName).toContain("DNS:localhost");
+  });
+});
+
+function openssl(...args: string[]): string {
+  return execFileSync("openssl", args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
