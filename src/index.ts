@@ -18,10 +18,12 @@ export {
   type VeripyClientEvents,
 } from "./client/client.ts";
 export type { ServerNews } from "./client/connection.ts";
+export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
 export type { Mismatch, RejectedModule, Verdict, VerifiedFile, VerifiedModule } from "./client/verifier.ts";
 export { type VerdictCause, type WatchEvent, watchModules } from "./client/watch.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
+export { createInvitation } from "./identity/invitations.ts";
 export { type AssertionResult, parseAssertions, testPolicy } from "./identity/policy.ts";
 export { addTrustedKey, readTrustedKeys, removeTrustedKey } from "./identity/trusted-keys.ts";
 export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./modules/api.ts";

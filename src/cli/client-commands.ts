@@ -3,6 +3,7 @@ import { Command } from "commander";
 import {
   type ConnectOptions,
   connect,
+  join,
   loadIdentity,
   loadOrCreateIdentity,
   renewCertificate,
@@ -13,7 +14,7 @@ import {
 } from "../index.ts";
 import { askServerKey } from "./ask.ts";
 import { ClientOutput } from "./client-output.ts";
-import { options } from "./config.ts";
+import { hostAndPort, options, parsed } from "./config.ts";
 import { readText } from "./input.ts";
 import { configureLogs, exitCodes, print, printJson, reportFailure } from "./ui.ts";
 
@@ -127,6 +128,25 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
       }
       print(created ? `Made a key in ${given.certs}.` : "There was a key already; nothing was changed.");
       print(`\nOn the server, type:\n  veripy-server trust ${identity.fingerprint}`);
+    });
+
+  command("join", "redeem a code of 'veripy-server invite': both sides learn each other's key")
+    .argument("<host>", "the server, or HOST:PORT", parsed(hostAndPort))
+    .argument("<code>")
+    .addOption(options.port)
+    .addOption(options.certs)
+    .addOption(options.connectTimeout)
+    .addOption(options.json)
+    .action(async (server: { host: string; port: number | undefined }, code: string, _, self: Command) => {
+      const given = optionsOf(self);
+      const { host, port = given.port } = server;
+      const joined = await join({ host, port, certsDir: given.certs, code, timeoutMs: given.connectTimeout });
+      if (given.json) {
+        printJson(joined);
+        return;
+      }
+      print(`Joined ${host}:${port}${joined.name === undefined ? "" : ` as ${joined.name}`}.`);
+      print(`server key ${joined.server}\nclient key ${joined.client}`);
     });
 
   command("renew", "make a new certificate for this client's key; its fingerprint stays")

@@ -163,6 +163,19 @@ export const endpoint = z
   })
   .refine((value) => value.port <= 65_535, "The port must be at most 65535.");
 
+/** `server.example`, `server.example:9443`, `[::1]:9443`. */
+export const hostAndPort = z
+  .string()
+  .regex(/^(\[[0-9a-f:.%]+\]|[^:\s[\]]+)(:\d{1,5})?$/i, "It must be HOST or HOST:PORT.")
+  .transform((text) => {
+    const [, host = "", port] = /^(.*?)(?::(\d+))?$/.exec(text) ?? [];
+    return { host, port: port === undefined ? undefined : Number(port) };
+  })
+  .refine(
+    (value) => (value.port ?? 1) >= 1 && (value.port ?? 1) <= 65_535,
+    "The port must be from 1 to 65535.",
+  );
+
 /** What systemd tells a service of `Type=notify`; see sd_notify(3) and sd_watchdog_enabled(3). */
 export function systemdEnvironment(): { socket: string | undefined; watchdogUsec: string | undefined } {
   return { socket: process.env.NOTIFY_SOCKET, watchdogUsec: process.env.WATCHDOG_USEC };
@@ -215,6 +228,9 @@ export const options = {
     .choices(["trace", "debug", "info", "warning", "error", "fatal"])
     .env("VERIPY_LOG_LEVEL"),
   json: new Option("--json", "one JSON object a line instead of text").env("VERIPY_JSON"),
+  expires: new Option("--expires <duration>", "how long the code is good")
+    .argParser(parsed(duration.refine((ms) => ms > 0 && ms <= 7 * 86_400_000, "It must be at most 7d.")))
+    .default(600_000, "10m"),
   host: new Option("-H, --host <name>", "the server").default("localhost").env("VERIPY_HOST"),
   port: new Option("-p, --port <number>", "the server's port")
     .argParser(parsed(wholeNumber(1, 65_535)))

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import {
   addTrustedKey,
+  createInvitation,
   initServer,
   loadIdentity,
   parseAssertions,
@@ -63,6 +64,24 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .addOption(options.trustedKeys)
     .addOption(options.json)
     .action(untrust);
+
+  program
+    .command("invite")
+    .description("print a one-time code by which a client joins without copying fingerprints")
+    .option("--name <name>", "the name that the client gets in the trust file")
+    .addOption(options.expires)
+    .addOption(options.certs)
+    .addOption(options.json)
+    .action(async (given: StartOptions & { name?: string; expires: number }) => {
+      const { name } = given;
+      const invited = { validMs: given.expires, ...(name === undefined ? {} : { name }) };
+      const { code, expires } = await createInvitation(given.certs, invited);
+      if (given.json) printJson({ code, expires });
+      else
+        print(
+          `${code}\n\nUntil ${expires.toISOString()}, type on the client:\n  veripy-client join HOST ${code}`,
+        );
+    });
 
   program
     .command("fingerprint")

@@ -1,5 +1,6 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import type { Execute, ModuleContext, ModuleLog } from "./api.ts";
+import type { CallClient } from "./call.ts";
 import {
   clip,
   type ExecPayload,
@@ -31,13 +32,15 @@ export class HostedCall {
   readonly #module: HostedModule;
   readonly #ref: string;
   readonly #payload: ExecPayload;
+  readonly #client: CallClient;
   #abort: AbortController | undefined;
   #abortReason: string | undefined;
   #progress: ProgressReports | undefined;
   #parts: PartWindow | undefined;
   #ended = false;
 
-  constructor(module: HostedModule, ref: string, payload: ExecPayload) {
+  constructor(module: HostedModule, ref: string, payload: ExecPayload, client: CallClient) {
+    this.#client = client;
     this.#module = module;
     this.#ref = ref;
     this.#payload = payload;
@@ -71,6 +74,10 @@ export class HostedCall {
 
   grant(parts: number): void {
     this.#parts?.grant(parts);
+  }
+
+  get client(): CallClient {
+    return this.#client;
   }
 
   get signal(): AbortSignal {
@@ -187,7 +194,7 @@ class CallContext implements ModuleContext {
   }
 
   get client(): ModuleContext["client"] {
-    return this.#payload.client;
+    return this.#call.client;
   }
 
   get ref(): string {

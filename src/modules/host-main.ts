@@ -1,6 +1,7 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import type { CloseReason, Duplex } from "../protocol/duplex.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
+import type { CallClient } from "./call.ts";
 import { HostedCall, type HostedModule, stackOf } from "./host-call.ts";
 import { HostLog, redirectConsole } from "./host-console.ts";
 import { dieWithParent } from "./host-guard.ts";
@@ -28,6 +29,8 @@ class Host {
   readonly #duplex: Duplex;
   /** Without a socket of its own, the control channel takes the standard streams; nothing else may use them. */
   readonly #pipes: boolean;
+  /** By the numbers that `exec` names them by. */
+  readonly #clients: CallClient[] = [];
   readonly #calls = new Map<string, HostedCall>();
   /** The server is trusted, and its frames carry whole module trees. */
   readonly #decoder = new FrameDecoder(Number.MAX_SAFE_INTEGER);
@@ -61,6 +64,9 @@ class Host {
       case "grant":
         this.#calls.get(frame.ref)?.grant((JSON.parse(frame.json) as { parts: number }).parts);
         return;
+      case "client":
+        this.#clients[Number(frame.ref)] = JSON.parse(frame.json) as CallClient;
+        return;
       case "load":
         void this.#load(JSON.parse(frame.json) as LoadPayload);
         return;
@@ -70,7 +76,8 @@ class Host {
   #exec({ ref, json }: Frame): void {
     const module = this.#module;
     if (module === undefined) return;
-    const call = new HostedCall(module, ref, JSON.parse(json) as ExecPayload);
+    const payload = JSON.parse(json) as ExecPayload;
+    const call = new HostedCall(module, ref, payload, this.#clients[payload.client] as CallClient);
     this.#calls.set(ref, call);
     call.run();
   }

@@ -1,9 +1,8 @@
-import type { CallClient } from "./call.ts";
-
 /**
  * What a server and a module host say to each other, as frames of the network protocol on a socket of their own:
  *
  *     server → host   host:load:0 {…LoadPayload}              once, first
+ *                     host:client:N {"fingerprint","name"?}   what the number N in `exec` stands for from now on
  *                     host:exec:R {"args","client","ref"}     R is the server's, "ref" the client's
  *                     host:abort:R {"reason"}                 the call's signal; its answer is awaited still
  *                     host:grant:R {"parts"}                  that many parts more may be under way
@@ -41,7 +40,8 @@ export interface HostLimits {
 
 export interface ExecPayload {
   readonly args: string;
-  readonly client: CallClient;
+  /** The number that a `client` frame has given it. */
+  readonly client: number;
   readonly ref: string;
 }
 

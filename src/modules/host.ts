@@ -3,7 +3,8 @@ import { messageOf, VeripyError, type WireCode } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
 import { execProgress } from "../protocol/messages.ts";
-import type { CallRequest } from "./call.ts";
+import type { CallClient, CallRequest } from "./call.ts";
+import { ClientTable } from "./client-table.ts";
 import type { HostOptions } from "./host-command.ts";
 import { HostProcess } from "./host-process.ts";
 import { type LoadPayload, logLevels, maxErrorText, maxLogLine, progressEveryMs } from "./host-protocol.ts";
@@ -85,6 +86,7 @@ export class ModuleHost implements WatchedProcess {
   readonly #events: HostEvents;
   readonly #log: ModuleLog;
   readonly #decoder: FrameDecoder;
+  readonly #clients = new ClientTable();
   readonly #calls = new Map<string, HostCall>();
   #limits: Readonly<Limits>;
   #nextRef = 0;
@@ -162,14 +164,19 @@ export class ModuleHost implements WatchedProcess {
     this.#nextRef += 1;
     const ref = this.#nextRef.toString(36);
     this.#calls.set(ref, call);
-    const client = JSON.stringify(request.client);
+    const client = this.#clients.numberOf(request.client, this.#announce);
+    const { args, ref: clientRef } = request;
     this.#send(
       "exec",
       ref,
-      `{"args":${JSON.stringify(request.args)},"client":${client},"ref":${JSON.stringify(request.ref)}}`,
+      `{"args":${JSON.stringify(args)},"client":${client},"ref":${JSON.stringify(clientRef)}}`,
     );
     return ref;
   }
+
+  readonly #announce = (number: number, client: CallClient): void => {
+    this.#send("client", String(number), JSON.stringify(client));
+  };
 
   abort(ref: string, reason: string): void {
     this.#unconfirmed += 1;

@@ -93,6 +93,12 @@ export const infoResponse = z.object({
 });
 export type InfoResponse = z.infer<typeof infoResponse>;
 
+/** `sys:join`: redeems an invitation. Only over a connection that asked for `joinProtocol`. */
+export const joinRequest = z.object({ id: z.string().max(16), proof: z.string().max(64) });
+export const joinResponse = z.object({ proof: z.string().max(64), name: z.string().max(64).nullish() });
+/** The ALPN name (RFC 7301) by which a client whose key is not trusted yet says what it wants. */
+export const joinProtocol = "veripy-join";
+
 /** The failing form of any answer. A plain server may leave the code out. */
 export const errorAnswer = z.object({
   error: z.string(),

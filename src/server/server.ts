@@ -5,7 +5,12 @@ import { loggerOf } from "../base/log.ts";
 import { product } from "../base/version.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
-import { readTrustedKeys, type TrustedKeys, watchTrustedKeys } from "../identity/trusted-keys.ts";
+import {
+  readTrustedKeys,
+  type TrustedKeys,
+  type TrustedKeysWatch,
+  watchTrustedKeys,
+} from "../identity/trusted-keys.ts";
 import { ModuleRegistry } from "../modules/registry.ts";
 import type { VersionStats } from "../modules/runnable.ts";
 import { loadVersion } from "../modules/version.ts";
@@ -17,6 +22,7 @@ import { Broadcaster } from "./broadcast.ts";
 import type { MetricsEndpoint } from "./metrics.ts";
 import type { ModuleChange, PeerLabel, ServerObserver } from "./observer.ts";
 import { type CompleteServeOptions, defaultServeOptions, type ServeOptions } from "./options.ts";
+import { Pairing } from "./pairing.ts";
 import { RefusalLog } from "./refusals.ts";
 import { Session, type SessionOwner } from "./session.ts";
 
@@ -40,11 +46,12 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   readonly #connectionsOfKey = new Map<string, number>();
   readonly #broadcaster = new Broadcaster();
   readonly #refusals: RefusalLog;
+  readonly #pairing: Pairing;
   readonly #audit: AuditLog | undefined;
   #metrics: MetricsEndpoint | undefined;
   #trust: TrustedKeys;
   #listener: Listener | undefined;
-  #trustWatch: { close(): void } | undefined;
+  #trustWatch: TrustedKeysWatch | undefined;
   #stopping: Promise<void> | undefined;
   #whenIdle: (() => void) | undefined;
 
@@ -57,6 +64,12 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     this.#trust = parts.trust;
     this.#audit = parts.audit;
     this.#refusals = new RefusalLog(options.trustedKeysPath);
+    this.#pairing = new Pairing({
+      certsDir: options.certsDir,
+      trustedKeysPath: options.trustedKeysPath,
+      server: parts.identity.fingerprint,
+      reloadTrust: async () => this.#trustWatch?.check(),
+    });
     this.registry = new ModuleRegistry({
       modsDir: options.modsDir,
       limits: parts.limits,
@@ -157,6 +170,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       identity: this.identity,
       limits: this.limits,
       isTrusted: (fingerprint, address) => this.#trust.verdict(fingerprint, address),
+      strangers: this.#pairing,
       onPeer: (peer) => this.#accept(peer),
       onRefused: (refusal) => this.#refused(refusal),
     });
@@ -253,6 +267,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     await Promise.resolve();
     this.#trustWatch?.close();
     this.#listener?.stop();
+    this.#pairing.close();
     const ref = this.#broadcaster.nextRef();
     for (const session of this.#sessions) session.announceDrain(ref);
     await this.#callsEnded(this.limits.shutdownMs);

@@ -5,6 +5,7 @@ import { defaultLimits } from "../base/limits.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
 import { plainAddress, socketAddress } from "./address.ts";
+import { alpnList } from "./alpn.ts";
 import type { Peer } from "./peer.ts";
 import { closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
 
@@ -18,6 +19,8 @@ export interface ConnectTlsOptions {
   /** For everything from the name look-up to the end of the handshake. */
   timeoutMs: number;
   maxQueuedBytes?: number;
+  /** The ALPN name to ask for; none by default. */
+  protocol?: string;
   /** Gives up, as `closed`. After the promise has settled it does nothing. */
   signal?: AbortSignal;
 }
@@ -87,7 +90,7 @@ class Attempt implements Expirable {
   }
 
   #connect(hostname: string): void {
-    const { port, identity } = this.#options;
+    const { port, identity, protocol } = this.#options;
     try {
       Bun.connect<Attempt>({
         hostname,
@@ -99,6 +102,7 @@ class Attempt implements Expirable {
           // Authorities mean nothing here: the key is checked in `handshake`, against the expected ones.
           rejectUnauthorized: false,
           ...(isIP(hostname) === 0 ? { serverName: hostname } : {}),
+          ...(protocol === undefined ? {} : { ALPNProtocols: alpnList(protocol) }),
           ...tls13Only,
         },
         socket: handlers,

@@ -4,6 +4,7 @@ import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
 import { plainAddress, socketAddress } from "./address.ts";
 import { Admission, type AdmissionLimits, type Visitor } from "./admission.ts";
+import { alpnList } from "./alpn.ts";
 import { type Bound, bind } from "./bind.ts";
 import { descriptorCeiling } from "./descriptors.ts";
 import type { Peer } from "./peer.ts";
@@ -43,8 +44,19 @@ export interface ListenOptions {
   isTrusted(fingerprint: Fingerprint, address: string): TrustAnswer;
   /** An authenticated peer. Attach to its duplex before returning: what it sent may come right after. */
   onPeer(peer: Peer): void;
+  /** Lets in keys that are not trusted, who ask for it by a protocol of their own (ALPN). */
+  strangers?: StrangerOptions;
   /** A connection that was closed before it became a peer. As often as strangers like: limit what it writes. */
   onRefused(refusal: Refusal): void;
+}
+
+export interface StrangerOptions {
+  /** The ALPN name. Whoever names it is a stranger here, trusted or not. */
+  protocol: string;
+  /** Asked once for each of them, after the handshake. False: refused as `untrusted`. */
+  mayEnter(): boolean;
+  /** As `onPeer`. What a stranger sends is the caller's to bound, in size and in time. */
+  onPeer(peer: Peer): void;
 }
 
 export interface Listener {
@@ -101,6 +113,9 @@ class TlsListener implements Listener {
         requestCert: true,
         // Authorities mean nothing here: whether the key is trusted is asked in `handshake`.
         rejectUnauthorized: false,
+        ...(this.options.strangers === undefined
+          ? {}
+          : { ALPNProtocols: alpnList(this.options.strangers.protocol) }),
         ...tls13Only,
       },
       socket: {
@@ -163,14 +178,29 @@ class Connection implements Expirable {
       this.#refuse(success ? "no_certificate" : "handshake_failed");
       return;
     }
+    const { strangers } = options;
+    if (strangers !== undefined && socket.alpnProtocol === strangers.protocol) {
+      if (strangers.mayEnter()) this.#accept(socket, fingerprint, options, strangers);
+      else this.#refuse("untrusted", fingerprint);
+      return;
+    }
     const answer = options.isTrusted(fingerprint, this.#ip);
     if (answer !== true && answer !== "trusted") {
       this.#refuse(answer === false ? "untrusted" : answer, fingerprint);
       return;
     }
+    this.#accept(socket, fingerprint, options, options);
+  }
+
+  #accept(
+    socket: Bun.Socket<Connection | undefined>,
+    fingerprint: Fingerprint,
+    { limits }: ListenOptions,
+    owner: Pick<ListenOptions, "onPeer">,
+  ): void {
     this.#endHandshake();
-    this.peer = new SocketPeer(socket, fingerprint, this.#ip, options.limits.maxQueuedBytes);
-    options.onPeer(this.peer);
+    this.peer = new SocketPeer(socket, fingerprint, this.#ip, limits.maxQueuedBytes);
+    owner.onPeer(this.peer);
   }
 
   received(socket: Bun.Socket<Connection | undefined>, chunk: Uint8Array): void {
