@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import {
   addTrustedKey,
+  checkModules,
   createInvitation,
   initServer,
   loadIdentity,
@@ -13,10 +14,10 @@ import {
   testPolicy,
   version,
 } from "../index.ts";
-import { addLimitFlags, options } from "./config.ts";
+import { addLimitFlags, limitsFrom, options } from "./config.ts";
 import { readText } from "./input.ts";
 import { type StartOptions, start } from "./server-start.ts";
-import { exitCodes, print, printJson, reportFailure, styled } from "./ui.ts";
+import { exitCodes, note, print, printJson, reportFailure, styled } from "./ui.ts";
 
 const help = `
 Exit codes: 0 stopped in order, or done; 1 a check or a policy test failed, or a fault while running; 2 usage,
@@ -103,6 +104,15 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
       print(`The certificate of ${fingerprint} is valid until ${notAfter.toISOString().slice(0, 10)}.`);
     });
 
+  addLimitFlags(program.command("check"))
+    .description("load modules as the server would, and print what is wrong with them")
+    .argument("[mod...]", "names, or paths of files; all, when none is named")
+    .addOption(options.mods)
+    .addOption(options.json)
+    .action(async (mods: string[], given: StartOptions) => {
+      exitCode = await check(mods, given);
+    });
+
   program
     .command("policy")
     .description("check who may do what")
@@ -181,6 +191,17 @@ async function untrust(who: string, given: StartOptions): Promise<void> {
   const { changed } = await removeTrustedKey(given.trustedKeys, who);
   if (given.json) printJson({ who, changed });
   else print(changed ? `${who} is not trusted any more.` : `${who} was not trusted; nothing was changed.`);
+}
+
+async function check(mods: string[], given: StartOptions): Promise<number> {
+  const checked = await checkModules({ modsDir: given.mods, mods, limits: limitsFrom(given) });
+  for (const one of checked) {
+    if (given.json) printJson(one);
+    else if (one.ok) print(`${styled("green", "ok")}      ${one.mod}  ${one.desc ?? ""}`.trimEnd());
+    else print(`${styled("red", "FAILED")}  ${one.problem}`);
+  }
+  if (checked.length === 0) note(`There is no module in ${given.mods}.`);
+  return checked.every(({ ok }) => ok) ? exitCodes.ok : exitCodes.moduleFailed;
 }
 
 async function testPolicyFile(file: string, given: StartOptions): Promise<number> {

@@ -102,6 +102,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   /** The first sync is under way, which learns of the connection's end by itself. */
   #isJoining = false;
   #reports = new Map<string, ModuleReport>();
+  /** The modules whose report is a broadcast's. */
+  readonly #broadcasts = new Set<string>();
   readonly #verdicts = new Map<string, { report: ModuleReport; verdict: Verdict }>();
   #closedBy: VeripyError | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -159,8 +161,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   async verify(mod: string): Promise<Verdict> {
     const name = this.#nameOf(mod);
     const verdict = await this.#fetchAndVerify(name);
-    if (verdict.verified) return verdict;
-    // A broadcast may have been missed; a report that is fresh decides.
+    // A broadcast speaks of what is served from then on, so nothing but the next one can excuse another content.
+    if (verdict.verified || this.#broadcasts.has(name)) return verdict;
+    // The module may have changed since the sync; a report that is fresh decides.
     const before = this.#reports.get(name);
     await this.#refresh();
     return sameReport(before, this.#reports.get(name)) ? verdict : this.#fetchAndVerify(name);
@@ -304,9 +307,12 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   }
 
   #news(news: ServerNews): void {
-    if (news.kind === "modload" || news.kind === "modreload") this.#reports.set(news.mod, news.report);
-    else if (news.kind === "modunload") {
+    if (news.kind === "modload" || news.kind === "modreload") {
+      this.#reports.set(news.mod, news.report);
+      this.#broadcasts.add(news.mod);
+    } else if (news.kind === "modunload") {
       this.#reports.delete(news.mod);
+      this.#broadcasts.delete(news.mod);
       this.#verdicts.delete(news.mod);
     }
     this.emit("news", news);
@@ -315,6 +321,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   async #refresh(): Promise<void> {
     const { modules } = parseAnswer(syncResponse, (await this.#request("mod", "sync", "{}")).json);
     this.#reports = new Map(modules.map((report) => [report.mod, report]));
+    this.#broadcasts.clear();
     for (const mod of this.#verdicts.keys()) if (!this.#reports.has(mod)) this.#verdicts.delete(mod);
     if (modules.some(({ tree }) => tree !== undefined)) this.#connection?.startPinging();
   }

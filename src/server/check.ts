@@ -1,0 +1,46 @@
+import { readdir } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { basename, dirname } from "node:path";
+import { messageOf, VeripyError } from "../base/errors.ts";
+import { type Limits, withDefaultLimits } from "../base/limits.ts";
+import { type CheckedModule, checkModule } from "../modules/check.ts";
+import { Gate } from "../modules/gate.ts";
+import type { HostOptions } from "../modules/host.ts";
+import { isModuleName } from "../modules/scan.ts";
+
+export interface CheckOptions {
+  modsDir: string;
+  /** Names (`hello.ts`, or `hello` for it), or paths of files in any folder. Empty: all of `modsDir`. */
+  mods?: readonly string[];
+  limits?: Partial<Limits>;
+  hosts?: Partial<HostOptions>;
+}
+
+/**
+ * Loads modules exactly as the server would and says what is wrong with them, in the order they were named. Throws
+ * `bad_config` when `modsDir` cannot be listed.
+ */
+export async function checkModules(options: CheckOptions): Promise<CheckedModule[]> {
+  const limits = withDefaultLimits(options.limits);
+  const version = { limits, hosts: options.hosts };
+  const named = (options.mods ?? []).map((mod) => placeOf(mod, options.modsDir));
+  const places = named.length > 0 ? named : await allOf(options.modsDir);
+  const gate = new Gate(2 * availableParallelism());
+  return Promise.all(places.map(({ dir, mod }) => gate.run(() => checkModule(dir, mod, version))));
+}
+
+function placeOf(mod: string, modsDir: string): { dir: string; mod: string } {
+  const name = basename(mod);
+  return { dir: mod === name ? modsDir : dirname(mod), mod: isModuleName(name) ? name : `${name}.ts` };
+}
+
+async function allOf(dir: string): Promise<{ dir: string; mod: string }[]> {
+  try {
+    const names = (await readdir(dir)).filter(isModuleName).sort();
+    return names.map((mod) => ({ dir, mod }));
+  } catch (error) {
+    throw new VeripyError("bad_config", `Cannot list the modules in ${dir}: ${messageOf(error)}.`, {
+      cause: error,
+    });
+  }
+}
