@@ -23,7 +23,8 @@ const requirements: readonly Requirement[] = [
   absolute("memory per idle connection", "memory.perConnection", "KB", 25, 17),
   absolute("memory per idle module, private", "memory.perModule", "MB", 8, 3),
   absolute("saved → verified at a client, p50", "edit.verified", "ms", 30, 15),
-  absolute("broadcast, last client", "broadcast.last", "ms", 15, 8),
+  // What saving and loading take stands in the line above; this is the fan-out alone.
+  absolute("broadcast, last client after the first", "broadcast.spread", "ms", 15, 8),
   absolute("server to listening with 100 modules", "start.modules100", "ms", 1_500, 600),
   {
     what: "veripy-client exec, against openssl s_client",
