@@ -160,13 +160,13 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
    */
   async verify(mod: string): Promise<Verdict> {
     const name = this.#nameOf(mod);
-    const verdict = await this.#fetchAndVerify(name);
+    const verdict = await this.#verifyAsReported(name);
     // A broadcast speaks of what is served from then on, so nothing but the next one can excuse another content.
     if (verdict.verified || this.#broadcasts.has(name)) return verdict;
     // The module may have changed since the sync; a report that is fresh decides.
     const before = this.#reports.get(name);
     await this.#refresh();
-    return sameReport(before, this.#reports.get(name)) ? verdict : this.#fetchAndVerify(name);
+    return sameReport(before, this.#reports.get(name)) ? verdict : this.#verifyAsReported(name);
   }
 
   /** The modules of the last sync, all requested at once. */
@@ -326,6 +326,16 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     if (modules.some(({ tree }) => tree !== undefined)) this.#connection?.startPinging();
   }
 
+  /** Asks again when the report has changed: a broadcast right behind the answer may speak of the next version. */
+  async #verifyAsReported(name: string): Promise<Verdict> {
+    for (let attempt = 1; ; attempt++) {
+      const before = this.#reports.get(name);
+      const verdict = await this.#fetchAndVerify(name);
+      const stands = verdict.verified || sameReport(before, this.#reports.get(name));
+      if (stands || attempt === maxAttempts) return verdict;
+    }
+  }
+
   async #fetchAndVerify(name: string): Promise<Verdict> {
     const answer = await this.#request("mod", "verify", JSON.stringify({ mod: name }));
     const received = parseAnswer(verifyResponse, answer.json);
@@ -376,6 +386,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
 }
 
 const answerGraceMs = 2_000;
+/** More often a module is not fetched for one verdict, however often it changes meanwhile. */
+const maxAttempts = 10;
 
 function treeToCall(verdict: Verdict): string {
   if (!verdict.verified) throw new VerificationError(verdict);
