@@ -74,14 +74,19 @@ export class Site implements AsyncDisposable {
 
   /** Runs `veripy-client` to its end. */
   async call(args: string[], options: RunOptions = {}): Promise<Ended> {
-    return run([this.client, "--port", String(this.#port), ...args], { cwd: this.path, ...options });
+    return run([this.client, ...this.#portFlag, ...args], { cwd: this.path, ...options });
   }
 
   /** Starts `veripy-client` to stay up, with `watch` when nothing else is given. */
   watch(args: string[] = []): Running {
-    const client = new Running([this.client, "--port", String(this.#port), ...args], { cwd: this.path });
+    const client = new Running([this.client, ...this.#portFlag, ...args], { cwd: this.path });
     this.#running.push(client);
     return client;
+  }
+
+  /** Nothing while no server was started here: the call says itself where to. */
+  get #portFlag(): string[] {
+    return this.#port === 0 ? [] : ["--port", String(this.#port)];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
