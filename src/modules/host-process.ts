@@ -22,6 +22,8 @@ export class HostProcess {
   #hungUp = false;
   #ended = false;
   #killTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Aborted when nobody reads the standard streams any more. */
+  readonly #output = new AbortController();
 
   private constructor(pid: number, duplex: Duplex) {
     this.pid = pid;
@@ -73,8 +75,9 @@ export class HostProcess {
     }
     host = new HostProcess(child.pid, duplex);
     if (early !== undefined) host.#exited(early);
-    if (transport === "socket") void readLines(child.stdout, (line) => onLine("info", line));
-    void readLines(child.stderr, (line) => onLine("error", line));
+    const { signal } = host.#output;
+    if (transport === "socket") void readLines(child.stdout, signal, (line) => onLine("info", line));
+    void readLines(child.stderr, signal, (line) => onLine("error", line));
     return host;
   }
 
@@ -124,6 +127,8 @@ export class HostProcess {
     if (this.#ended) return;
     this.#ended = true;
     this.duplex.abort(new VeripyError("closed", "The module host has ended."));
+    // What it printed last is still read; programs that hold the streams open keep nothing alive here.
+    setTimeout(() => this.#output.abort(), lastWordsMs).unref();
     this.#onEnd?.(this.#reason ?? `its process ${this.#exit}`);
   }
 }

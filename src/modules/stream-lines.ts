@@ -4,19 +4,25 @@ const maxPending = 8 * 1024;
 const bytesPerSecond = 1024 * 1024;
 
 /**
- * Reads a child's standard stream to its end, line by line. A child that floods it is made to wait by not
+ * Reads a child's standard stream line by line, to its end or until `signal` is aborted: programs that the child
+ * has started may hold the stream open for as long as they like. A child that floods it is made to wait by not
  * reading on, so it costs the server a bounded share of its time.
  */
 export async function readLines(
   stream: ReadableStream<Uint8Array>,
+  signal: AbortSignal,
   onLine: (line: string) => void,
 ): Promise<void> {
+  const reader = stream.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+  signal.addEventListener("abort", () => void reader.cancel().catch(() => {}));
   const decoder = new TextDecoder();
   let pending = "";
   let budget = bytesPerSecond;
   let since = performance.now();
   try {
-    for await (const chunk of stream) {
+    for (;;) {
+      const { value: chunk, done } = await reader.read();
+      if (done) break;
       pending += decoder.decode(chunk, { stream: true });
       pending = takeLines(pending, onLine);
       budget -= chunk.length;
