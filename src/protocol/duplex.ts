@@ -116,14 +116,21 @@ export class SocketDuplex implements Duplex {
   write(text: string): void {
     if (this.#closed || this.#closing) return;
     this.#text += text;
+    // Told at once, not when the turn is over: one chunk may hold thousands of requests for large answers.
+    if (this.queuedBytes > this.#highWaterBytes) this.#wasHigh = true;
     if (!this.#flushScheduled) {
       this.#flushScheduled = true;
-      queueMicrotask(this.#flush);
+      queueMicrotask(this.#turnEnded);
     }
   }
 
-  readonly #flush = (): void => {
+  readonly #turnEnded = (): void => {
     this.#flushScheduled = false;
+    this.#flush();
+    if (this.queuedBytes === 0 && !this.#closing) this.#tellDrained();
+  };
+
+  #flush(): void {
     if (this.#closed || this.#text === "") return;
     const bytes = encoder.encode(this.#text);
     this.#text = "";
@@ -140,7 +147,13 @@ export class SocketDuplex implements Duplex {
     if (taken < 0) return; // The socket is closed; its close event follows.
     if (taken < bytes.length) this.#keep(taken === 0 ? bytes : bytes.subarray(taken));
     else if (this.#closing) this.#socket.end();
-  };
+  }
+
+  #tellDrained(): void {
+    if (!this.#wasHigh) return;
+    this.#wasHigh = false;
+    if (!this.#closed) this.#handler?.drained?.();
+  }
 
   #keep(bytes: Uint8Array): void {
     this.#rest.push(bytes);
@@ -185,10 +198,7 @@ export class SocketDuplex implements Duplex {
       this.#rest.shift();
     }
     if (this.#closing) this.#socket.end();
-    else if (this.#wasHigh) {
-      this.#wasHigh = false;
-      this.#handler?.drained?.();
-    }
+    else this.#tellDrained();
   }
 
   /** The socket's `close` or `error` event, whichever comes first. */
@@ -230,8 +240,9 @@ export class SocketDuplex implements Duplex {
   abort(reason: VeripyError): void {
     if (this.#closed) return;
     this.#early = undefined;
-    this.#socket.terminate();
+    // In this order: `terminate` fires the socket's close event at once, which has no reason to give.
     this.ended(reason);
+    this.#socket.terminate();
   }
 }
 

@@ -7,7 +7,7 @@ import type { Identity } from "../identity/identity.ts";
 import { plainAddress, socketAddress } from "./address.ts";
 import { alpnList } from "./alpn.ts";
 import type { Peer } from "./peer.ts";
-import { closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
+import { brokenBy, closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
 
 export interface ConnectTlsOptions {
   /** A name or an address; `localhost` is 127.0.0.1, and ::1 if nothing listens there. */
@@ -141,8 +141,7 @@ class Attempt implements Expirable {
   /** The connection or the handshake did not work; or, later, the connection broke. */
   failed(error: unknown): void {
     if (this.peer !== undefined) {
-      this.#socket?.terminate();
-      this.peer.duplex.ended(closeReasonOf(error instanceof Error ? error : new Error(messageOf(error))));
+      this.peer.duplex.abort(brokenBy(error));
     } else {
       const text = `Cannot connect to ${this.#name}: ${why(error)}`;
       this.#fail(new VeripyError("unreachable", text, { cause: error }));

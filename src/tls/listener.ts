@@ -8,7 +8,7 @@ import { alpnList } from "./alpn.ts";
 import { type Bound, bind } from "./bind.ts";
 import { descriptorCeiling } from "./descriptors.ts";
 import type { Peer } from "./peer.ts";
-import { closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
+import { brokenBy, closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
 
 /** Why a connection was refused. `expired` and `wrong_address` are verdicts of the trust file. */
 export type RefusalReason =
@@ -123,7 +123,7 @@ class TlsListener implements Listener {
         handshake: (socket, success) => socket.data?.handshaken(socket, success),
         data: (socket, chunk) => socket.data?.received(socket, chunk),
         drain: (socket) => socket.data?.peer?.duplex.writable(),
-        error: (socket, error) => socket.data?.failed(socket, error),
+        error: (socket, error) => socket.data?.failed(error),
         close: (socket, error) => socket.data?.closed(error),
       },
     });
@@ -210,11 +210,9 @@ class Connection implements Expirable {
     else this.#refuse("handshake_failed");
   }
 
-  failed(socket: Bun.Socket<Connection | undefined>, error: Error): void {
-    if (this.peer !== undefined) {
-      socket.terminate();
-      this.peer.duplex.ended(closeReasonOf(error));
-    } else this.#refuse("handshake_failed");
+  failed(error: Error): void {
+    if (this.peer !== undefined) this.peer.duplex.abort(brokenBy(error));
+    else this.#refuse("handshake_failed");
   }
 
   closed(error: Error | undefined): void {

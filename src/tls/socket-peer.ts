@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { VeripyError } from "../base/errors.ts";
+import { messageOf, VeripyError } from "../base/errors.ts";
 import { type Fingerprint, fingerprintOfX509 } from "../identity/fingerprint.ts";
 import { type CloseReason, SocketDuplex } from "../protocol/duplex.ts";
 import { socketAddress } from "./address.ts";
@@ -59,7 +59,11 @@ export function peerFingerprint(socket: Bun.Socket<unknown>): Fingerprint | unde
 
 /** How a duplex ends when its socket does: an error is a broken connection, its absence an orderly end. */
 export function closeReasonOf(error: Error | undefined): CloseReason {
-  if (error === undefined || error === null) return undefined;
+  return error === undefined || error === null ? undefined : brokenBy(error);
+}
+
+/** The same for an error that is there. */
+export function brokenBy(error: unknown): VeripyError {
   if (error instanceof VeripyError) return error;
-  return new VeripyError("unreachable", `The connection broke: ${error.message}.`, { cause: error });
+  return new VeripyError("unreachable", `The connection broke: ${messageOf(error)}.`, { cause: error });
 }
