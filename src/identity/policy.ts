@@ -29,7 +29,7 @@ const pattern = /^(?:"([^"]+)"|(\S+)) may( not)? (\S+?)(?: (?!from )(\S+))?(?: f
  * with the number of the first line that is none, also for a list without any: it would pass whatever the trust is.
  */
 export function parseAssertions(text: string): Assertion[] {
-  const assertions = text.split("\n").flatMap((line, index) => {
+  const assertions = text.split(/\r?\n/).flatMap((line, index) => {
     const content = line
       .replace(/(^|\s)#.*$/, "")
       .trim()
