@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { dirname, extname, join, relative, resolve } from "node:path";
 import { VeripyError } from "../base/errors.ts";
@@ -29,6 +30,10 @@ export function installVerifiedLoader(
     ]),
   );
 
+  /** Where symbolic links lead now → the paths under which their files were hashed. */
+  const linkedPaths = new Map<string, string>();
+  const hashedPath = (path: string) => (texts.has(path) ? path : (linkedPaths.get(path) ?? path));
+
   function resolveSpecifier(specifier: string, importer: string): string | undefined {
     const listed = imports.get(importer)?.get(specifier);
     if (listed !== undefined) return listed;
@@ -37,27 +42,54 @@ export function installVerifiedLoader(
     return texts.has(path) ? path : undefined;
   }
 
+  /** Bun will follow a link whatever it is told here, and then ask for, and import from, where it leads. */
+  function rememberLink(path: string): void {
+    const real = realPathIfThere(path);
+    if (real === undefined || real === path) return;
+    // About a path without any dot it does not ask, but reads what is on the disk.
+    if (!real.includes(".")) {
+      throw new VeripyError(
+        "bad_module",
+        `${mod} cannot load ${relative(root, path)}: it is a link to ${real}, which must have an extension.`,
+      );
+    }
+    linkedPaths.set(real, path);
+  }
+
   refuseWorkers(mod, texts.values());
   Bun.plugin({
     name: "verified texts",
     setup(build) {
-      build.onResolve({ filter: /.*/ }, ({ path, importer }) => {
+      build.onResolve({ filter: /.*/ }, ({ path, importer: from }) => {
+        const importer = hashedPath(from);
         const found = resolveSpecifier(path, importer);
-        if (found !== undefined) return { path: found };
+        if (found !== undefined) {
+          rememberLink(found);
+          return { path: found };
+        }
         if (isBuiltin(path)) return undefined;
         throw refusal(mod, path, relative(root, importer));
       });
       build.onLoad({ filter: /.*/ }, ({ path }) => {
-        const text = texts.get(path);
+        const hashed = hashedPath(path);
+        const text = texts.get(hashed);
         // Bun resolves bare names and paths without an extension by itself; they end up here.
         if (text === undefined) throw refusal(mod, path);
-        const extension = extname(path);
+        const extension = extname(hashed);
         if (extension === ".json") return { loader: "object", exports: jsonExports(path, text) };
         return { loader: extension === ".ts" ? "ts" : "js", contents: text };
       });
     },
   });
   return (path) => import(join(root, path)) as Promise<Record<string, unknown>>;
+}
+
+function realPathIfThere(path: string): string | undefined {
+  try {
+    return realpathSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 function refusal(mod: string, what: string, importer?: string): VeripyError {

@@ -1,0 +1,46 @@
+import { expect, test } from "bun:test";
+import { rm } from "node:fs/promises";
+import { withDefaultLimits } from "../../src/base/limits.ts";
+import { readModuleSource } from "../../src/modules/source.ts";
+import { ModsDir } from "../helpers/mods-dir.ts";
+import { load } from "../helpers/versions.ts";
+
+const library = (word: string) => `export const word = "${word}";\n`;
+const module = `import { word } from "./word.ts";
+export const execute = async () => word;
+`;
+
+test("a module and an import that are links load, and import from where the links are", async () => {
+  await using mods = await ModsDir.create({
+    "_releases/a.b/m.ts": module,
+    "_releases/a.b/w.ts": library("linked"),
+  });
+  await mods.link("_releases/a.b/m.ts", "m.ts");
+  await mods.link("_releases/a.b/w.ts", "word.ts");
+  const source = await readModuleSource(mods.path, "m.ts", withDefaultLimits());
+  await using m = await load(source);
+  expect(await m.result()).toBe("linked");
+});
+
+test("a link that leads elsewhere by the time of the load still gives the bytes that were hashed", async () => {
+  const text = (word: string) => `export const execute = async () => "${word}";\n`;
+  await using mods = await ModsDir.create({ "_1/m.ts": text("hashed"), "_2/m.ts": text("swapped") });
+  await mods.link("_1", "_now");
+  await mods.link("_now/m.ts", "m.ts");
+  const source = await readModuleSource(mods.path, "m.ts", withDefaultLimits());
+  await rm(mods.at("_now"));
+  await mods.link("_2", "_now");
+  await using m = await load(source);
+  expect(await m.result()).toBe("hashed");
+});
+
+test("a link to a file without any dot in its path is refused, since it would be read from the disk", async () => {
+  const text = (word: string) => `export const execute = async () => "${word}";\n`;
+  await using mods = await ModsDir.create({ "_files/one": text("hashed") });
+  await mods.link("_files/one", "m.ts");
+  const source = await readModuleSource(mods.path, "m.ts", withDefaultLimits());
+  await mods.write("_files/one", text("changed"));
+  await expect(load(source)).rejects.toThrow(
+    /^m\.ts cannot load m\.ts: it is a link to .*\/_files\/one, which must/,
+  );
+});
