@@ -134,19 +134,32 @@ export class SocketDuplex implements Duplex {
     if (this.#closed || this.#text === "") return;
     const bytes = encoder.encode(this.#text);
     this.#text = "";
+    // What waits is over the limit only if the peer takes nothing of it now; its drain event may be yet to come.
+    if (this.#restBytes + bytes.length > this.#maxQueuedBytes) this.#sendRest();
     if (this.#restBytes > 0) {
       // One frame may be larger than the cap (a whole module tree); a queue of them may not.
-      if (this.#restBytes + bytes.length > this.#maxQueuedBytes) {
-        this.#overflow();
-        return;
-      }
-      this.#keep(bytes);
+      if (this.#restBytes + bytes.length > this.#maxQueuedBytes) this.#overflow();
+      else this.#keep(bytes);
       return;
     }
     const taken = this.#socket.write(bytes);
     if (taken < 0) return; // The socket is closed; its close event follows.
     if (taken < bytes.length) this.#keep(taken === 0 ? bytes : bytes.subarray(taken));
     else if (this.#closing) this.#socket.end();
+  }
+
+  #sendRest(): void {
+    while (this.#rest.length > 0) {
+      const first = this.#rest[0] as Uint8Array;
+      const taken = this.#socket.write(first);
+      if (taken <= 0) return;
+      this.#restBytes -= taken;
+      if (taken < first.length) {
+        this.#rest[0] = first.subarray(taken);
+        return;
+      }
+      this.#rest.shift();
+    }
   }
 
   #tellDrained(): void {
@@ -186,17 +199,8 @@ export class SocketDuplex implements Duplex {
 
   /** The socket's `drain` event. */
   writable(): void {
-    while (this.#rest.length > 0) {
-      const first = this.#rest[0] as Uint8Array;
-      const taken = this.#socket.write(first);
-      if (taken <= 0) return;
-      this.#restBytes -= taken;
-      if (taken < first.length) {
-        this.#rest[0] = first.subarray(taken);
-        return;
-      }
-      this.#rest.shift();
-    }
+    this.#sendRest();
+    if (this.#restBytes > 0) return;
     if (this.#closing) this.#socket.end();
     else this.#tellDrained();
   }
