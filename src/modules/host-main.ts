@@ -2,6 +2,7 @@ import { messageOf, VeripyError } from "../base/errors.ts";
 import type { CloseReason, Duplex } from "../protocol/duplex.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
 import type { CallClient } from "./call.ts";
+import { killDescendants } from "./descendants.ts";
 import { HostedCall, type HostedModule, stackOf } from "./host-call.ts";
 import { HostLog, redirectConsole } from "./host-console.ts";
 import { dieWithParent } from "./host-guard.ts";
@@ -21,6 +22,7 @@ export async function runModuleHost(): Promise<never> {
   const [serverPid, transport] = process.argv.slice(3);
   const pipes = transport === "pipes";
   dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
+  process.on("exit", () => killDescendants(process.pid));
   const host = new Host(await connectControl(pipes), pipes);
   return host.run();
 }

@@ -1,5 +1,6 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import type { Duplex } from "../protocol/duplex.ts";
+import { killDescendants } from "./descendants.ts";
 import { type HostOptions, hostArguments, hostCommand, hostEnvironment } from "./host-command.ts";
 import type { LogLevel } from "./host-protocol.ts";
 import { connectDescriptor, connectPipes } from "./host-transport.ts";
@@ -151,6 +152,7 @@ function signalName(signal: NodeJS.Signals | number): string {
 
 /** Nothing happens when there is nothing left to kill. */
 function killGroup(pid: number): void {
+  killDescendants(pid);
   try {
     // The host leads its group; on Windows there are no groups.
     process.kill(process.platform === "win32" ? pid : -pid, "SIGKILL");
