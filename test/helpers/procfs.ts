@@ -1,0 +1,82 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+// What Linux tells of other processes. Nothing here works elsewhere; tests that need it are skipped there.
+
+export const hasProcfs = process.platform === "linux";
+
+/** The processes whose working directory is `path` or below it: what runs in a test's own directory. */
+export function processesIn(path: string): Array<{ readonly pid: number; readonly command: string }> {
+  return pids().flatMap((pid) => {
+    const directory = unlessGone(() => readlinkSync(`/proc/${pid}/cwd`));
+    if (directory !== path && !directory?.startsWith(`${path}/`)) return [];
+    return isZombie(pid) ? [] : { pid, command: commandOf(pid) };
+  });
+}
+
+/** The module hosts that a server has started and that still live. */
+export function hostsOf(serverPid: number): number[] {
+  return pids().filter((pid) => {
+    const command = commandOf(pid).split(" ");
+    return command[1] === "module-host" && command[2] === String(serverPid) && !isZombie(pid);
+  });
+}
+
+/** Resident memory in bytes; 0 when the process is gone. */
+export function residentBytes(pid: number): number {
+  return kibibytes(`/proc/${pid}/status`, "VmRSS") * 1024;
+}
+
+/** Memory that belongs to this process alone, in bytes; 0 when it is gone. */
+export function privateBytes(pid: number): number {
+  const path = `/proc/${pid}/smaps_rollup`;
+  return (kibibytes(path, "Private_Clean") + kibibytes(path, "Private_Dirty")) * 1024;
+}
+
+/** Memory in bytes with each shared page counted by its share; 0 when it is gone. */
+export function proportionalBytes(pid: number): number {
+  return kibibytes(`/proc/${pid}/smaps_rollup`, "Pss") * 1024;
+}
+
+export function descriptorCount(pid: number): number {
+  return unlessGone(() => readdirSync(`/proc/${pid}/fd`).length) ?? 0;
+}
+
+export function mebibytes(bytes: number): string {
+  return `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
+}
+
+function pids(): number[] {
+  return readdirSync("/proc").flatMap((name) => (/^\d+$/.test(name) ? Number(name) : []));
+}
+
+function commandOf(pid: number): string {
+  return (unlessGone(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) ?? "").replaceAll("\0", " ").trim();
+}
+
+/** True while it runs or could run at once, rather than waiting for something. */
+export function isOnProcessor(pid: number): boolean {
+  return stateOf(pid) === "R";
+}
+
+function isZombie(pid: number): boolean {
+  return stateOf(pid) === "Z" || stateOf(pid) === "X";
+}
+
+function stateOf(pid: number): string | undefined {
+  const stat = unlessGone(() => readFileSync(`/proc/${pid}/stat`, "latin1")) ?? "";
+  return /^\d+ \(.*\) (.)/s.exec(stat)?.[1];
+}
+
+function kibibytes(path: string, name: string): number {
+  const text = unlessGone(() => readFileSync(path, "latin1")) ?? "";
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(text)?.[1] ?? 0);
+}
+
+/** Processes end while they are looked at. */
+function unlessGone<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
