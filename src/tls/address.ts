@@ -14,12 +14,7 @@ export function plainAddress(ip: string): string {
  */
 export function networkOf(ip: string): string {
   if (!ip.includes(":")) return ip;
-  const [head = "", tail] = ip.split("::");
-  const groups = head === "" ? [] : head.split(":");
-  if (tail !== undefined) {
-    const after = tail === "" ? 0 : tail.split(":").length;
-    while (groups.length + after < 8) groups.push("0");
-  }
-  while (groups.length < 4) groups.push("0");
-  return `${groups.slice(0, 4).join(":")}::/64`;
+  const [before = [], after = []] = ip.split("::").map((part) => (part === "" ? [] : part.split(":")));
+  const zeros = Array<string>(8 - before.length - after.length).fill("0");
+  return `${[...before, ...zeros, ...after].slice(0, 4).join(":")}::/64`;
 }
