@@ -10,14 +10,13 @@ export { version } from "./base/version.ts";
 export {
   type ConnectOptions,
   connect,
-  type ExecOptions,
-  type ExecResult,
   type ModuleDifference,
   VerificationError,
   VeripyClient,
   type VeripyClientEvents,
 } from "./client/client.ts";
 export type { ServerNews } from "./client/connection.ts";
+export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
 export type { Mismatch, RejectedModule, Verdict, VerifiedFile, VerifiedModule } from "./client/verifier.ts";
 export { type VerdictCause, type WatchEvent, watchModules } from "./client/watch.ts";

@@ -4,10 +4,6 @@ import { type Limits, withDefaultLimits } from "../base/limits.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
-  type ExecProgress,
-  execPart,
-  execProgress,
-  execResponse,
   type InfoResponse,
   infoResponse,
   type ModuleReport,
@@ -20,6 +16,7 @@ import {
 import { Backoff } from "./backoff.ts";
 import { Connection, type ServerNews } from "./connection.ts";
 import { type ConnectTarget, dial, resolveTarget } from "./dial.ts";
+import { ExecCall, type ExecOptions, type ExecResult, type ExecTarget } from "./exec.ts";
 import { type RejectedModule, type Verdict, type VerifiedModule, verifyModule } from "./verifier.ts";
 
 export interface ConnectOptions {
@@ -38,25 +35,6 @@ export interface ConnectOptions {
   /** After a broken connection: try again, with growing pauses, until `close()`. */
   reconnect?: boolean;
   limits?: Partial<Limits>;
-}
-
-export interface ExecOptions {
-  /** The call's deadline; the server may have a lower ceiling. Default 30 s. */
-  timeoutMs?: number;
-  signal?: AbortSignal;
-  /** The strings of a module that streams, in order. */
-  onPart?(data: string): void;
-  onProgress?(progress: ExecProgress): void;
-  /** Runs this verified tree, or fails with `version_mismatch`. Default: the one this client verified last. */
-  tree?: string;
-}
-
-export interface ExecResult {
-  readonly mod: string;
-  readonly result: string;
-  /** The version that produced the result. */
-  readonly sum: string;
-  readonly tree: string;
 }
 
 /** What a sync found to be different from what this client knew. */
@@ -188,17 +166,18 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
    * server. Rejects with `verification_failed`, the server's code, `timeout` or `cancelled`.
    */
   async exec(mod: string, args = "", options: ExecOptions = {}): Promise<ExecResult> {
-    if (options.tree !== undefined) return this.#exec(this.#nameOf(mod), args, options.tree, options);
+    const { tree } = options;
+    if (tree !== undefined)
+      return this.#exec({ mod: this.#nameOf(mod), tree, sum: undefined }, args, options);
     const known = this.verdictOf(mod);
     const verdict = known?.verified === true ? known : await this.verify(mod);
     try {
-      return await this.#exec(verdict.mod, args, treeToCall(verdict), options);
+      return await this.#exec(callable(verdict), args, options);
     } catch (error) {
       // It was replaced between the check and the call, and has not run: check and call the new one.
       if (!(error instanceof VeripyError && error.code === "version_mismatch")) throw error;
       await this.#refresh();
-      const again = await this.verify(mod);
-      return this.#exec(again.mod, args, treeToCall(again), options);
+      return this.#exec(callable(await this.verify(mod)), args, options);
     }
   }
 
@@ -348,23 +327,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     return verdict;
   }
 
-  async #exec(mod: string, args: string, tree: string, options: ExecOptions): Promise<ExecResult> {
-    const timeoutMs = options.timeoutMs ?? 30_000;
-    const json = JSON.stringify({ mod, args, tree, timeout_ms: timeoutMs });
-    const channel = this.#openConnection().channel;
-    const frame = await channel.request("mod", "exec", json, {
-      // The server answers at the deadline; the rest is for the way.
-      timeoutMs: timeoutMs + answerGraceMs,
-      onPart: partReader(options),
-      onGivenUp: (ref) => channel.send("mod", "cancel", ref, "{}"),
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
-    const answer = parseAnswer(execResponse, frame.json);
-    if (answer.mod === mod && answer.tree === tree) return { ...answer, tree };
-    throw new VeripyError(
-      "verification_failed",
-      `The server ran another version than the verified one: asked was ${mod} ${tree}, answered ${answer.mod} ${answer.tree}.`,
-    );
+  #exec(target: ExecTarget, args: string, options: ExecOptions): Promise<ExecResult> {
+    return new ExecCall(this.#openConnection().channel, target, options).run(args);
   }
 
   #request(api: string, type: string, json: string): Promise<Frame> {
@@ -385,31 +349,17 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   }
 }
 
-const answerGraceMs = 2_000;
 /** More often a module is not fetched for one verdict, however often it changes meanwhile. */
 const maxAttempts = 10;
 
-function treeToCall(verdict: Verdict): string {
+/** Throws for a module that is not what the server said, and for a server that runs none. */
+function callable(verdict: Verdict): VerifiedModule {
   if (!verdict.verified) throw new VerificationError(verdict);
-  if (verdict.isCallable) return verdict.tree;
+  if (verdict.isCallable) return verdict;
   throw new VeripyError(
     "unsupported",
     "This server knows only the plain form of the protocol: it lists and verifies modules, but does not run them.",
   );
-}
-
-/** Parts must come in order and without gaps; anything else is a broken server. */
-function partReader(options: ExecOptions): (frame: Frame) => void {
-  let next = 0;
-  return (frame) => {
-    if (frame.type === "exec_progress") return options.onProgress?.(parseAnswer(execProgress, frame.json));
-    if (frame.type !== "exec_part") return;
-    const { seq, data } = parseAnswer(execPart, frame.json);
-    if (seq !== next)
-      throw new VeripyError("protocol_error", `part ${next} of a stream was expected, ${seq} came`);
-    next += 1;
-    options.onPart?.(data);
-  };
 }
 
 function sameReport(a: ModuleReport | undefined, b: ModuleReport | undefined): boolean {
@@ -430,8 +380,6 @@ export function differenceOf(
     removed: [...before.keys()].filter((mod) => !after.has(mod)),
   };
 }
-
-export type { VerifiedModule };
 
 /**
  * Connects to a server and resolves when it has accepted this client and told its modules. Rejects with

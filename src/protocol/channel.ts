@@ -18,13 +18,19 @@ export interface ChannelOptions {
 }
 
 export interface RequestOptions {
-  timeoutMs: number;
+  readonly timeoutMs: number;
   /** Frames with the request's REF that are not its answer, in order of arrival. */
   onPart?(frame: Frame): void;
   /** Gives the request up: it is rejected with `cancelled`. */
-  signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Called when the request is given up, by its deadline or its signal, while the channel is open. */
   onGivenUp?(ref: string): void;
+}
+
+/** A request whose promise settles with what its answer means. */
+export interface Question<T> extends RequestOptions {
+  /** What the promise resolves with; what this throws, it is rejected with. */
+  decode(answer: Frame): T;
 }
 
 /**
@@ -35,7 +41,7 @@ export class Channel {
   readonly #duplex: Duplex;
   readonly #options: ChannelOptions;
   readonly #decoder: FrameDecoder;
-  readonly #pending = new Map<string, PendingRequest>();
+  readonly #pending = new Map<string, PendingRequest<unknown>>();
   #nextRef = 0;
   #closedBy: { reason: CloseReason } | undefined;
 
@@ -83,18 +89,18 @@ export class Channel {
    * Asks, and resolves with the answer's frame. Rejects with `timeout`, or with the reason the channel ended.
    * A late answer is dropped.
    */
-  request(
-    api: string,
-    type: string,
-    json: string,
-    options: RequestOptions,
-    ref = this.newRef(),
-  ): Promise<Frame> {
+  request(api: string, type: string, json: string, options: RequestOptions): Promise<Frame> {
+    return this.ask(api, type, json, { ...options, decode: (frame) => frame });
+  }
+
+  /** The same, decoding the answer on the way: one promise less for whoever asks often. */
+  ask<T>(api: string, type: string, json: string, options: Question<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closedBy !== undefined) return reject(this.#closedError());
       if (options.signal?.aborted === true) return reject(cancelled());
+      const ref = this.newRef();
       const pending = new PendingRequest(this.#pending, api, ref, resolve, reject, options);
-      this.#pending.set(ref, pending);
+      this.#pending.set(ref, pending as PendingRequest<unknown>);
       this.#duplex.write(encodeFrame(api, type, ref, json));
     });
   }
@@ -167,22 +173,22 @@ function isAnswer(type: string): boolean {
   return type.endsWith("_resp") || type === "error" || type === "pong";
 }
 
-class PendingRequest {
+class PendingRequest<T> {
   readonly api: string;
-  readonly #all: Map<string, PendingRequest>;
+  readonly #all: Map<string, PendingRequest<unknown>>;
   readonly #ref: string;
-  readonly #resolve: (frame: Frame) => void;
-  readonly #reject: (error: VeripyError) => void;
-  readonly #options: RequestOptions;
+  readonly #resolve: (value: T) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #options: Question<T>;
   readonly #deadline: Deadline;
 
   constructor(
-    all: Map<string, PendingRequest>,
+    all: Map<string, PendingRequest<unknown>>,
     api: string,
     ref: string,
-    resolve: (frame: Frame) => void,
-    reject: (error: VeripyError) => void,
-    options: RequestOptions,
+    resolve: (value: T) => void,
+    reject: (error: unknown) => void,
+    options: Question<T>,
   ) {
     this.api = api;
     this.#all = all;
@@ -204,7 +210,11 @@ class PendingRequest {
 
   answer(frame: Frame): void {
     this.#end();
-    this.#resolve(frame);
+    try {
+      this.#resolve(this.#options.decode(frame));
+    } catch (error) {
+      this.#reject(error);
+    }
   }
 
   fail(error: VeripyError): void {

@@ -230,7 +230,7 @@ export class Session implements PeerLabel {
 
   #exec(frame: Frame): void {
     const { limits, isDraining } = this.#owner;
-    const call = new SessionCall(this, frame.ref);
+    const call = new SessionCall(this, frame.ref, this.#isObserved ? performance.now() : 0);
     try {
       const request = parsePayload(execRequest, frame.json);
       call.mod = request.mod;
@@ -371,16 +371,18 @@ interface Answer {
 class SessionCall implements CallSink {
   readonly ref: string;
   readonly #session: Session;
-  readonly #startedAt = performance.now();
+  readonly #startedAt: number;
   mod: string | undefined;
   args: string | undefined;
   version: RunnableVersion | undefined;
   handle: Call | undefined;
   #parts = 0;
 
-  constructor(session: Session, ref: string) {
+  /** `startedAt` is of use only to observers; it is 0 without them. */
+  constructor(session: Session, ref: string, startedAt: number) {
     this.#session = session;
     this.ref = ref;
+    this.#startedAt = startedAt;
   }
 
   cancel(): void {

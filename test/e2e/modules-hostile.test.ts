@@ -1,15 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { VeripyClient } from "../../src/index.ts";
 import type { Running } from "../helpers/processes.ts";
-import {
-  hasProcfs,
-  hostsOf,
-  isOnProcessor,
-  mebibytes,
-  processesIn,
-  residentBytes,
-} from "../helpers/procfs.ts";
+import { hasProcfs, hostsOf, isOnProcessor, processesIn } from "../helpers/procfs.ts";
 import { Site } from "../helpers/site.ts";
+import { mebibytes, rssOf } from "../helpers/vitals.ts";
 import { eventually } from "../helpers/within.ts";
 import { connectTo, failureOf, Witness, witnessModule } from "../helpers/witness.ts";
 
@@ -113,7 +107,7 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
     await Promise.all(Object.keys(modules).map((mod) => client.exec(mod, "")));
     witness = await Witness.of(site);
     await eventually("a warm witness", () => witness.calls > 100);
-    residentAtFirst = residentBytes(server.process.pid);
+    residentAtFirst = rssOf(server.process.pid);
     worst.push(`slowest of ${witness.calls} answers before: ${witness.takeWorstMs().toFixed(1)} ms`);
   });
 
@@ -233,7 +227,7 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
     await witness[Symbol.asyncDispose]();
     client.close();
     const { pid } = server.process;
-    const growth = residentBytes(pid) - residentAtFirst;
+    const growth = rssOf(pid) - residentAtFirst;
     console.log(
       [
         `While modules misbehaved, ${calls} calls of another module were answered; the slowest answer during each:`,

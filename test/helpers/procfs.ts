@@ -21,11 +21,6 @@ export function hostsOf(serverPid: number): number[] {
   });
 }
 
-/** Resident memory in bytes; 0 when the process is gone. */
-export function residentBytes(pid: number): number {
-  return kibibytes(`/proc/${pid}/status`, "VmRSS") * 1024;
-}
-
 /** Memory that belongs to this process alone, in bytes; 0 when it is gone. */
 export function privateBytes(pid: number): number {
   const path = `/proc/${pid}/smaps_rollup`;
@@ -35,14 +30,6 @@ export function privateBytes(pid: number): number {
 /** Memory in bytes with each shared page counted by its share; 0 when it is gone. */
 export function proportionalBytes(pid: number): number {
   return kibibytes(`/proc/${pid}/smaps_rollup`, "Pss") * 1024;
-}
-
-export function descriptorCount(pid: number): number {
-  return unlessGone(() => readdirSync(`/proc/${pid}/fd`).length) ?? 0;
-}
-
-export function mebibytes(bytes: number): string {
-  return `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
 }
 
 function pids(): number[] {
