@@ -15,6 +15,9 @@ import { type Fingerprint, fingerprintOfX509 } from "./fingerprint.ts";
 
 export type Role = "server" | "client";
 
+/** Which of an end's keys: the one in use, the one that is to follow it, or the one before. See `rotation-files.ts`. */
+export type Generation = "" | ".next" | ".old";
+
 /** One end's own key and certificate, ready for TLS. */
 export interface Identity {
   /** PKCS#8 PEM. Never log it. */
@@ -34,8 +37,8 @@ const maxPemBytes = 64 * 1024;
  * missing, unreadable, of an unknown kind, readable by others (the key) or expired (the certificate), or when the
  * two do not belong together.
  */
-export async function loadIdentity(dir: string, role: Role): Promise<Identity> {
-  const files = identityFiles(dir, role);
+export async function loadIdentity(dir: string, role: Role, generation: Generation = ""): Promise<Identity> {
+  const files = identityFiles(dir, role, generation);
   const key = await readKey(files.key);
   const certificatePem = await readCertificate(files.certificate);
   if (key === undefined && certificatePem === undefined) {
@@ -52,7 +55,33 @@ export async function loadIdentity(dir: string, role: Role): Promise<Identity> {
         `'veripy-${role} renew' makes one for that key.`,
     );
   }
-  return checkIdentity(key, certificatePem, files, role);
+  if (generation !== "" || belongTogether(key, certificatePem)) {
+    return checkIdentity(key, certificatePem, files, role);
+  }
+  const pair = await pairInRotation(dir, role, key, certificatePem);
+  return checkIdentity(pair.key, pair.certificatePem, files, role);
+}
+
+/** Key and certificate are two files, which a rotation renames one after the other: what belongs together then. */
+async function pairInRotation(
+  dir: string,
+  role: Role,
+  key: OwnKey,
+  certificatePem: string,
+): Promise<{ key: OwnKey; certificatePem: string }> {
+  // Stopped between the two: the new key is in its place already.
+  const waiting = await readCertificate(identityFiles(dir, role, ".next").certificate);
+  if (waiting !== undefined && belongTogether(key, waiting)) return { key, certificatePem: waiting };
+  // Or both came between our reading of the key and of the certificate.
+  return { key: (await readKey(identityFiles(dir, role).key)) ?? key, certificatePem };
+}
+
+function belongTogether(key: OwnKey, pem: string): boolean {
+  try {
+    return new X509Certificate(pem).checkPrivateKey(key.object);
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -61,11 +90,12 @@ export async function loadIdentity(dir: string, role: Role): Promise<Identity> {
  */
 export async function createIdentity(dir: string, role: Role): Promise<Identity> {
   const files = identityFiles(dir, role);
-  await mkdir(dir, { recursive: true });
-  if ((await readCertificate(files.certificate)) !== undefined) throw keyGoneOrThere(files);
-  const { privateKey } = generateKeyPairSync("ed25519");
-  const keyPem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  if (!(await writeNewKey(files.key, keyPem))) throw keyGoneOrThere(files);
+  if ((await exists(files.certificate)) || !(await makeKey(dir, files.key))) {
+    throw new VeripyError(
+      "bad_identity",
+      `Cannot make a new identity: there is ${files.key} or ${files.certificate} already. Move them away first.`,
+    );
+  }
   return certify(dir, role);
 }
 
@@ -77,21 +107,20 @@ export async function createIdentity(dir: string, role: Role): Promise<Identity>
 export async function loadOrCreateIdentity(
   dir: string,
   role: Role,
+  generation: Generation = "",
 ): Promise<{ identity: Identity; created: boolean }> {
-  const files = identityFiles(dir, role);
+  const files = identityFiles(dir, role, generation);
+  const load = async () => ({ identity: await loadIdentity(dir, role, generation), created: false });
   const [hasKey, hasCertificate] = [await exists(files.key), await exists(files.certificate)];
-  if (hasKey && hasCertificate) return { identity: await loadIdentity(dir, role), created: false };
+  if (hasKey && hasCertificate) return load();
   if (!hasKey && hasCertificate) {
     // Another process may be between its two writes, in which the key comes first.
-    if (await exists(files.key)) return { identity: await loadIdentity(dir, role), created: false };
+    if (await exists(files.key)) return load();
     throw keyGone(files);
   }
-  if (!hasKey) {
-    await mkdir(dir, { recursive: true });
-    const { privateKey } = generateKeyPairSync("ed25519");
-    await writeNewKey(files.key, privateKey.export({ type: "pkcs8", format: "pem" }).toString());
-  }
-  return { identity: await certify(dir, role), created: true };
+  // Not having made it is as good: another process has.
+  if (!hasKey) await makeKey(dir, files.key);
+  return { identity: await certify(dir, role, generation), created: true };
 }
 
 /** Makes a new certificate for the key that is there. The fingerprint stays, so no peer has to be told. */
@@ -107,12 +136,19 @@ export async function renewCertificate(dir: string, role: Role): Promise<Identit
 }
 
 /** Where an identity lives. */
-export function identityFiles(dir: string, role: Role): { key: string; certificate: string } {
-  return { key: join(dir, `${role}.key`), certificate: join(dir, `${role}.crt`) };
+export function identityFiles(
+  dir: string,
+  role: Role,
+  generation: Generation = "",
+): { key: string; certificate: string } {
+  return {
+    key: join(dir, `${role}.key${generation}`),
+    certificate: join(dir, `${role}.crt${generation}`),
+  };
 }
 
-async function certify(dir: string, role: Role): Promise<Identity> {
-  const files = identityFiles(dir, role);
+async function certify(dir: string, role: Role, generation: Generation = ""): Promise<Identity> {
+  const files = identityFiles(dir, role, generation);
   const key = await readKey(files.key);
   if (key === undefined) throw keyGone(files);
   const certificate = await makeCertificate({
@@ -120,7 +156,7 @@ async function certify(dir: string, role: Role): Promise<Identity> {
     keyPem: key.pem,
     days: validDays,
   });
-  await writeFileAtomic(files.certificate, certificate);
+  await writeFileAtomic(files.certificate, certificate).catch(cannotWrite(files.certificate));
   return checkIdentity(key, certificate, files, role);
 }
 
@@ -211,6 +247,20 @@ function checkIdentity(key: OwnKey, certificatePem: string, files: IdentityFiles
   return { keyPem: key.pem, certificatePem, fingerprint: fingerprintOfX509(certificate), notAfter };
 }
 
+/** Makes a key, and the directory if it is missing; false when there is a key already. */
+async function makeKey(dir: string, path: string): Promise<boolean> {
+  await mkdir(dir, { recursive: true }).catch(cannotWrite(dir));
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  return writeNewKey(path, pem).catch(cannotWrite(path));
+}
+
+function cannotWrite(path: string): (error: unknown) => never {
+  return (error) => {
+    throw new VeripyError("bad_identity", `Cannot write ${path}: ${messageOf(error)}`, { cause: error });
+  };
+}
+
 /**
  * Writes a key that only its owner can read; it appears whole or not at all. False when there is one already.
  * A link fails where a rename would silently replace the key that another process has just made.
@@ -256,13 +306,6 @@ function keyGone({ key, certificate }: IdentityFiles): VeripyError {
     "bad_identity",
     `Cannot use ${certificate}: its key ${key} is gone. Put the key back; or remove the certificate to get a ` +
       "new identity, which every peer then has to be told of.",
-  );
-}
-
-function keyGoneOrThere(files: IdentityFiles): VeripyError {
-  return new VeripyError(
-    "bad_identity",
-    `Cannot make a new identity: there is ${files.key} or ${files.certificate} already. Move them away first.`,
   );
 }
 

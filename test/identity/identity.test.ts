@@ -84,6 +84,20 @@ describe("making an identity", () => {
     expect(existsSync(join(dir, "client.key"))).toBe(false);
   });
 
+  test("where nothing can be read or written the error names the path", async () => {
+    const file = join(temporaryDirectory(), "file");
+    writeFileSync(file, "");
+    const places = [join(file, "certs")];
+    // A place where even root can make no directory.
+    if (process.platform === "linux") places.push("/proc/veripy-test");
+    for (const dir of places) {
+      const error = await failure(loadOrCreateIdentity(dir, "server"));
+      expect(error.code).toBe("bad_identity");
+      expect(error.message).toMatch(/^Cannot (read|write) /);
+      expect(error.message).toContain(dir);
+    }
+  });
+
   test("no identity at all says which command makes one", async () => {
     const error = await failure(loadIdentity(temporaryDirectory(), "client"));
     expect(error.code).toBe("bad_identity");
