@@ -23,8 +23,12 @@ export function relativeImports(path: string, content: string): string[] {
   try {
     // The scanner, unlike the loader, does not know `#!` lines; as a comment the line keeps every position.
     found = scanner.scanImports(content.startsWith("#!") ? `//${content.slice(2)}` : content);
-  } catch (error) {
-    throw new VeripyError("bad_module", `${path}${positionOf(error)}: ${messageOf(error)}`, { cause: error });
+  } catch (thrown) {
+    // Of several faults, the first tends to bring about the others.
+    const error = thrown instanceof AggregateError ? (thrown.errors[0] ?? thrown) : thrown;
+    throw new VeripyError("bad_module", `${path}${positionOf(error)}: ${messageOf(error)}`, {
+      cause: thrown,
+    });
   }
   const specifiers = [...new Set(found.map((each) => each.path))];
   return specifiers.filter((specifier) => isRelative(path, specifier));

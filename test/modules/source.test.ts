@@ -185,6 +185,11 @@ describe("imports", () => {
     expect((await failureOf(read(mods, "m.ts"))).message).toStartWith("m.ts:2:18: Unexpected ;");
   });
 
+  test("of several faults the first is reported, with its place", async () => {
+    await using mods = await ModsDir.create({ "m.ts": "export const a = 1;\n\nconst = 7;\n" });
+    expect((await failureOf(read(mods, "m.ts"))).message).toStartWith("m.ts:3:7: Expected identifier");
+  });
+
   test("a file counts before a directory of the same name", async () => {
     await using mods = await ModsDir.create({ "m.ts": "import './lib'", "lib.ts": "", "lib/index.ts": "" });
     expect(pathsOf(await read(mods, "m.ts"))).toEqual(["lib.ts"]);
