@@ -1,0 +1,315 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chmod, mkdir, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { makeCertificate } from "../../src/identity/certificate.ts";
+import type { Running } from "../helpers/processes.ts";
+import { Site } from "../helpers/site.ts";
+import { jsonLines } from "../helpers/tools.ts";
+
+setDefaultTimeout(20_000);
+
+describe("a server that cannot start says why and what to do, and ends with 2", () => {
+  let site: Site;
+  beforeAll(async () => {
+    site = await Site.create();
+  });
+  afterAll(() => site[Symbol.asyncDispose]());
+
+  /** Standard error of a start that must fail. */
+  async function refusal(...flags: string[]): Promise<string> {
+    const { exitCode, stdout, stderr } = await site.manage(["--port", "0", ...flags]);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+    return stderr;
+  }
+  const trusted = () => join(site.path, "trusted-keys.json");
+
+  test.each([
+    [["--nonsense"], "--nonsense"],
+    [["dance"], "dance"],
+    [["--port", "65536"], "whole number from 0 to 65535"],
+    [["--port", "-1"], "whole number from 0 to 65535"],
+    [["--port", "8443x"], "whole number from 0 to 65535"],
+    [["--log-level", "loud"], "warning"],
+    [["--exec-timeout", "long"], "30s"],
+    [["--max-file", "-5"], "1MiB"],
+    [["--interface", "192.0.2.1"], "this machine has no such address"],
+  ])("%p", async (flags, help) => {
+    expect(await refusal(...flags)).toContain(help);
+  });
+
+  test("a port that is in use", async () => {
+    const other = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    const said = await refusal("--port", String(other.port));
+    other.stop(true);
+    expect(said).toContain(`127.0.0.1:${other.port}`);
+    expect(said).toContain("in use");
+    expect(said).toContain("--port");
+  });
+
+  test("a second instance on the port of the first", async () => {
+    await using first = await site.start();
+    const said = await refusal("--port", String(site.port));
+    expect(said).toContain("in use");
+    expect((await site.call(["exec", "hello"])).stdout).toBe("Hello, World!\n");
+    first.process.kill("SIGTERM");
+    expect(await first.ended()).toBe(0);
+  });
+
+  test.each([
+    ["nothing at all", "", "line 1, column 1"],
+    ["half a list", '[\n  "', "line 2, column 3"],
+    ["a comma too many", `[\n  "${"ab".repeat(32)}",\n]`, "line 3, column 1"],
+    ["an object", "{}", "must be a JSON array"],
+    ["a number", "[7]", "[0]"],
+    [
+      "a short fingerprint",
+      '["abc"]',
+      "[0]: Cannot read 'abc' as a fingerprint: it must be 64 hexadecimal digits",
+    ],
+    ["an unknown field", `[{"fingerprint":"${"ab".repeat(32)}","nane":"x"}]`, "nane"],
+    [
+      "a key twice in one entry",
+      `[{"fingerprint":"${"ab".repeat(32)}","name":"x","name":"y"}]`,
+      '"name" is there twice',
+    ],
+    ["a fingerprint twice", `["${"ab".repeat(32)}","${"AB".repeat(32)}"]`, "is in [0] already"],
+  ])("a trust file with %s", async (_, text, place) => {
+    const good = await Bun.file(trusted()).text();
+    await writeFile(trusted(), text);
+    const said = await refusal();
+    await writeFile(trusted(), good);
+    expect(said).toContain("trusted-keys.json");
+    expect(said).toContain(place);
+  });
+
+  test("no trust file, or a folder in its place", async () => {
+    const missing = await refusal("--trusted-keys", "nobody.json");
+    expect(missing).toContain("nobody.json");
+    expect(missing).toContain("veripy-server init");
+    expect(await refusal("--trusted-keys", "mods")).toContain("not a regular file");
+  });
+
+  test("a key that others can read, with the command that mends it", async () => {
+    const key = join(site.certs, "server.key");
+    await chmod(key, 0o644);
+    const said = await refusal();
+    expect(said).toContain("(mode 644)");
+    const [, command = ""] = /: (chmod .*)$/m.exec(said) ?? [];
+    expect(command).toBe("chmod 600 certs/server.key");
+    Bun.spawnSync(["sh", "-c", command], { cwd: site.path });
+    await using mended = await site.start(["--port", "0"]);
+    await mended.line("Listening");
+  });
+
+  test("the same of the client's key", async () => {
+    const { certs } = await site.newClient("careless");
+    await chmod(join(certs, "client.key"), 0o640);
+    const { exitCode, stderr } = await site.call(["--certs", certs, "list"]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(`chmod 600 ${certs}/client.key`);
+  });
+
+  test("a certificate of its own that has expired, and the command that renews it", async () => {
+    const before = (await site.manage(["fingerprint"])).stdout;
+    await expire(site.certs, "server");
+    const said = await refusal();
+    expect(said).toContain("certs/server.crt");
+    expect(said).toContain("expired");
+    expect(said).toContain("veripy-server renew");
+    expect((await site.manage(["renew"])).exitCode).toBe(0);
+    expect((await site.manage(["fingerprint"])).stdout).toBe(before);
+    await using server = await site.start(["--port", "0"]);
+    await server.line("Listening");
+  });
+
+  test("a key and a certificate that do not belong together, or one alone", async () => {
+    await using other = await Site.create();
+    await Bun.write(join(site.path, "mixed/server.crt"), Bun.file(join(other.certs, "server.crt")));
+    const alone = await refusal("--certs", "mixed");
+    expect(alone).toContain("mixed/server.key is gone");
+    await Bun.write(join(site.path, "mixed/server.key"), Bun.file(join(site.certs, "server.key")));
+    await chmod(join(site.path, "mixed/server.key"), 0o600);
+    expect(await refusal("--certs", "mixed")).toContain("do not belong together");
+    await writeFile(join(site.path, "mixed/server.key"), "not a key\n");
+    expect(await refusal("--certs", "mixed")).toContain("Cannot use the key mixed/server.key");
+  });
+});
+
+test("the expiry of the other side's certificate does not matter, its key does", async () => {
+  await using site = await Site.create();
+  await site.start();
+  // The copy that the client compares with, and the client's own as the server sees it: the keys are the same.
+  const { certs } = await site.newClient("pinned");
+  await expire(site.certs, "server");
+  await Bun.write(join(certs, "server.crt"), Bun.file(join(site.certs, "server.crt")));
+  const { fingerprint } =
+    jsonLines((await site.call(["--certs", certs, "fingerprint", "--json"])).stdout)[0] ?? {};
+  await site.manage(["trust", String(fingerprint)]);
+  const listed = await site.call(["--certs", certs, "list"]);
+  expect(listed).toMatchObject({ exitCode: 0, stderr: "" });
+
+  await expire(certs, "client");
+  const own = await site.call(["--certs", certs, "list"]);
+  expect(own.exitCode).toBe(2);
+  expect(own.stderr).toContain("veripy-client renew");
+});
+
+/** Gives the key in a folder a certificate whose time is over. */
+async function expire(certs: string, role: "server" | "client"): Promise<void> {
+  const keyPem = await Bun.file(join(certs, `${role}.key`)).text();
+  const certificate = await makeCertificate({ commonName: `veripy ${role}`, keyPem, days: -2 });
+  await writeFile(join(certs, `${role}.crt`), certificate);
+}
+
+describe("a module that cannot be loaded is named with its fault, and everything else goes on", () => {
+  let site: Site;
+  let server: Running;
+  let watching: Running;
+
+  beforeAll(async () => {
+    site = await Site.create();
+    server = await site.start(["--max-file", "64KiB", "--max-tree", "96KiB"]);
+    watching = site.watch(["--json"]);
+    await watching.line('"verified":true');
+  });
+  afterAll(() => site[Symbol.asyncDispose]());
+
+  const inMods = (name: string) => join(site.path, "mods", name);
+  const good = "export const execute = async () => 'good';\n";
+
+  const faults: Array<{
+    fault: string;
+    mod: string;
+    make: (path: string) => Promise<unknown>;
+    says: string[];
+  }> = [
+    {
+      fault: "a directory",
+      mod: "directory.ts",
+      make: (path) => mkdir(path),
+      says: ["directory.ts: it is a directory"],
+    },
+    { fault: "empty", mod: "empty.ts", make: (path) => writeFile(path, ""), says: ["empty.ts: it is empty"] },
+    {
+      fault: "not UTF-8",
+      mod: "latin1.ts",
+      make: (path) => writeFile(path, Buffer.from(`${good}// caf\xe9\n`, "latin1")),
+      says: ["latin1.ts: it is not valid UTF-8", "save it as UTF-8"],
+    },
+    {
+      fault: "over the size limit",
+      mod: "large.ts",
+      make: (path) => writeFile(path, good).then(() => truncate(path, 64 * 1024 + 1)),
+      says: ["large.ts: it has more than 65536 bytes"],
+    },
+    {
+      fault: "over the limit of its tree",
+      mod: "tree.ts",
+      make: async (path) => {
+        const text = `export const text = "${"x".repeat(40_000)}";\n`;
+        await Promise.all(["a", "b", "c"].map((name) => site.write(`lib/${name}.ts`, `${text}// ${name}`)));
+        return writeFile(path, `import "./lib/a.ts"; import "./lib/b.ts"; import "./lib/c.ts";\n${good}`);
+      },
+      says: ["lib/c.ts: the module's files have more than 98304 bytes"],
+    },
+    {
+      fault: "a FIFO",
+      mod: "fifo.ts",
+      make: async (path) => Bun.spawnSync(["mkfifo", path]),
+      says: ["fifo.ts: it is not a regular file"],
+    },
+    {
+      fault: "a link out of mods/",
+      mod: "outside.ts",
+      make: (path) => symlink("/etc/hostname", path),
+      says: ["outside.ts: it is a symbolic link out of mods/", "/etc/hostname"],
+    },
+    {
+      fault: "a link to nothing",
+      mod: "dangling.ts",
+      make: (path) => symlink("nowhere.ts", path),
+      says: ["dangling.ts: it is a symbolic link to what is not there"],
+    },
+    {
+      fault: "a syntax error",
+      mod: "syntax.ts",
+      make: (path) => writeFile(path, `${good}\nconst = 7;\n`),
+      says: ["syntax.ts:3:"],
+    },
+    {
+      fault: "without execute",
+      mod: "lacking.ts",
+      make: (path) => writeFile(path, "export function run() {}\n"),
+      says: ["lacking.ts exports no function 'execute', but run", "export async function execute"],
+    },
+    {
+      fault: "with an execute that is no function",
+      mod: "constant.ts",
+      make: (path) => writeFile(path, "export const execute = 7;\n"),
+      says: ["constant.ts exports 'execute' as a number"],
+    },
+    {
+      fault: "with a description that is no string",
+      mod: "described.ts",
+      make: (path) => writeFile(path, `export const description = ["x"];\n${good}`),
+      says: ["described.ts exports 'description' as an array"],
+    },
+    {
+      fault: "importing a package",
+      mod: "package.ts",
+      make: (path) => writeFile(path, `import "left-pad";\n${good}`),
+      says: ["package.ts: cannot import 'left-pad'", "below mods/"],
+    },
+    {
+      fault: "importing from outside mods/",
+      mod: "escaping.ts",
+      make: (path) => writeFile(path, `import "../trusted-keys.json";\n${good}`),
+      says: ["escaping.ts: cannot import '../trusted-keys.json': it is outside mods/"],
+    },
+    {
+      fault: "importing what is not there",
+      mod: "missing.ts",
+      make: (path) => writeFile(path, `import "./lib/none.ts";\n${good}`),
+      says: ["missing.ts: cannot import './lib/none.ts': there is no such file"],
+    },
+    {
+      fault: "throwing while it is loaded",
+      mod: "throwing.ts",
+      make: (path) => writeFile(path, `throw new Error("not today");\n${good}`),
+      says: ["throwing.ts", "not today"],
+    },
+  ];
+
+  test.each(faults)("$fault", async ({ mod, make, says }) => {
+    await make(inMods(mod));
+    const [event] = jsonLines(await watching.line(`"event":"moderror","mod":"${mod}"`));
+    const logged = await server.line((line) => line.includes('"level":"error"') && line.includes(`"${mod}"`));
+    for (const words of says) {
+      expect(event?.error).toContain(words);
+      expect(JSON.parse(logged).message).toContain(words);
+    }
+    expect((await site.call(["exec", "hello"])).stdout).toBe("Hello, World!\n");
+    expect((await site.call(["list"])).stdout).not.toContain(mod);
+  });
+
+  test("and when its fault is mended, it is loaded", async () => {
+    await rm(inMods("directory.ts"), { recursive: true });
+    await writeFile(inMods("directory.ts"), good);
+    await watching.line(/"cause":"modload","verified":true,"mod":"directory.ts"/);
+    await truncate(inMods("large.ts"), Buffer.byteLength(good));
+    await watching.line(/"cause":"modload","verified":true,"mod":"large.ts"/);
+    expect((await site.call(["exec", "large"])).stdout).toBe("good\n");
+  });
+
+  test.skipIf(process.getuid?.() === 0)("unreadable (not to be seen by root)", async () => {
+    await writeFile(inMods("secret.ts"), good, { mode: 0o000 });
+    const [event] = jsonLines(await watching.line('"event":"moderror","mod":"secret.ts"'));
+    expect(event?.error).toContain("secret.ts: it cannot be read");
+  });
+
+  test("all that time no connection broke and nothing was reported as a fault of the server", () => {
+    expect(watching.stdout.join("\n")).not.toContain("disconnected");
+    expect(server.stderr.filter((line) => line.includes('"level":"fatal"'))).toEqual([]);
+    expect(server.process.exitCode).toBeNull();
+  });
+});
