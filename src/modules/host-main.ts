@@ -14,7 +14,7 @@ import { installVerifiedLoader } from "./verified-loader.ts";
 
 /**
  * The whole life of a module host, the process that runs one version of one module: loads the texts that the
- * server sends, answers calls, and ends when the server hangs up. The command line is
+ * server sends, answers calls, and ends when the server says so or hangs up. The command line is
  * `module-host SERVER_PID TRANSPORT`. Nothing the server alone needs may be imported from here: every module pays
  * for it in start-up time and memory.
  */
@@ -22,7 +22,6 @@ export async function runModuleHost(): Promise<never> {
   const [serverPid, transport] = process.argv.slice(3);
   const pipes = transport === "pipes";
   dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
-  process.on("exit", () => killDescendants(process.pid));
   const host = new Host(await connectControl(pipes), pipes);
   return host.run();
 }
@@ -39,6 +38,7 @@ class Host {
   #module: HostedModule | undefined;
   #killGraceMs = 0;
   #ending = false;
+  #exiting = false;
 
   constructor(duplex: Duplex, pipes: boolean) {
     this.#duplex = duplex;
@@ -49,6 +49,12 @@ class Host {
     this.#duplex.attach({
       data: (chunk) => this.#decoder.push(chunk, this.#frame),
       closed: (reason) => this.#hungUp(reason),
+    });
+    process.on("exit", () => {
+      this.#exiting = true;
+      // What was said in this turn, the log's last lines for one, leaves first.
+      this.#duplex.close();
+      killDescendants(process.pid);
     });
     // The rest happens in events, and the process ends by process.exit.
     return new Promise<never>(() => {});
@@ -68,6 +74,9 @@ class Host {
         return;
       case "client":
         this.#clients[Number(frame.ref)] = JSON.parse(frame.json) as CallClient;
+        return;
+      case "stop":
+        this.#stop();
         return;
       case "load":
         void this.#load(JSON.parse(frame.json) as LoadPayload);
@@ -139,11 +148,16 @@ class Host {
     setImmediate(() => process.exit(code));
   }
 
-  /** The server is gone or wants this process to end; calls get a moment to tidy up. */
   #hungUp(reason: CloseReason): void {
-    this.#ending = true;
+    if (this.#exiting) return;
     // Not the server's doing but a fault of this process; standard error reaches the server's log.
     if (reason !== undefined) process.stderr.write(`${stackOf(reason.cause ?? reason)}\n`);
+    this.#stop();
+  }
+
+  /** The server is gone or wants this process to end; calls get a moment to tidy up. */
+  #stop(): void {
+    this.#ending = true;
     if (this.#calls.size === 0) process.exit(0);
     for (const call of [...this.#calls.values()]) call.abort("The server stops this module.");
     setTimeout(() => process.exit(0), this.#killGraceMs);
@@ -151,7 +165,7 @@ class Host {
 
   #forget(ref: string): void {
     this.#calls.delete(ref);
-    if (this.#duplex.isClosed && this.#calls.size === 0) process.exit(0);
+    if (this.#ending && this.#calls.size === 0) process.exit(0);
   }
 
   #send(type: string, ref: string, json: string): void {

@@ -98,11 +98,10 @@ export class HostProcess {
     if (this.#exit === undefined) killGroup(this.pid);
   }
 
-  /** Hangs up, so that it ends by itself; after `graceMs` it is killed. Idempotent. */
-  hangUp(graceMs: number): void {
+  /** It has been told to end by itself; after `graceMs` it is killed. Idempotent. */
+  expectEnd(graceMs: number): void {
     this.explain("the server stopped it");
     if (this.#exit !== undefined || this.#killTimer !== undefined) return;
-    this.duplex.close();
     this.#killTimer = setTimeout(() => killGroup(this.pid), graceMs);
   }
 

@@ -6,6 +6,7 @@
  *                     host:exec:R {"args","client","ref"}     R is the server's, "ref" the client's
  *                     host:abort:R {"reason"}                 the call's signal; its answer is awaited still
  *                     host:grant:R {"parts"}                  that many parts more may be under way
+ *                     host:stop:0 {}                          end by yourself, once the calls have ended
  *     host → server   host:ready:0 {"desc"?,"input"?,"limits"?}   or
  *                     host:failed:0 {"error"}                 a sentence; the host then ends
  *                     host:part:R {"data"}
@@ -27,7 +28,7 @@ export interface LoadPayload {
   readonly files: Readonly<Record<string, string>>;
   readonly imports: Readonly<Record<string, Readonly<Record<string, string>>>>;
   readonly limits: HostLimits;
-  /** After the server has hung up, how long calls have to end by themselves. */
+  /** After a stop, or when the server has hung up, how long calls have to end by themselves. */
   readonly killGraceMs: number;
 }
 

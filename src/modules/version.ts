@@ -254,7 +254,7 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
         ended: (reason) => this.#hostEnded(host, reason),
       });
       this.#hosts.add(host);
-      if (this.#forced) host.hangUp(0);
+      if (this.#forced) host.stop(0);
       const { loadMs } = this.#limits;
       const late = { expire: () => host.kill(`it did not load within ${loadMs} ms`) };
       const deadline = deadlines.arm(late, loadMs);
@@ -337,7 +337,7 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
       return;
     }
     this.#host = undefined;
-    host.hangUp(this.killGraceMs);
+    host.stop(this.killGraceMs);
   }
 
   #force(): void {
