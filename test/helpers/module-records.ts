@@ -1,0 +1,21 @@
+import type { ModuleStats } from "../../src/index.ts";
+import type { Running } from "./processes.ts";
+import type { Site } from "./site.ts";
+
+/** What a module has printed, as far as the server has logged it by now. The server was started with `--json`. */
+export function printedBy(server: Running, mod: string): string[] {
+  return server.stderr.flatMap((line) => {
+    const record = JSON.parse(line) as { logger: string; mod?: string; text?: string };
+    const isOurs = record.logger === "veripy.module" && record.mod === mod;
+    return isOurs && record.text !== undefined ? record.text : [];
+  });
+}
+
+/** What `veripy-client modules --json` says of a module's current version. */
+export async function statsOf(site: Site, mod: string): Promise<ModuleStats> {
+  const { stdout, stderr } = await site.call(["modules", "--json"]);
+  const all = stdout.split("\n").flatMap((line) => (line === "" ? [] : (JSON.parse(line) as ModuleStats)));
+  const found = all.find((one) => one.mod === mod && one.current);
+  if (found === undefined) throw new Error(`There is no ${mod} in:\n${stdout}${stderr}`);
+  return found;
+}
