@@ -25,8 +25,7 @@ export interface CallOwner {
  */
 export class VersionCall implements Call, HostCall, Expirable {
   readonly request: CallRequest;
-  /** When it was begun here, and when in its process; `performance.now()`. */
-  readonly beganAt = performance.now();
+  /** When it was handed to its process, by `performance.now()`; 0 before. */
   ranAt = 0;
   readonly #owner: CallOwner;
   readonly #sink: CallSink;
@@ -174,6 +173,7 @@ export class VersionCall implements Call, HostCall, Expirable {
   }
 
   #timeLeft(): number {
-    return this.beganAt + this.#timeoutMs - performance.now();
+    // From its start in the process: to the millisecond its deadline matters to nobody any more.
+    return this.ranAt + this.#timeoutMs - performance.now();
   }
 }

@@ -37,6 +37,20 @@ test("a call is told of its client, reference, module and tree, and of nobody el
   expect(JSON.parse(two)).toEqual([other, "b", "m.ts", m.version.tree, false]);
 });
 
+test("more clients than a host remembers are still told apart, also when one is renamed", async () => {
+  await using m = await load(
+    "export const execute = async (_: string, ctx: any) => { await 1; return JSON.stringify(ctx.client); };",
+  );
+  for (const name of ["a", "b"]) {
+    const clients = Array.from({ length: 600 }, (_, i) => ({
+      fingerprint: String(i % 300).padStart(64, "0"),
+      name,
+    }));
+    const told = await Promise.all(clients.map((each) => m.result("", { client: each })));
+    expect(told.map((text) => JSON.parse(text))).toEqual(clients);
+  }
+});
+
 const broken: Record<string, [text: string, message: RegExp]> = {
   "no execute": ["export const description = 'x';", /^m\.ts exports no function 'execute'/],
   "a default function only": ["export default () => 'x';", /but a function as default/],
