@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, open, rename, unlink } from "node:fs/promises";
+import { type FileHandle, open, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { isSystemError, VeripyError } from "./errors.ts";
 import { decodeUtf8 } from "./utf8.ts";
@@ -28,7 +28,7 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, m
 }
 
 /** Best effort: not every platform and file system can flush a directory. */
-async function flushDirectory(path: string): Promise<void> {
+export async function flushDirectory(path: string): Promise<void> {
   let directory: FileHandle | undefined;
   try {
     directory = await open(path, "r");
@@ -71,6 +71,17 @@ export async function readTextIfThere(path: string, maxBytes: number): Promise<s
     return decodeUtf8(await readFileBounded(path, maxBytes));
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+/** Whether there is anything at that path. Throws the system error when that cannot be told. */
+export async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return false;
     throw error;
   }
 }

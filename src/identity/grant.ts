@@ -42,11 +42,14 @@ export const entrySchema = z.strictObject({
   from: rangesField.optional(),
   expires: dateField.optional(),
   max_connections: z.int().min(1).max(1_000_000).optional(),
+  next: fingerprintField.optional(),
 });
 
 /** What one trusted key may do. A field that its entry leaves out is not limited by it. */
 export class Grant {
   readonly fingerprint: Fingerprint;
+  /** The key that its holder changes to: as good as `fingerprint` until its first connection, then in its place. */
+  readonly next: Fingerprint | undefined;
   /** Who it is, for people. */
   readonly name: string | undefined;
   /** Milliseconds since 1970. From this moment on the key is not trusted. */
@@ -59,6 +62,7 @@ export class Grant {
 
   constructor(entry: z.infer<typeof entrySchema>) {
     this.fingerprint = entry.fingerprint;
+    this.next = entry.next;
     this.name = entry.name;
     this.expiresAt = entry.expires;
     this.maxConnections = entry.max_connections;

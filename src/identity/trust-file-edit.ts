@@ -39,16 +39,44 @@ export function addTrustedKey(
 }
 
 /**
- * Takes a key out of the file, named by its fingerprint or by its name; `changed` is false when it is not there.
- * What else is in the file stays as it is, byte for byte.
+ * Takes an entry out of the file, named by its key, by the key that is to follow that, or by its name; `changed` is
+ * false when it is not there. What else is in the file stays as it is, byte for byte.
  */
 export function removeTrustedKey(path: string, fingerprintOrName: string): Promise<{ changed: boolean }> {
   const isName = !isFingerprint(fingerprintOrName);
   const wanted = isName ? fingerprintOrName : parseFingerprint(fingerprintOrName);
   return edit(path, undefined, (text, file) => {
     const grants = [...parseTrustedKeys(text, file)];
-    const index = grants.findIndex((grant) => (isName ? grant.name : grant.fingerprint) === wanted);
+    const index = grants.findIndex((grant) =>
+      isName ? grant.name === wanted : [grant.fingerprint, grant.next].some((key) => key === wanted),
+    );
     return index < 0 ? text : withoutElement(text, file, index);
+  });
+}
+
+/**
+ * Has the key `next` follow the key `old` of an entry: both are trusted from then on. Whatever was to follow it
+ * before is not any more. `changed` is false when the file says so already. The other entries stay as they are,
+ * byte for byte. Throws `untrusted` when no entry has that key, and `bad_config` when another entry has `next`.
+ */
+export function setNextKey(path: string, old: Fingerprint, next: Fingerprint): Promise<{ changed: boolean }> {
+  return edit(path, undefined, (text, file) => {
+    const grants = [...parseTrustedKeys(text, file)];
+    const index = grants.findIndex((grant) => grant.fingerprint === old);
+    if (grants[index]?.next === next) return text;
+    if (index < 0) throw new VeripyError("untrusted", `${file}: there is no entry with the key ${old}.`);
+    return withFields(text, file, index, { next });
+  });
+}
+
+/**
+ * Puts the key `next` in the place of the one that it was to follow, which is not trusted any more. `changed` is
+ * false when it is to follow none.
+ */
+export function confirmNextKey(path: string, next: Fingerprint): Promise<{ changed: boolean }> {
+  return edit(path, undefined, (text, file) => {
+    const index = [...parseTrustedKeys(text, file)].findIndex((grant) => grant.next === next);
+    return index < 0 ? text : withFields(text, file, index, { fingerprint: next, next: undefined });
   });
 }
 
@@ -118,6 +146,21 @@ function withElement(text: string, file: string, json: string): string {
   // White space and one comma or bracket.
   const lead = text.slice(before, last.start).replace(/[[,]/, "");
   return `${text.slice(0, last.end)},${lead}${json}${text.slice(last.end)}`;
+}
+
+/** Changes fields of one entry; undefined takes one out. An entry with nothing but a key is written as that key. */
+function withFields(
+  text: string,
+  file: string,
+  index: number,
+  fields: { fingerprint?: Fingerprint; next: Fingerprint | undefined },
+): string {
+  const { start, end } = parseStrictJson(text, file).elements[index] as Span;
+  const before: unknown = JSON.parse(text.slice(start, end));
+  const entry = { ...(typeof before === "string" ? { fingerprint: before } : (before as object)), ...fields };
+  const { fingerprint, ...rest } = entry as { fingerprint: string; next?: string };
+  const isBare = Object.values(rest).every((value) => value === undefined);
+  return text.slice(0, start) + JSON.stringify(isBare ? fingerprint : entry) + text.slice(end);
 }
 
 /** Takes out an element with the comma that stands before it, or after it if it is the first. */

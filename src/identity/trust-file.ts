@@ -16,17 +16,24 @@ const maxFileBytes = 16 * 1024 * 1024;
 export class TrustedKeys {
   /** The text that this was parsed from. */
   readonly text: string;
-  readonly #grants: ReadonlyMap<Fingerprint, Grant>;
+  readonly #grants: readonly Grant[];
+  readonly #byKey: ReadonlyMap<Fingerprint, Grant>;
   readonly #expiring: readonly Grant[];
 
   constructor(text: string, grants: readonly Grant[]) {
     this.text = text;
-    this.#grants = new Map(grants.map((grant) => [grant.fingerprint, grant]));
+    this.#grants = grants;
+    const byKey = new Map<Fingerprint, Grant>();
+    for (const grant of grants) {
+      byKey.set(grant.fingerprint, grant);
+      if (grant.next !== undefined) byKey.set(grant.next, grant);
+    }
+    this.#byKey = byKey;
     this.#expiring = grants.filter((grant) => grant.expiresAt !== undefined);
   }
 
   get size(): number {
-    return this.#grants.size;
+    return this.#grants.length;
   }
 
   /** All entries in the order of the file, expired ones too. */
@@ -34,9 +41,9 @@ export class TrustedKeys {
     return this.#grants.values();
   }
 
-  /** The entry of a key, expired or not. */
+  /** The entry of a key, or of the key that is to follow it; expired or not. */
   lookup(fingerprint: Fingerprint): Grant | undefined {
-    return this.#grants.get(fingerprint);
+    return this.#byKey.get(fingerprint);
   }
 
   /** What the key may do now, coming from that IP address; undefined when it is not to be let in. */
@@ -60,8 +67,8 @@ export class TrustedKeys {
 
 /**
  * Parses the text of `trusted-keys.json`: an array whose entries are a fingerprint, or
- * `{"fingerprint","name"?,"modules"?,"actions"?,"from"?,"expires"?,"max_connections"?}`. An empty list allows
- * nothing; a list that is left out does not limit. Throws `bad_config`: unknown keys, fingerprints or names that
+ * `{"fingerprint","name"?,"modules"?,"actions"?,"from"?,"expires"?,"max_connections"?,"next"?}`. An empty list
+ * allows nothing; a list that is left out does not limit. Throws `bad_config`: unknown keys, fingerprints or names that
  * are there twice, and anything else that is not exactly this, with line and column or with the JSON path.
  */
 export function parseTrustedKeys(text: string, file = "trusted-keys.json"): TrustedKeys {
@@ -81,8 +88,9 @@ function grantsOf({ value }: ParsedJson, file: string): Grant[] {
     const isText = typeof entry === "string";
     const parsed = entrySchema.safeParse(isText ? { fingerprint: entry } : entry);
     if (!parsed.success) throw entryError(parsed.error, index, isText, file);
-    const { fingerprint, name } = parsed.data;
+    const { fingerprint, name, next } = parsed.data;
     refuseTwice(byFingerprint, fingerprint, index, isText ? "" : ".fingerprint", file);
+    if (next !== undefined) refuseTwice(byFingerprint, next, index, ".next", file);
     if (name !== undefined) refuseTwice(byName, name, index, ".name", file);
     return new Grant(parsed.data);
   });

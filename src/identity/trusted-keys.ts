@@ -4,5 +4,11 @@
  */
 export { type Action, actions, type Grant } from "./grant.ts";
 export { parseTrustedKeys, readTrustedKeys, TrustedKeys, type TrustVerdict } from "./trust-file.ts";
-export { addTrustedKey, removeTrustedKey, type TrustedKeyFields } from "./trust-file-edit.ts";
+export {
+  addTrustedKey,
+  confirmNextKey,
+  removeTrustedKey,
+  setNextKey,
+  type TrustedKeyFields,
+} from "./trust-file-edit.ts";
 export { type TrustedKeysWatch, type WatchOptions, watchTrustedKeys } from "./trust-file-watch.ts";

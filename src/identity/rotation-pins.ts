@@ -1,0 +1,62 @@
+import { rename } from "node:fs/promises";
+import { messageOf, VeripyError } from "../base/errors.ts";
+import { isThere } from "../base/files.ts";
+import type { Fingerprint } from "./fingerprint.ts";
+import { identityFiles } from "./identity.ts";
+import { readKnownServers, resolveServerPin, serverName, setKnownServer } from "./known-servers.ts";
+
+export interface PinnedServer {
+  readonly certsDir: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * Keeps the key `next` beside `old` for a server that has announced it, in `known-servers.json`. A `server.crt` that
+ * comes before that file is put aside as `server.crt.old`; unless its key lies beside it: then this is the server's
+ * own folder, and nothing is to be done. Throws `bad_identity` when it cannot be written down.
+ */
+export async function pinNextServerKey(
+  server: PinnedServer,
+  old: Fingerprint,
+  next: Fingerprint,
+): Promise<void> {
+  const { certsDir, host, port } = server;
+  const pin = await resolveServerPin(server);
+  if (pin?.fingerprints.includes(next)) return;
+  const { certificate, key } = identityFiles(certsDir, "server");
+  try {
+    if (pin?.source !== certificate) return await setKnownServer(certsDir, host, port, [old, next]);
+    if (await isThere(key)) return;
+    // In this order, so that there is a pin at every moment.
+    await setKnownServer(certsDir, host, port, [old, next]);
+    await rename(certificate, identityFiles(certsDir, "server", ".old").certificate);
+  } catch (error) {
+    if (error instanceof VeripyError) throw error;
+    throw new VeripyError(
+      "bad_identity",
+      `Cannot keep the next key of ${serverName(host, port)} in ${certsDir}: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Drops the keys that came before `current` in `known-servers.json`: the server has shown that it uses that one
+ * now. Does nothing when the file does not have it as the last of several.
+ */
+export async function dropOldServerKeys(server: PinnedServer, current: Fingerprint): Promise<void> {
+  const { certsDir, host, port } = server;
+  const pinned = (await readKnownServers(certsDir)).get(serverName(host, port)) ?? [];
+  if (pinned.length < 2 || pinned.at(-1) !== current) return;
+  await setKnownServer(certsDir, host, port, [current]);
+}
+
+/** `host:port` of every server in `<certsDir>/known-servers.json`. */
+export async function listKnownServers(certsDir: string): Promise<{ host: string; port: number }[]> {
+  const names = [...(await readKnownServers(certsDir)).keys()];
+  return names.map((name) => {
+    const colon = name.lastIndexOf(":");
+    return { host: name.slice(0, colon), port: Number(name.slice(colon + 1)) };
+  });
+}
