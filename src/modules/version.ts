@@ -293,7 +293,8 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
       this.#idleCheck?.disarm();
       this.#log.say(this.#stopping === undefined ? "warn" : "debug", `ended: ${reason}`);
       const isNew = performance.now() - this.#readyAt < settledMs;
-      if (isNew && this.#callsOfHost === 0) this.#startFailed(reason);
+      // A host that was told to end has not failed, however young it is.
+      if (this.#stopping === undefined && isNew && this.#callsOfHost === 0) this.#startFailed(reason);
       else this.#wake();
     }
     this.#stopIfDone();
