@@ -180,7 +180,7 @@ function withConnection(command: Command): Command {
 function optionsOf(command: Command): ClientOptions {
   const given: Record<string, unknown> = { ...command.parent?.opts() };
   for (const [name, value] of Object.entries(command.opts())) {
-    if (given[name] === undefined || command.getOptionValueSource(name) !== "default") given[name] = value;
+    if (given[name] === undefined || command.getOptionValueSource(name) === "cli") given[name] = value;
   }
   // Each field was parsed by its own schema, in config.ts.
   return given as unknown as ClientOptions;
