@@ -39,7 +39,8 @@ export function hostArguments(transport: HostOptions["transport"]): readonly str
 }
 
 function isCompiled(): boolean {
-  return import.meta.url.includes("$bunfs") || import.meta.url.includes("~BUN");
+  // Not import.meta.url: compiled to bytecode as CommonJS it still names the source, and hosts would start servers.
+  return Bun.main.includes("/$bunfs/") || Bun.main.includes("~BUN");
 }
 
 const basicVariables = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
