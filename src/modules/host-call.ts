@@ -1,17 +1,11 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import type { Execute, ModuleContext, ModuleLog } from "./api.ts";
 import type { CallClient } from "./call.ts";
-import {
-  clip,
-  type ExecPayload,
-  type HostLimits,
-  type LogLevel,
-  maxErrorText,
-  partWindow,
-  progressEveryMs,
-} from "./host-protocol.ts";
+import { clip, type ExecPayload, type HostLimits, type LogLevel, maxErrorText } from "./host-protocol.ts";
 import type { InputCheck } from "./input-schema.ts";
 import { kindOf } from "./module-exports.ts";
+import { PartWindow } from "./part-window.ts";
+import { ProgressReports } from "./progress-reports.ts";
 
 /** What the calls of one process have in common. */
 export interface HostedModule {
@@ -221,80 +215,6 @@ class CallContext implements ModuleContext {
 
   progress(fraction: number | undefined, message?: string): void {
     this.#call.progress(fraction, message);
-  }
-}
-
-/** Progress of one call: at most one report in `progressEveryMs`, the newest, and the last one always. */
-class ProgressReports {
-  readonly #send: (json: string) => void;
-  #waiting: string | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(send: (json: string) => void) {
-    this.#send = send;
-  }
-
-  report(fraction: number | undefined, message: string | undefined): void {
-    const report: { fraction?: number; message?: string } = {};
-    if (typeof fraction === "number" && !Number.isNaN(fraction))
-      report.fraction = Math.min(1, Math.max(0, fraction));
-    if (message !== undefined) report.message = clip(String(message), 1024);
-    this.#waiting = JSON.stringify(report);
-    if (this.#timer === undefined) this.#next();
-  }
-
-  /** Sends what waits, and nothing later. */
-  flush(): void {
-    clearTimeout(this.#timer);
-    if (this.#waiting !== undefined) this.#send(this.#waiting);
-    this.#waiting = undefined;
-  }
-
-  #next(): void {
-    this.#timer = undefined;
-    if (this.#waiting === undefined) return;
-    this.#send(this.#waiting);
-    this.#waiting = undefined;
-    this.#timer = setTimeout(() => this.#next(), progressEveryMs);
-  }
-}
-
-/** How much of a stream is under way. A generator that runs ahead of its reader waits for room here. */
-class PartWindow {
-  /** The size of each part that has not been granted again, oldest first. */
-  readonly #sizes: number[] = [];
-  #bytes = 0;
-  #wake: (() => void) | undefined;
-  closed = false;
-
-  /** True while there is room for another part. */
-  take(size: number): boolean {
-    this.#sizes.push(size);
-    this.#bytes += size;
-    return this.#hasRoom();
-  }
-
-  grant(parts: number): void {
-    for (const size of this.#sizes.splice(0, parts)) this.#bytes -= size;
-    if (this.#hasRoom()) this.#wake?.();
-  }
-
-  /** Resolves when there is room, or when the stream is to end. */
-  async room(): Promise<void> {
-    if (this.closed || this.#hasRoom()) return;
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
-    this.#wake = undefined;
-  }
-
-  close(): void {
-    this.closed = true;
-    this.#wake?.();
-  }
-
-  #hasRoom(): boolean {
-    return this.#sizes.length < partWindow.parts && this.#bytes < partWindow.bytes;
   }
 }
 

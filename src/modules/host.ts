@@ -1,4 +1,3 @@
-import { z } from "zod";
 import { messageOf, VeripyError, type WireCode } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
@@ -6,14 +5,17 @@ import { execProgress } from "../protocol/messages.ts";
 import type { CallClient, CallRequest } from "./call.ts";
 import { ClientTable } from "./client-table.ts";
 import type { HostOptions } from "./host-command.ts";
+import { errorPayload, failedPayload, type HostReady, logPayload, readyPayload } from "./host-payloads.ts";
 import { HostProcess } from "./host-process.ts";
-import { type LoadPayload, logLevels, maxErrorText, maxLogLine, progressEveryMs } from "./host-protocol.ts";
+import type { LoadPayload } from "./host-protocol.ts";
 import { memoryWatch, type WatchedProcess } from "./memory-watch.ts";
-import { maxDescription, tightenLimits } from "./module-exports.ts";
+import { tightenLimits } from "./module-exports.ts";
 import type { ModuleLog } from "./module-log.ts";
 import type { ModuleSource } from "./source.ts";
+import { UnaskedFrames } from "./unasked-frames.ts";
 
 export type { HostOptions } from "./host-command.ts";
+export type { HostReady } from "./host-payloads.ts";
 
 /** One call, as its host sees it. Each has exactly one of the last three as its end. */
 export interface HostCall {
@@ -48,33 +50,6 @@ const congestedBytes = 1024 * 1024;
 /** JSON may need six bytes for one of a string; the rest of a frame is small. */
 const worstEscape = 6;
 const frameOverhead = 512 * 1024;
-
-/** What a module tells of itself when it has loaded. Checked for form here, for sense in its own process. */
-const limit = z.number().int().nonnegative().optional();
-const readyPayload = z.object({
-  desc: z.string().max(maxDescription).optional(),
-  input: z.record(z.string(), z.unknown()).optional(),
-  limits: z
-    .object({
-      execMs: limit,
-      maxCallsInFlight: limit,
-      maxCallsQueued: limit,
-      maxResultBytes: limit,
-      maxPartBytes: limit,
-      maxModuleMemoryBytes: limit,
-      maxLogLinesPerSecond: limit,
-    })
-    .optional(),
-});
-export type HostReady = z.infer<typeof readyPayload>;
-
-const errorText = z.string().max(2 * maxErrorText);
-const failedPayload = z.object({ error: errorText });
-const errorPayload = z.object({
-  code: z.enum(["exec_failed", "bad_request", "too_large"]),
-  error: errorText,
-});
-const logPayload = z.object({ level: z.enum(logLevels), text: z.string().max(2 * maxLogLine) });
 
 /**
  * The server's side of one module host. Nothing that comes from the process is trusted: a frame that is none, or
@@ -335,34 +310,6 @@ const partPrefix = '{"data":';
 
 function violation({ type, ref }: Frame): VeripyError {
   return new VeripyError("protocol_error", `a frame '${type}:${ref}' that nothing asked for`);
-}
-
-/** Frames that are no answers: more of them in a second than any honest host sends are an attack. */
-class UnaskedFrames {
-  readonly #maxPerSecond: number;
-  #second = 0;
-  #count = 0;
-
-  constructor(limits: Readonly<Limits>) {
-    const progress = (limits.maxCallsInFlight * 1000) / progressEveryMs;
-    // Twice as many, because the two processes' seconds begin at different times, and every call may report once
-    // however short it is.
-    this.#maxPerSecond = 2 * (limits.maxLogLinesPerSecond + progress) + 1000;
-  }
-
-  count(): void {
-    const second = Math.floor(performance.now() / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#count = 0;
-    }
-    this.#count += 1;
-    if (this.#count > this.#maxPerSecond)
-      throw new VeripyError(
-        "protocol_error",
-        `more than ${this.#maxPerSecond} frames a second that answer nothing`,
-      );
-  }
 }
 
 function loadPayload(source: ModuleSource, limits: Readonly<Limits>): LoadPayload {
