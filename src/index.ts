@@ -18,12 +18,26 @@ export {
 export type { ServerNews } from "./client/connection.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
+export {
+  type ClientRotation,
+  type RotateClientOptions,
+  type RotatedServer,
+  rotateClientKey,
+  type ServerAddress,
+} from "./client/rotate.ts";
+export type { ServerKeyNews } from "./client/server-key.ts";
 export type { Mismatch, RejectedModule, Verdict, VerifiedFile, VerifiedModule } from "./client/verifier.ts";
 export { type VerdictCause, type WatchEvent, watchModules } from "./client/watch.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
 export { createInvitation } from "./identity/invitations.ts";
 export { type AssertionResult, parseAssertions, testPolicy } from "./identity/policy.ts";
+export {
+  loadNextIdentity,
+  prepareNextIdentity,
+  resumeSwap,
+  swapIdentity,
+} from "./identity/rotation-files.ts";
 export { addTrustedKey, readTrustedKeys, removeTrustedKey } from "./identity/trusted-keys.ts";
 export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./modules/api.ts";
 export type { CheckedModule } from "./modules/check.ts";
@@ -34,7 +48,7 @@ export type { AuditOptions } from "./server/audit.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
 export { SystemdNotifier } from "./server/notify.ts";
-export type { ModuleChange, PeerLabel, RequestRecord, ServerObserver } from "./server/observer.ts";
+export type { ModuleChange, PeerLabel, RequestRecord, ServerObserver, TrustEdit } from "./server/observer.ts";
 export type { ServeOptions } from "./server/options.ts";
 export { serve, VeripyServer, type VeripyServerEvents } from "./server/server.ts";
 export { systemdUnit, type UnitOptions } from "./server/unit.ts";

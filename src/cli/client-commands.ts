@@ -7,16 +7,17 @@ import {
   loadIdentity,
   loadOrCreateIdentity,
   renewCertificate,
+  rotateClientKey,
   type VeripyClient,
   type VeripyError,
   version,
   watchModules,
 } from "../index.ts";
 import { askServerKey } from "./ask.ts";
-import { ClientOutput } from "./client-output.ts";
+import { ClientOutput, nextKeyText } from "./client-output.ts";
 import { hostAndPort, options, parsed } from "./config.ts";
 import { readText } from "./input.ts";
-import { configureLogs, exitCodes, print, printJson, reportFailure } from "./ui.ts";
+import { configureLogs, exitCodes, note, print, printJson, reportFailure } from "./ui.ts";
 
 interface ClientOptions {
   host: string;
@@ -156,6 +157,27 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
       print(`The certificate of ${fingerprint} is valid until ${notAfter.toISOString().slice(0, 10)}.`);
     });
 
+  command("rotate", "make a new key and have the servers trust it in the place of the present one")
+    .addOption(options.host)
+    .addOption(options.port)
+    .addOption(options.certs)
+    .addOption(options.serverFingerprint)
+    .addOption(options.connectTimeout)
+    .addOption(options.json)
+    .addHelpText("after", "\nWithout --host and --port, all servers in known-servers.json are told.")
+    .action(async (_, self: Command) => {
+      const given = optionsOf(self);
+      const { serverFingerprint } = given;
+      const rotation = await rotateClientKey({
+        certsDir: given.certs,
+        timeoutMs: given.connectTimeout,
+        ...(isGiven(self, "host", "port") ? { servers: [{ host: given.host, port: given.port }] } : {}),
+        ...(serverFingerprint === undefined ? {} : { serverFingerprint }),
+      });
+      new ClientOutput(given.json).rotated(rotation);
+      if (!rotation.done) exitCode = exitCodes.notConnected;
+    });
+
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
@@ -186,6 +208,16 @@ function optionsOf(command: Command): ClientOptions {
   return given as unknown as ClientOptions;
 }
 
+/** Whether one of these options came from the command line or the environment. */
+function isGiven(command: Command, ...names: string[]): boolean {
+  return names.some((name) =>
+    [command, command.parent].some((one) => {
+      const source = one?.getOptionValueSource(name);
+      return source !== undefined && source !== "default";
+    }),
+  );
+}
+
 async function open(given: ClientOptions, reconnect: boolean): Promise<VeripyClient> {
   if (given.logLevel !== undefined) await configureLogs({ level: given.logLevel, json: given.json ?? false });
   const connectOptions: ConnectOptions = {
@@ -207,6 +239,10 @@ async function using(
   use: (client: VeripyClient) => Promise<void> | void,
 ): Promise<void> {
   const client = await open(given, false);
+  client.on("news", (news) => {
+    if (news.kind === "rotate") note(nextKeyText(news.fingerprint));
+    else if (news.kind === "rotate_refused") note(news.error);
+  });
   try {
     await use(client);
   } finally {

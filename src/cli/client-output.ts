@@ -1,4 +1,13 @@
-import type { ExecProgress, ExecResult, ModuleReport, ModuleStats, Verdict, WatchEvent } from "../index.ts";
+import type {
+  ClientRotation,
+  ExecProgress,
+  ExecResult,
+  ModuleReport,
+  ModuleStats,
+  RotatedServer,
+  Verdict,
+  WatchEvent,
+} from "../index.ts";
 import { note, print, printable, printJson, styled } from "./ui.ts";
 
 /** What the client's commands say: short lines for a person, or one JSON object a line. */
@@ -43,6 +52,29 @@ export class ClientOutput {
   connected(server: string, fingerprint: string): void {
     if (this.#json) printJson({ event: "connected", server, fingerprint });
     else note(`Connected to ${server}, key ${short(fingerprint)}.`);
+  }
+
+  rotated(rotation: ClientRotation): void {
+    if (this.#json) {
+      printJson({ ...rotation, servers: rotation.servers.map(serverJson) });
+      return;
+    }
+    for (const { server, state, error } of rotation.servers) {
+      const why = error === undefined ? "" : `  ${printable(error.message)}`;
+      print(`${state.padEnd(9)}  ${server}${why}`);
+    }
+    for (const server of rotation.leftOut) print(`not told   ${server}`);
+    if (rotation.done) {
+      print(`\nThis client's key is now ${rotation.new}; the one before is kept as client.key.old.`);
+      if (rotation.leftOut.length > 0) {
+        print(`On a server that was not told: veripy-server trust ${rotation.new}`);
+      }
+      return;
+    }
+    print(
+      `\nThe key was not changed, since not every server accepts the next one yet. Do it again later, name only`,
+    );
+    print(`some servers with --host, or on a server that failed: veripy-server trust ${rotation.new}`);
   }
 
   /** One line for each broadcast, verdict, and change of the connection. */
@@ -132,11 +164,20 @@ function short(digest: string): string {
   return digest.slice(0, 16);
 }
 
+/** What a person is told when the server has announced its next key. */
+export function nextKeyText(fingerprint: string): string {
+  return `The server changes its key, and has signed the next one with the present one. Accepted too from now on: ${fingerprint}`;
+}
+
 /** Without the source: whoever wants it reads it from the library. */
 function verdictJson(verdict: Verdict): object {
   if (!verdict.verified) return verdict;
   const { files, ...rest } = verdict;
   return { ...rest, files: files.map(({ path, sum }) => ({ path, sum })) };
+}
+
+function serverJson({ server, state, error }: RotatedServer): object {
+  return { server, state, ...(error === undefined ? {} : { error: error.message, code: error.code }) };
 }
 
 function eventJson(event: WatchEvent): object {
@@ -162,14 +203,17 @@ function eventJson(event: WatchEvent): object {
   return event;
 }
 
-type ConnectionEvent = Extract<WatchEvent, { event: "drain" | "disconnected" | "reconnected" }>;
+const connectionEvents = ["drain", "disconnected", "reconnected", "rotate", "rotate_refused"] as const;
+type ConnectionEvent = Extract<WatchEvent, { event: (typeof connectionEvents)[number] }>;
 
 function isOfConnection(event: WatchEvent): event is ConnectionEvent {
-  return event.event === "drain" || event.event === "disconnected" || event.event === "reconnected";
+  return connectionEvents.some((name) => name === event.event);
 }
 
 function connectionText(event: ConnectionEvent): string {
   if (event.event === "drain") return "The server is about to stop.";
+  if (event.event === "rotate") return nextKeyText(event.fingerprint);
+  if (event.event === "rotate_refused") return `${styled("red", "WARNING")} ${printable(event.error)}`;
   if (event.event === "disconnected") {
     const next =
       event.retryMs === undefined ? "" : ` Trying again in ${(event.retryMs / 1000).toFixed(1)} s.`;

@@ -5,13 +5,18 @@ import {
   createInvitation,
   initServer,
   loadIdentity,
+  loadNextIdentity,
   parseAssertions,
   parseFingerprint,
+  prepareNextIdentity,
   readTrustedKeys,
   removeTrustedKey,
   renewCertificate,
+  resumeSwap,
+  swapIdentity,
   systemdUnit,
   testPolicy,
+  VeripyError,
   version,
 } from "../index.ts";
 import { addLimitFlags, limitsFrom, options } from "./config.ts";
@@ -104,6 +109,19 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
       print(`The certificate of ${fingerprint} is valid until ${notAfter.toISOString().slice(0, 10)}.`);
     });
 
+  program
+    .command("rotate")
+    .description(
+      "make a new key for this server, which it announces to its clients, signed by the present one",
+    )
+    .option("--finish", "change to the new key, at best when all clients know of it")
+    .addOption(options.certs)
+    .addOption(options.json)
+    .action(async (given: StartOptions & { finish?: boolean }) => {
+      if (given.finish) await finishRotation(given);
+      else await beginRotation(given);
+    });
+
   addLimitFlags(program.command("check"))
     .description("load modules as the server would, and print what is wrong with them")
     .argument("[mod...]", "names, or paths of files; all, when none is named")
@@ -191,6 +209,46 @@ async function untrust(who: string, given: StartOptions): Promise<void> {
   const { changed } = await removeTrustedKey(given.trustedKeys, who);
   if (given.json) printJson({ who, changed });
   else print(changed ? `${who} is not trusted any more.` : `${who} was not trusted; nothing was changed.`);
+}
+
+async function beginRotation(given: StartOptions): Promise<void> {
+  const { current, next, created } = await prepareNextIdentity(given.certs, "server");
+  if (!created) {
+    throw new VeripyError(
+      "bad_config",
+      `A rotation is under way already: ${next.fingerprint} is to follow ${current.fingerprint}. Change to it with ` +
+        `'veripy-server rotate --finish', or remove server.key.next and server.crt.next from ${given.certs} to give it up.`,
+    );
+  }
+  if (given.json) {
+    printJson({ old: current.fingerprint, new: next.fingerprint });
+    return;
+  }
+  print(`The next key is ${next.fingerprint}.`);
+  print(
+    "A server that runs announces it to its clients within a second, and its log names those that know of it.",
+  );
+  print("When all do, change to it:\n  veripy-server rotate --finish");
+}
+
+async function finishRotation({ certs, json }: StartOptions): Promise<void> {
+  const resumed = await resumeSwap(certs, "server");
+  if (resumed === undefined && (await loadNextIdentity(certs, "server")) === undefined) {
+    throw new VeripyError(
+      "bad_config",
+      `There is no rotation to finish in ${certs}. 'veripy-server rotate' begins one.`,
+    );
+  }
+  const { fingerprint } = resumed ?? (await swapIdentity(certs, "server"));
+  if (json) {
+    printJson({ fingerprint });
+    return;
+  }
+  print(`This server's key is now ${fingerprint}; the one before is kept as server.key.old.`);
+  print(
+    "A server that runs changes to it within a second; who is connected stays connected. Clients that have not heard",
+  );
+  print("of it refuse it until they are told: give them the fingerprint, or invite them.");
 }
 
 async function check(mods: string[], given: StartOptions): Promise<number> {

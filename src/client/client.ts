@@ -14,9 +14,10 @@ import {
   verifyResponse,
 } from "../protocol/messages.ts";
 import { Backoff } from "./backoff.ts";
-import { Connection, type ServerNews } from "./connection.ts";
-import { type ConnectTarget, dial, resolveTarget } from "./dial.ts";
+import { Connection, type ServerNews, type WireNews } from "./connection.ts";
+import { type ConnectTarget, dial, refreshTarget, resolveTarget } from "./dial.ts";
 import { ExecCall, type ExecOptions, type ExecResult, type ExecTarget } from "./exec.ts";
+import { ServerKeyFollower } from "./server-key.ts";
 import { type RejectedModule, type Verdict, type VerifiedModule, verifyModule } from "./verifier.ts";
 
 export interface ConnectOptions {
@@ -71,7 +72,9 @@ export class VerificationError extends VeripyError {
 
 /** A client of one server. Made by `connect`; usable until `close()`. */
 export class VeripyClient extends EventEmitter<VeripyClientEvents> {
-  readonly #target: ConnectTarget;
+  readonly #options: ConnectOptions;
+  #target: ConnectTarget;
+  readonly #serverKey = new ServerKeyFollower((news) => this.emit("news", news));
   readonly #limits: Readonly<Limits>;
   readonly #timeoutMs: number;
   readonly #reconnects: boolean;
@@ -90,6 +93,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   /** Use `connect`. */
   private constructor(target: ConnectTarget, options: ConnectOptions) {
     super();
+    this.#options = options;
     this.#target = target;
     this.#limits = withDefaultLimits(options.limits);
     this.#timeoutMs = options.timeoutMs ?? 10_000;
@@ -246,9 +250,11 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       limits: this.#limits,
       fingerprint: this.fingerprint,
       onNews: (news) => this.#news(news),
+      onRotation: (announcement) => this.#serverKey.announced(this.#target, peer.fingerprint, announcement),
       onClosed: (reason) => this.#disconnected(connection, reason),
     });
     this.#connection = connection;
+    this.#serverKey.connected(this.#target, peer.fingerprint);
   }
 
   #disconnected(connection: Connection, reason: VeripyError): void {
@@ -271,6 +277,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   async #retry(): Promise<void> {
     const before = this.#reports;
     try {
+      this.#target = await refreshTarget(this.#target, this.#options);
+      if (this.#closedBy !== undefined) return;
       await this.#join();
     } catch (error) {
       if (this.#closedBy !== undefined) return;
@@ -285,7 +293,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     this.emit("reconnected", differenceOf(before, this.#reports));
   }
 
-  #news(news: ServerNews): void {
+  #news(news: WireNews): void {
     if (news.kind === "modload" || news.kind === "modreload") {
       this.#reports.set(news.mod, news.report);
       this.#broadcasts.add(news.mod);
@@ -298,7 +306,12 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   }
 
   async #refresh(): Promise<void> {
-    const { modules } = parseAnswer(syncResponse, (await this.#request("mod", "sync", "{}")).json);
+    const frame = await this.#request("mod", "sync", "{}");
+    const { modules, rotation } = parseAnswer(syncResponse, frame.json);
+    const { seenFingerprint } = this.#target;
+    if (rotation !== undefined && seenFingerprint !== undefined) {
+      this.#serverKey.announced(this.#target, seenFingerprint, rotation);
+    }
     this.#reports = new Map(modules.map((report) => [report.mod, report]));
     this.#broadcasts.clear();
     for (const mod of this.#verdicts.keys()) if (!this.#reports.has(mod)) this.#verdicts.delete(mod);

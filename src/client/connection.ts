@@ -12,9 +12,13 @@ import {
   parseAnswer,
 } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
+import type { ServerKeyNews } from "./server-key.ts";
 
 /** What a server says unasked. */
-export type ServerNews =
+export type ServerNews = WireNews | ServerKeyNews;
+
+/** The part of it that is as it came. */
+export type WireNews =
   | { readonly kind: "modload" | "modreload"; readonly mod: string; readonly report: ModuleReport }
   | { readonly kind: "modunload"; readonly mod: string }
   | { readonly kind: "moderror"; readonly mod: string; readonly error: string }
@@ -26,7 +30,9 @@ export interface ConnectionOptions {
   limits: Readonly<Limits>;
   /** This client's fingerprint, for the advice when the server does not accept it. */
   fingerprint: string;
-  onNews(news: ServerNews): void;
+  onNews(news: WireNews): void;
+  /** The server announces its next key, in a payload that nobody has checked. */
+  onRotation(announcement: unknown): void;
   onClosed(reason: VeripyError): void;
 }
 
@@ -111,6 +117,9 @@ export class Connection {
         break;
       case "sys:resync":
         onNews({ kind: "resync" });
+        break;
+      case "sys:rotate":
+        this.#options.onRotation(safeJson(frame.json));
         break;
       case "sys:ping":
         this.channel.send("sys", "pong", frame.ref, "{}");

@@ -15,6 +15,8 @@ export interface ConnectTarget {
   readonly confirmServer: ConnectOptions["confirmServer"];
   /** Empty: nothing names a key yet. */
   expected: readonly Fingerprint[];
+  /** A key that the server has announced and that is in no file, since none could be written. */
+  unkept?: Fingerprint;
   /** The key that the server showed at the last handshake. */
   seenFingerprint?: Fingerprint;
 }
@@ -40,6 +42,24 @@ export async function resolveTarget(
     expected: pin?.fingerprints ?? [],
     confirmServer: options.confirmServer,
   };
+}
+
+/**
+ * The target as the files say now, for another connection: this client's key, and the server's, may have been
+ * rotated meanwhile. As it was, when the files cannot be read.
+ */
+export async function refreshTarget(target: ConnectTarget, options: ConnectOptions): Promise<ConnectTarget> {
+  const { host, port, certsDir, unkept } = target;
+  try {
+    const resolved = await resolveTarget({ ...options, host, port, certsDir });
+    const seen = target.seenFingerprint;
+    const fresh = { ...resolved, ...(seen === undefined ? {} : { seenFingerprint: seen }) };
+    if (fresh.expected.length === 0) return { ...fresh, expected: target.expected };
+    if (unkept === undefined || fresh.expected.includes(unkept)) return fresh;
+    return { ...fresh, expected: [...fresh.expected, unkept], unkept };
+  } catch {
+    return target;
+  }
 }
 
 /**

@@ -20,6 +20,10 @@ export type WatchEvent =
   | { readonly event: "modunload"; readonly mod: string }
   | { readonly event: "moderror"; readonly mod: string; readonly error: string }
   | { readonly event: "drain" }
+  /** The server changes its key: this one is accepted too from now on. */
+  | { readonly event: "rotate"; readonly fingerprint: string }
+  /** Somebody said that it does, who could not prove it, or it could not be written down. */
+  | { readonly event: "rotate_refused"; readonly error: string }
   | { readonly event: "disconnected"; readonly reason: VeripyError; readonly retryMs: number | undefined }
   | ({ readonly event: "reconnected" } & ModuleDifference);
 
@@ -70,6 +74,8 @@ function tell(
     void verify(news.mod, news.kind);
   } else if (news.kind === "modunload") onEvent({ event: "modunload", mod: news.mod });
   else if (news.kind === "moderror") onEvent({ event: "moderror", mod: news.mod, error: news.error });
+  else if (news.kind === "rotate") onEvent({ event: "rotate", fingerprint: news.fingerprint });
+  else if (news.kind === "rotate_refused") onEvent({ event: "rotate_refused", error: news.error });
   else onEvent({ event: "drain" });
 }
 

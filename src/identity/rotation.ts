@@ -73,6 +73,16 @@ export function verifyRotation(signed: SignedRotation, now = Date.now()): Rotati
   return { old: signed.old, new: signed.new, issued };
 }
 
+/**
+ * The key that takes the place of `old`, from parsed JSON that whoever holds `old` has sent. Throws `bad_request` for
+ * what is no rotation, and `untrusted` for one of another key or that `verifyRotation` does not believe.
+ */
+export function nextKeyOf(value: unknown, old: Fingerprint, now = Date.now()): Fingerprint {
+  const signed = parseRotation(value);
+  if (signed.old !== old) throw refusal(`it speaks of the key ${signed.old}, not of ${old}`);
+  return verifyRotation(signed, now).new;
+}
+
 function isSignedByOldKey(signed: SignedRotation): boolean {
   const spki = Buffer.from(signed.key, "base64");
   if (fingerprintOfSpki(spki) !== signed.old) return false;

@@ -28,7 +28,11 @@ export const moduleReport = z.object({
 export type ModuleReport = z.infer<typeof moduleReport>;
 
 export const syncRequest = z.object({});
-export const syncResponse = z.object({ modules: z.array(moduleReport).max(100_000) });
+export const syncResponse = z.object({
+  modules: z.array(moduleReport).max(100_000),
+  /** What the server says of its next key while it changes it, as in `sys:rotate`; see `identity/rotation.ts`. */
+  rotation: z.unknown().optional(),
+});
 export type SyncResponse = z.infer<typeof syncResponse>;
 
 export const verifyRequest = z.object({ mod: moduleName });
@@ -92,6 +96,13 @@ export const infoResponse = z.object({
   limits: z.record(z.string(), z.number()),
 });
 export type InfoResponse = z.infer<typeof infoResponse>;
+
+/**
+ * `sys:rotate`: from a client, a request that announces its next key; from a server, a broadcast that announces the
+ * server's. The payload is a signed statement, which `identity/rotation.ts` checks.
+ */
+export const rotateRequest = z.record(z.string(), z.unknown());
+export const rotateResponse = z.object({ next: sum });
 
 /** `sys:join`: redeems an invitation. Only over a connection that asked for `joinProtocol`. */
 export const joinRequest = z.object({ id: z.string().max(16), proof: z.string().max(64) });

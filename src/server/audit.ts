@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
 import { sha256Hex } from "../base/sha256.ts";
-import type { ModuleChange, PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import type { ModuleChange, PeerLabel, RequestRecord, ServerObserver, TrustEdit } from "./observer.ts";
 
 const log = loggerOf("audit");
 
@@ -90,6 +90,10 @@ export class AuditLog implements ServerObserver {
       const { mod, sum, tree } = change.report;
       this.#write({ event: change.kind, mod, sum, tree });
     }
+  }
+
+  trustEdited(edit: TrustEdit): void {
+    this.#write({ event: edit.kind, ...who(edit.peer), ...("next" in edit ? { next: edit.next } : {}) });
   }
 
   trustChanged(change: { readonly keys: number } | { readonly error: string }): void {

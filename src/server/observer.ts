@@ -31,6 +31,11 @@ export type ModuleChange =
   | { readonly kind: "modload" | "modreload" | "modunload"; readonly report: ModuleReport }
   | { readonly kind: "moderror"; readonly mod: string; readonly error: string };
 
+/** A change of trust that a client has brought about itself. */
+export type TrustEdit =
+  | { readonly kind: "joined" | "key_confirmed"; readonly peer: PeerLabel }
+  | { readonly kind: "key_announced"; readonly peer: PeerLabel; readonly next: string };
+
 /**
  * Somebody who is told of everything that happens at the server: the audit log, the metrics. Called in the
  * hot path, so it must be quick, and it must not throw.
@@ -44,5 +49,6 @@ export interface ServerObserver {
   /** Before the answer leaves. */
   answered?(record: RequestRecord): void;
   moduleChanged?(change: ModuleChange): void;
+  trustEdited?(edit: TrustEdit): void;
   trustChanged?(change: { readonly keys: number } | { readonly error: string }): void;
 }

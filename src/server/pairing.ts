@@ -10,6 +10,7 @@ import type { Frame } from "../protocol/frame.ts";
 import { errorPayload, joinProtocol, joinRequest, parsePayload } from "../protocol/messages.ts";
 import type { StrangerOptions } from "../tls/listener.ts";
 import type { Peer } from "../tls/peer.ts";
+import type { PeerLabel } from "./observer.ts";
 
 const log = loggerOf("trust");
 
@@ -21,9 +22,13 @@ const maxStrangers = 16;
 export interface PairingOptions {
   readonly certsDir: string;
   readonly trustedKeysPath: string;
-  readonly server: Fingerprint;
+  /** The server's own key. */
+  fingerprint(): Fingerprint;
   /** Resolves when the server goes by the trust file as it is now. */
   reloadTrust(): Promise<void>;
+  /** A stranger was let in, or had a wrong code. */
+  onJoined(peer: PeerLabel): void;
+  onWrongCode(peer: { readonly fingerprint: Fingerprint; readonly address: string }): void;
 }
 
 /**
@@ -97,18 +102,20 @@ class Stranger {
         throw new VeripyError("bad_request", "Over this connection there is only the request 'sys:join'.");
       }
       const { id, proof } = parsePayload(joinRequest, frame.json);
-      const { certsDir, server } = this.#options;
+      const { certsDir, fingerprint: ownFingerprint } = this.#options;
       const binding = {
         exporter: this.#peer.exportKeyingMaterial(exporterBytes, exporterLabel),
         client: fingerprint,
-        server,
+        server: ownFingerprint(),
       };
       const redemption = await redeemInvitation(certsDir, id, proof, binding);
       if (!redemption.accepted) {
         log.warn("A wrong invitation code from {address}, key {fingerprint}.", { address, fingerprint });
+        this.#options.onWrongCode({ address, fingerprint });
         throw new VeripyError("forbidden", "That code is wrong, spent or expired. Ask for a new one.");
       }
       const name = await this.#trust(redemption.name);
+      this.#options.onJoined({ fingerprint, name, address });
       log.info("Joined: {who} from {address}, by invitation.", {
         who: name ?? fingerprint,
         address,

@@ -5,6 +5,7 @@ import { loggerOf } from "../base/log.ts";
 import { product } from "../base/version.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
+import type { SignedRotation } from "../identity/rotation.ts";
 import {
   readTrustedKeys,
   type TrustedKeys,
@@ -20,10 +21,12 @@ import type { Peer } from "../tls/peer.ts";
 import { AuditLog } from "./audit.ts";
 import { Broadcaster } from "./broadcast.ts";
 import type { MetricsEndpoint } from "./metrics.ts";
-import type { ModuleChange, PeerLabel, ServerObserver } from "./observer.ts";
+import type { ModuleChange, PeerLabel, ServerObserver, TrustEdit } from "./observer.ts";
 import { type CompleteServeOptions, defaultServeOptions, type ServeOptions } from "./options.ts";
+import { OwnKey } from "./own-key.ts";
 import { Pairing } from "./pairing.ts";
 import { RefusalLog } from "./refusals.ts";
+import { ClientRotations } from "./rotation.ts";
 import { Session, type SessionOwner } from "./session.ts";
 
 const log = loggerOf("server");
@@ -37,7 +40,6 @@ export interface VeripyServerEvents {
 
 /** A running server. Made by `serve`. */
 export class VeripyServer extends EventEmitter<VeripyServerEvents> implements SessionOwner {
-  readonly identity: Identity;
   readonly limits: Readonly<Limits>;
   readonly registry: ModuleRegistry;
   readonly observers: readonly ServerObserver[];
@@ -47,6 +49,8 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   readonly #broadcaster = new Broadcaster();
   readonly #refusals: RefusalLog;
   readonly #pairing: Pairing;
+  readonly #ownKey: OwnKey;
+  readonly #rotations: ClientRotations;
   readonly #audit: AuditLog | undefined;
   #metrics: MetricsEndpoint | undefined;
   #trust: TrustedKeys;
@@ -58,17 +62,34 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   /** Use `serve`. */
   private constructor(options: CompleteServeOptions, parts: ServerParts) {
     super();
-    this.identity = parts.identity;
     this.limits = parts.limits;
     this.observers = parts.observers;
     this.#trust = parts.trust;
     this.#audit = parts.audit;
     this.#refusals = new RefusalLog(options.trustedKeysPath);
+    const reloadTrust = async () => this.#trustWatch?.check();
     this.#pairing = new Pairing({
       certsDir: options.certsDir,
       trustedKeysPath: options.trustedKeysPath,
-      server: parts.identity.fingerprint,
-      reloadTrust: async () => this.#trustWatch?.check(),
+      fingerprint: () => this.fingerprint,
+      reloadTrust,
+      onJoined: (peer) => this.#trustEdited({ kind: "joined", peer }),
+      onWrongCode: ({ fingerprint, address }) => {
+        for (const observer of this.observers) {
+          observer.refused?.({ reason: "wrong_code", fingerprint, address });
+        }
+      },
+    });
+    this.#rotations = new ClientRotations({
+      trustedKeysPath: options.trustedKeysPath,
+      reloadTrust,
+      onEdit: (edit) => this.#trustEdited(edit),
+    });
+    this.#ownKey = new OwnKey({
+      certsDir: options.certsDir,
+      identity: parts.identity,
+      onIdentity: (identity) => this.#listener?.use(identity),
+      onNext: () => this.#announceKey(),
     });
     this.registry = new ModuleRegistry({
       modsDir: options.modsDir,
@@ -123,6 +144,11 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     return this.#listener?.addresses ?? [];
   }
 
+  /** The key that new connections are shown; it changes when it was rotated. */
+  get identity(): Identity {
+    return this.#ownKey.identity;
+  }
+
   get fingerprint(): Fingerprint {
     return this.identity.fingerprint;
   }
@@ -174,6 +200,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       onPeer: (peer) => this.#accept(peer),
       onRefused: (refusal) => this.#refused(refusal),
     });
+    await this.#ownKey.start();
     log.info("Listening on {addresses}. This server's key is {fingerprint}.", {
       addresses: this.addresses,
       port: this.port,
@@ -202,10 +229,36 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       who: grant.name ?? peer.fingerprint,
       address: peer.address,
     });
+    if (grant.next === peer.fingerprint) this.#rotations.confirm(session);
     if (this.isDraining) session.close("shutting_down", "The server is stopping.");
     else if (this.#sessions.size > this.limits.maxConnections) {
       session.close("busy", `The server has its limit of ${this.limits.maxConnections} connections.`);
     } else if (ofKey >= maxOfKey) session.close("busy", `This key has its limit of ${maxOfKey} connections.`);
+  }
+
+  /** SessionOwner: asked for every sync, since a client may read nothing else. */
+  announcement(session: Session): SignedRotation | undefined {
+    const statement = this.#ownKey.announcement();
+    if (statement !== undefined) this.#ownKey.told(session);
+    return statement;
+  }
+
+  /** SessionOwner. */
+  rotate(session: Session, json: string): Promise<string> {
+    return this.#rotations.announce(session, json);
+  }
+
+  #announceKey(): void {
+    const json = JSON.stringify(this.#ownKey.announcement());
+    const ref = this.#broadcaster.nextRef();
+    for (const session of this.#sessions) {
+      session.announceKey(ref, json);
+      this.#ownKey.told(session);
+    }
+  }
+
+  #trustEdited(edit: TrustEdit): void {
+    for (const observer of this.observers) observer.trustEdited?.(edit);
   }
 
   /** SessionOwner: called by a session, once. */
@@ -266,6 +319,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     // Let the field be set first: `isDraining` must be true for whatever happens in here.
     await Promise.resolve();
     this.#trustWatch?.close();
+    this.#ownKey.close();
     this.#listener?.stop();
     this.#pairing.close();
     const ref = this.#broadcaster.nextRef();

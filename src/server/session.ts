@@ -33,6 +33,10 @@ export interface SessionOwner {
   /** `name/version`, for `sys:info`. */
   readonly product: string;
   readonly isDraining: boolean;
+  /** What clients are to be told of the server's next key; undefined when there is none. */
+  announcement(session: Session): object | undefined;
+  /** A client announces its next key: the payload of the answer. Never rejects. */
+  rotate(session: Session, json: string): Promise<string>;
   /** Called once, when the session's connection has ended and its calls are aborted. */
   sessionEnded(session: Session, reason: CloseReason): void;
   /** Called whenever a session has no call in flight any more. */
@@ -57,6 +61,7 @@ export class Session implements PeerLabel {
   #framesAtLastCheck = 0;
   #queuedAtLastCheck = 0;
   #wasPinged = false;
+  #isRotating = false;
   #lifeCheck: Deadline;
 
   constructor(peer: Peer, grant: Grant, owner: SessionOwner) {
@@ -108,6 +113,12 @@ export class Session implements PeerLabel {
   /** Tells the client that the server is about to stop; new calls are refused from here on. */
   announceDrain(ref: string): void {
     this.#send("sys", "drain", ref, "{}");
+  }
+
+  /** Tells the client of the server's next key; one that reads slowly learns it from its next sync. */
+  announceKey(ref: string, json: string): void {
+    if (this.#outputIsHigh) this.#missedBroadcasts = true;
+    else this.#send("sys", "rotate", ref, json);
   }
 
   /** Says why, if the client still reads, then closes. Calls in flight are aborted. */
@@ -166,6 +177,7 @@ export class Session implements PeerLabel {
     else if (api === "mod" && type === "cancel") this.#calls.get(frame.ref)?.cancel();
     else if (api === "sys" && type === "ping") this.#send("sys", "pong", frame.ref, "{}");
     else if (api === "sys" && type === "pong") return;
+    else if (api === "sys" && type === "rotate") void this.#rotate(frame);
     else if (api === "sys" && type === "info") this.#send("sys", "info_resp", frame.ref, this.#info());
     else
       this.#send(
@@ -204,7 +216,8 @@ export class Session implements PeerLabel {
     parsePayload(syncRequest, frame.json);
     this.#mustBeAllowed("sync");
     const visible = this.#owner.registry.current().filter((version) => this.#grant.maySee(version.mod));
-    return { json: JSON.stringify({ modules: visible.map(reportOf) }) };
+    const rotation = this.#owner.announcement(this);
+    return { json: JSON.stringify({ modules: visible.map(reportOf), rotation }) };
   }
 
   #verify(frame: Frame): Answer {
@@ -218,6 +231,19 @@ export class Session implements PeerLabel {
     this.#mustBeAllowed("sync");
     const modules = this.#owner.registry.stats().filter((stats) => this.#grant.maySee(stats.mod));
     return { json: JSON.stringify({ modules }) };
+  }
+
+  /** One at a time: each may write a file. */
+  async #rotate({ ref, json }: Frame): Promise<void> {
+    if (this.#isRotating) {
+      const message = "This connection has announced a key already, and has no answer yet.";
+      this.#send("sys", "rotate_resp", ref, errorPayload("busy", message));
+      return;
+    }
+    this.#isRotating = true;
+    const answer = await this.#owner.rotate(this, json);
+    this.#isRotating = false;
+    this.#send("sys", "rotate_resp", ref, answer);
   }
 
   #info(): string {

@@ -65,6 +65,12 @@ export interface Listener {
   readonly addresses: readonly string[];
   /** Connections whose handshake is under way. */
   readonly handshakes: number;
+  /**
+   * Shows another identity to whoever connects from now on, at the same address and port. Peers live on, and
+   * handshakes under way end as they began. Throws `bad_config` when somebody else has taken the port in between;
+   * it may be called again.
+   */
+  use(identity: Identity): void;
   /** Stops accepting, and drops handshakes under way; peers live on. Idempotent. */
   stop(): void;
 }
@@ -84,15 +90,19 @@ class TlsListener implements Listener {
   readonly admission: Admission;
   readonly descriptorCeiling = descriptorCeiling();
   readonly handshaking = new Set<Connection>();
+  #identity: Identity;
+  #port: number;
   #bound: Bound | undefined;
 
   constructor(options: ListenOptions) {
     this.options = options;
+    this.#identity = options.identity;
+    this.#port = options.port;
     this.admission = new Admission(options.limits);
   }
 
   get port(): number {
-    return this.#bound?.port ?? 0;
+    return this.#port;
   }
 
   get addresses(): readonly string[] {
@@ -104,12 +114,11 @@ class TlsListener implements Listener {
   }
 
   bind(): void {
-    const { hostname, port, identity } = this.options;
-    this.#bound = bind<Connection | undefined>(hostname, port, {
+    this.#bound = bind<Connection | undefined>(this.options.hostname, this.#port, {
       data: undefined,
       tls: {
-        key: identity.keyPem,
-        cert: identity.certificatePem,
+        key: this.#identity.keyPem,
+        cert: this.#identity.certificatePem,
         requestCert: true,
         // Authorities mean nothing here: whether the key is trusted is asked in `handshake`.
         rejectUnauthorized: false,
@@ -127,6 +136,16 @@ class TlsListener implements Listener {
         close: (socket, error) => socket.data?.closed(error),
       },
     });
+    this.#port = this.#bound.port;
+  }
+
+  use(identity: Identity): void {
+    this.#identity = identity;
+    // The key of a socket that listens cannot be changed. The next one takes its place in the same turn of the event
+    // loop, a tenth of a millisecond later; only who is between SYN and accept is reset and has to try again.
+    this.#bound?.stop();
+    this.#bound = undefined;
+    this.bind();
   }
 
   stop(): void {

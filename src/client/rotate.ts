@@ -1,0 +1,172 @@
+import { messageOf, VeripyError } from "../base/errors.ts";
+import { defaultLimits } from "../base/limits.ts";
+import type { Fingerprint } from "../identity/fingerprint.ts";
+import type { Identity } from "../identity/identity.ts";
+import { serverName } from "../identity/known-servers.ts";
+import { signRotation } from "../identity/rotation.ts";
+import { prepareNextIdentity, resumeSwap, swapIdentity } from "../identity/rotation-files.ts";
+import { listKnownServers } from "../identity/rotation-pins.ts";
+import { parseAnswer, rotateResponse, type SyncResponse, syncResponse } from "../protocol/messages.ts";
+import { Connection } from "./connection.ts";
+import { dial, resolveTarget } from "./dial.ts";
+
+export interface ServerAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface RotateClientOptions {
+  certsDir: string;
+  /** Who is to be told. Default: everybody in `known-servers.json`. */
+  servers?: readonly ServerAddress[];
+  serverFingerprint?: string;
+  /** For each connection and each request. */
+  timeoutMs?: number;
+}
+
+/** How far it came with one server. */
+export interface RotatedServer {
+  /** `host:port`. */
+  readonly server: string;
+  /** The new key is accepted there; once it is confirmed, only the new one is. */
+  readonly state: "failed" | "announced" | "confirmed";
+  readonly error?: VeripyError;
+}
+
+export interface ClientRotation {
+  /** The key that the client had; undefined when this only finished an earlier rotation. */
+  readonly old: Fingerprint | undefined;
+  readonly new: Fingerprint;
+  /** Whether the new key is in use now. False: some server does not accept it yet, and nothing has changed here. */
+  readonly done: boolean;
+  readonly servers: readonly RotatedServer[];
+  /** Known servers that nobody asked to tell, which go on to accept the old key alone. */
+  readonly leftOut: readonly string[];
+}
+
+/**
+ * Changes this client's key: makes a new one, announces it to the servers, signed by the old one, and when all of
+ * them accept it, puts it in the old one's place and connects with it, which ends their trust in the old one. At
+ * whatever point this is stopped, the key in use is accepted by every server; doing it again goes on from there.
+ * Throws `bad_config` when there is no server to tell.
+ */
+export async function rotateClientKey(options: RotateClientOptions): Promise<ClientRotation> {
+  const { certsDir } = options;
+  const known = await listKnownServers(certsDir);
+  const servers = options.servers ?? known;
+  if (servers.length === 0) {
+    throw new VeripyError(
+      "bad_config",
+      `Nobody is there to be told of a new key: ${certsDir} has no known-servers.json. Name the server with --host and --port.`,
+    );
+  }
+  const names = servers.map(({ host, port }) => serverName(host, port));
+  const leftOut = known
+    .map(({ host, port }) => serverName(host, port))
+    .filter((name) => !names.includes(name));
+
+  const resumed = await resumeSwap(certsDir, "client");
+  if (resumed !== undefined) {
+    const confirmed = await Promise.all(servers.map((server) => confirm(server, resumed, options)));
+    return { old: undefined, new: resumed.fingerprint, done: true, servers: confirmed, leftOut };
+  }
+  const { current, next } = await prepareNextIdentity(certsDir, "client");
+  const result = { old: current.fingerprint, new: next.fingerprint, leftOut };
+  const announced = await Promise.all(servers.map((server) => announce(server, current, next, options)));
+  if (announced.some(({ state }) => state === "failed")) {
+    return { ...result, done: false, servers: announced };
+  }
+  const swapped = await swapIdentity(certsDir, "client");
+  const confirmed = await Promise.all(servers.map((server) => confirm(server, swapped, options)));
+  return { ...result, done: true, servers: confirmed };
+}
+
+async function announce(
+  server: ServerAddress,
+  current: Identity,
+  next: Identity,
+  options: RotateClientOptions,
+): Promise<RotatedServer> {
+  const name = serverName(server.host, server.port);
+  try {
+    await connected(server, current, options, async (connection, sync) => {
+      mustKnowRotation(sync);
+      const statement = JSON.stringify(signRotation(current.keyPem, next.fingerprint));
+      const frame = await connection.channel.request("sys", "rotate", statement, timeoutOf(options));
+      parseAnswer(rotateResponse, frame.json);
+    });
+    return { server: name, state: "announced" };
+  } catch (error) {
+    const reason = asVeripyError(error);
+    // Somebody may have trusted the new key there by hand, for a server that takes no announcements.
+    const isAccepted = reason.code !== "unreachable" && (await isLetIn(server, next, options));
+    return isAccepted
+      ? { server: name, state: "announced" }
+      : { server: name, state: "failed", error: reason };
+  }
+}
+
+/** The first answer to the new key: the server trusts it in the place of the old one from then on. */
+async function confirm(
+  server: ServerAddress,
+  identity: Identity,
+  options: RotateClientOptions,
+): Promise<RotatedServer> {
+  const name = serverName(server.host, server.port);
+  try {
+    await connected(server, identity, options, async () => {});
+    return { server: name, state: "confirmed" };
+  } catch (error) {
+    return { server: name, state: "announced", error: asVeripyError(error) };
+  }
+}
+
+async function isLetIn(
+  server: ServerAddress,
+  identity: Identity,
+  options: RotateClientOptions,
+): Promise<boolean> {
+  return connected(server, identity, options, async () => true).catch(() => false);
+}
+
+/** Connects, syncs, which shows that the key is accepted, and disconnects. */
+async function connected<T>(
+  { host, port }: ServerAddress,
+  identity: Identity,
+  { certsDir, serverFingerprint, timeoutMs = 10_000 }: RotateClientOptions,
+  use: (connection: Connection, sync: SyncResponse) => Promise<T>,
+): Promise<T> {
+  const pinned = serverFingerprint === undefined ? {} : { serverFingerprint };
+  const target = await resolveTarget({ host, port, certsDir, identity, ...pinned });
+  const peer = await dial(target, timeoutMs, new AbortController().signal);
+  const connection = new Connection(peer, {
+    limits: defaultLimits,
+    fingerprint: identity.fingerprint,
+    onNews: () => {},
+    onRotation: () => {},
+    onClosed: () => {},
+  });
+  try {
+    const frame = await connection.channel.request("mod", "sync", "{}", { timeoutMs });
+    return await use(connection, parseAnswer(syncResponse, frame.json));
+  } finally {
+    connection.close();
+  }
+}
+
+/** A server of the plain protocol is sent nothing that it does not know; its lists have no trees. */
+function mustKnowRotation({ modules }: SyncResponse): void {
+  if (modules.length === 0 || modules.some(({ tree }) => tree !== undefined)) return;
+  throw new VeripyError(
+    "unsupported",
+    "This server knows only the plain form of the protocol, which has no rotation of keys. Have the new key trusted there by hand first.",
+  );
+}
+
+function timeoutOf({ timeoutMs = 10_000 }: RotateClientOptions): { timeoutMs: number } {
+  return { timeoutMs };
+}
+
+function asVeripyError(error: unknown): VeripyError {
+  return error instanceof VeripyError ? error : new VeripyError("unreachable", messageOf(error));
+}
