@@ -231,6 +231,12 @@ describe("a module that cannot be loaded is named with its fault, and everything
       says: ["dangling.ts: it is a symbolic link to what is not there"],
     },
     {
+      fault: "links in a circle",
+      mod: "circle.ts",
+      make: (path) => symlink("circle.ts", path),
+      says: ["circle.ts: it cannot be read: its symbolic links lead in a circle"],
+    },
+    {
       fault: "a syntax error",
       mod: "syntax.ts",
       make: (path) => writeFile(path, `${good}\nconst = 7;\n`),

@@ -101,7 +101,9 @@ describe("a revoked client", () => {
   test("is cut off within a second, and the others stay", async () => {
     const leaver = await site.newClient("leaver");
     await site.manage(["trust", leaver.fingerprint, "--name", "leaver"]);
-    await server.line('"message":"Trusted keys changed');
+    await eventually("the new key to be let in", async () => {
+      return (await site.call(["--certs", leaver.certs, "list"])).exitCode === 0;
+    });
     const leaving = site.watch(["--json", "--certs", leaver.certs]);
     const staying = site.watch(["--json"]);
     await leaving.line('"verified":true');
