@@ -1,0 +1,136 @@
+import { createHash } from "node:crypto";
+import { rename } from "node:fs/promises";
+import { join } from "node:path";
+import type { VeripyClient } from "../../src/index.ts";
+import type { Site } from "./site.ts";
+import { within } from "./within.ts";
+import { connectTo } from "./witness.ts";
+
+/** Files below `mods/` with their content, the module itself among them. */
+export type Files = Readonly<Record<string, string>>;
+
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+
+/** `cd mods && sha256sum FILE… | sha256sum`, computed without VeriPy. */
+export function treeOf(files: Files): string {
+  const lines = Object.entries(files)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([path, content]) => `${sha256(content)}  ${path}\n`);
+  return sha256(lines.join(""));
+}
+
+/** What each version of a module answers, in the order in which the versions were written. */
+export class KnownVersions {
+  readonly #numbers = new Map<string, number>();
+
+  /** `numberOf(result)` of this tree's answers is `number`, and later versions have higher numbers. */
+  add(files: Files, number: number): string {
+    const tree = treeOf(files);
+    this.#numbers.set(tree, number);
+    return tree;
+  }
+
+  /** Throws unless exactly one version has this tree and gives this result. Returns its number. */
+  check({ tree, result }: { readonly tree: string; readonly result: string }): number {
+    const number = this.#numbers.get(tree);
+    if (number === undefined) throw new Error(`The answer names the tree ${tree}, which was never written.`);
+    if (result !== answerOf(number))
+      throw new Error(`The tree of version ${number} came with the result '${result}'.`);
+    return number;
+  }
+}
+
+/** What version `number` answers: long enough to show if two were mixed. */
+export function answerOf(number: number): string {
+  return `version ${number} `.repeat(5);
+}
+
+/** One connection that calls a module in a loop until `stop`, and checks every answer. */
+export class Caller {
+  readonly #client: VeripyClient;
+  readonly #mod: string;
+  readonly #versions: KnownVersions;
+  readonly #loop: Promise<void>;
+  #stopped = false;
+  #failure: unknown;
+  calls = 0;
+  worstMs = 0;
+  /** The number of the newest version that has answered; none older may follow on one connection. */
+  newest = -1;
+
+  private constructor(client: VeripyClient, mod: string, versions: KnownVersions) {
+    this.#client = client;
+    this.#mod = mod;
+    this.#versions = versions;
+    this.#loop = this.#run().catch((error) => {
+      this.#failure = error;
+    });
+  }
+
+  static async start(site: Site, mod: string, versions: KnownVersions): Promise<Caller> {
+    return new Caller(await connectTo(site), mod, versions);
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      const begunAt = performance.now();
+      const answer = await this.#client.exec(this.#mod);
+      this.worstMs = Math.max(this.worstMs, performance.now() - begunAt);
+      const number = this.#versions.check(answer);
+      if (number < this.newest) throw new Error(`Version ${number} answered after version ${this.newest}.`);
+      this.newest = number;
+      this.calls += 1;
+    }
+  }
+
+  /** Throws what went wrong, if anything did. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#loop;
+    this.#client.close();
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+}
+
+/** Edits a module again and again, each time when the server has said that it runs the edit before. */
+export class Editor {
+  readonly #site: Site;
+  readonly #client: VeripyClient;
+  readonly #mod: string;
+  readonly #seen = new Map<string, () => void>();
+
+  private constructor(site: Site, client: VeripyClient, mod: string) {
+    this.#site = site;
+    this.#client = client;
+    this.#mod = mod;
+    client.on("news", (news) => {
+      if (news.kind === "modreload" && news.mod === mod) this.#seen.get(news.report.tree ?? "")?.();
+    });
+  }
+
+  static async start(site: Site, mod: string): Promise<Editor> {
+    return new Editor(site, await connectTo(site), mod);
+  }
+
+  /** Writes one file and resolves when the version with `tree` is current. */
+  async write(path: string, content: string, tree: string, how: "in place" | "by rename"): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#seen.set(tree, resolve);
+    if (how === "in place") await this.#site.write(path, content);
+    else {
+      await this.#site.write(`.${path.replaceAll("/", "_")}.tmp`, content);
+      const mods = join(this.#site.path, "mods");
+      await rename(join(mods, `.${path.replaceAll("/", "_")}.tmp`), join(mods, path));
+    }
+    await within(10_000, `the reload of ${this.#mod}`, promise);
+    this.#seen.delete(tree);
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
