@@ -1,71 +1,10 @@
-import { sha256Hex } from "../../src/base/sha256.ts";
 import type { Identity } from "../../src/identity/identity.ts";
 import { connect, type VeripyClient, VeripyError } from "../../src/index.ts";
-import { treeSum } from "../../src/modules/tree.ts";
+import { AnsweringServer, honestAnswer, honestFrame, servedModules } from "../helpers/answering-server.ts";
 import { within } from "../helpers/within.ts";
 import { mutateText, valueText } from "./payloads.ts";
 import type { Random } from "./random.ts";
 import type { Report } from "./report.ts";
-
-const content = "export const execute = (args: string) => args;\n";
-const mods = ["echo.ts", "other.ts"];
-const reports = mods.map((mod) => {
-  const sum = sha256Hex(content);
-  return { mod, desc: "says what it is told", sum, tree: treeSum([{ path: mod, sum }]) };
-});
-
-/** Writes the answer to one request line: right, wrong, several or none. */
-export type Script = (line: string, isFirst: boolean) => string | Uint8Array;
-
-/** A TLS server whose every word comes from a script. */
-export class AnsweringServer implements Disposable {
-  script: Script = () => "";
-  readonly #listener: Bun.TCPSocketListener<{ rest: string; lines: number }>;
-
-  constructor({ keyPem, certificatePem }: Identity) {
-    this.#listener = Bun.listen<{ rest: string; lines: number }>({
-      hostname: "127.0.0.1",
-      port: 0,
-      tls: { key: keyPem, cert: certificatePem, requestCert: true, rejectUnauthorized: false },
-      socket: {
-        open: (socket) => {
-          socket.data = { rest: "", lines: 0 };
-        },
-        data: (socket, chunk) => {
-          const lines = (socket.data.rest + chunk.toString()).split("\n");
-          socket.data.rest = lines.pop() ?? "";
-          for (const line of lines) {
-            // What a full socket does not take is one more way of not answering.
-            socket.write(this.script(line, socket.data.lines === 0));
-            socket.data.lines += 1;
-          }
-        },
-      },
-    });
-  }
-
-  get port(): number {
-    return this.#listener.port;
-  }
-
-  [Symbol.dispose](): void {
-    this.#listener.stop(true);
-  }
-}
-
-/** The right answer to a request line. */
-export function honestAnswer(line: string): { type: string; ref: string; payload: object } {
-  const [, api = "", type = "", ref = "", json = "{}"] = /^(\w+):(\w+):(\S+) (.*)$/.exec(line) ?? [];
-  const { mod = "", args = "" } = JSON.parse(json) as { mod?: string; args?: string };
-  const report = reports.find((each) => each.mod === mod);
-  if (api === "sys" && type === "ping") return { type: "sys:pong", ref, payload: {} };
-  if (api === "sys") return { type: "sys:info_resp", ref, payload: { server: "x", protocol: 1, limits: {} } };
-  if (type === "sync") return { type: "mod:sync_resp", ref, payload: { modules: reports } };
-  if (type === "stats") return { type: "mod:stats_resp", ref, payload: { modules: [] } };
-  if (type === "verify") return { type: "mod:verify_resp", ref, payload: { ...report, content, files: [] } };
-  if (type === "cancel") return { type: "sys:pong", ref: "unasked", payload: {} };
-  return { type: "mod:exec_resp", ref, payload: { ...report, result: args } };
-}
 
 /** An answer with something wrong, or with more than was asked. */
 function mutatedAnswer(random: Random, line: string): string | Uint8Array {
@@ -130,7 +69,7 @@ function mutatedAnswer(random: Random, line: string): string | Uint8Array {
 function broadcast(random: Random): string {
   const kind = random.pick(["modload", "modreload", "modunload", "moderror"]);
   const report = {
-    ...random.pick(reports),
+    ...random.pick(servedModules),
     ...(random.chance(0.5) ? { sum: "0".repeat(random.pick([63, 64])) } : {}),
   };
   const json = random.chance(0.7)
@@ -149,9 +88,9 @@ export async function fuzzAnswers(
   using server = new AnsweringServer(keys.server);
   let answers = 0;
   let calls = 0;
-  server.script = (line, isFirst) => {
+  server.script = (line, { linesBefore }) => {
     // Without a first answer nothing of a client can be tried; now and then even that is wrong.
-    if (isFirst && !random.chance(0.02)) return frameOf(honestAnswer(line));
+    if (linesBefore === 0 && !random.chance(0.02)) return honestFrame(line);
     answers += 1;
     return mutatedAnswer(random, line);
   };
@@ -166,10 +105,6 @@ export async function fuzzAnswers(
     process.off("unhandledRejection", unhandled);
   }
   return { answers, calls };
-}
-
-function frameOf({ type, ref, payload }: ReturnType<typeof honestAnswer>): string {
-  return `${type}:${ref} ${JSON.stringify(payload)}\n`;
 }
 
 async function oneClient(
@@ -219,7 +154,7 @@ async function oneClient(
 }
 
 async function begin(random: Random, client: VeripyClient): Promise<unknown> {
-  const mod = random.pick([...mods, "missing.ts"]);
+  const mod = random.pick(["echo.ts", "other.ts", "missing.ts"]);
   const way = random.integer(0, 7);
   if (way === 0) return client.sync();
   if (way === 1) return client.stats();
