@@ -73,7 +73,7 @@ export class OwnKey {
     if (this.#told.has(client.fingerprint)) return;
     this.#told.add(client.fingerprint);
     const who = client.name ?? client.fingerprint;
-    log.info("Told {who} of the next server key: {count} clients know of it.", {
+    log.info("Told {who} of the next server key; clients that know of it: {count}.", {
       who,
       count: this.#told.size,
     });
@@ -105,7 +105,7 @@ export class OwnKey {
       log.info("The certificate was renewed; this server's key is still {fingerprint}.", { fingerprint });
       return;
     }
-    log.info("This server's key is now {fingerprint}; {count} clients had been told.", {
+    log.info("This server's key is now {fingerprint}; clients that had been told: {count}.", {
       fingerprint,
       count: this.#told.size,
     });
