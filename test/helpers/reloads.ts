@@ -50,6 +50,7 @@ export class Caller {
   readonly #client: VeripyClient;
   readonly #mod: string;
   readonly #versions: KnownVersions;
+  readonly #pauseMs: number;
   readonly #loop: Promise<void>;
   #stopped = false;
   #failure: unknown;
@@ -58,17 +59,18 @@ export class Caller {
   /** The number of the newest version that has answered; none older may follow on one connection. */
   newest = -1;
 
-  private constructor(client: VeripyClient, mod: string, versions: KnownVersions) {
+  private constructor(client: VeripyClient, mod: string, versions: KnownVersions, pauseMs: number) {
     this.#client = client;
     this.#mod = mod;
     this.#versions = versions;
+    this.#pauseMs = pauseMs;
     this.#loop = this.#run().catch((error) => {
       this.#failure = error;
     });
   }
 
-  static async start(site: Site, mod: string, versions: KnownVersions): Promise<Caller> {
-    return new Caller(await connectTo(site), mod, versions);
+  static async start(site: Site, mod: string, versions: KnownVersions, pauseMs = 0): Promise<Caller> {
+    return new Caller(await connectTo(site), mod, versions, pauseMs);
   }
 
   async #run(): Promise<void> {
@@ -80,6 +82,7 @@ export class Caller {
       if (number < this.newest) throw new Error(`Version ${number} answered after version ${this.newest}.`);
       this.newest = number;
       this.calls += 1;
+      if (this.#pauseMs > 0) await Bun.sleep(this.#pauseMs);
     }
   }
 
@@ -88,11 +91,11 @@ export class Caller {
     this.#stopped = true;
     await this.#loop;
     this.#client.close();
-    if (this.#failure !== undefined) throw this.#failure;
+    this.throwIfFailed();
   }
 
-  get hasFailed(): boolean {
-    return this.#failure !== undefined;
+  throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure;
   }
 }
 

@@ -63,11 +63,11 @@ export class Site implements AsyncDisposable {
   }
 
   /** Starts `veripy-server` on a free port, and waits until it listens. */
-  async start(flags: string[] = [], env?: Record<string, string>): Promise<Running> {
+  async start(flags: string[] = [], env?: Record<string, string>, withinMs = 10_000): Promise<Running> {
     const command = [this.server, "--port", String(this.#port), "--json", ...flags];
     const server = new Running(command, { cwd: this.path, ...(env === undefined ? {} : { env }) });
     this.#running.push(server);
-    const line = await server.line('"port":');
+    const line = await server.line('"port":', withinMs);
     this.#port = (JSON.parse(line) as { port: number }).port;
     return server;
   }
