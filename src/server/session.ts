@@ -51,10 +51,11 @@ export class Session implements PeerLabel {
   readonly #owner: SessionOwner;
   readonly #channel: Channel;
   readonly #calls = new Map<string, SessionCall>();
-  /** Frames that arrived in one chunk after the limit was reached; reading is paused while there are any. */
+  /** Frames that arrived in one chunk with one that has to wait; reading is paused while there are any. */
   #backlog: Frame[] = [];
   #grant: Grant;
   #isPaused = false;
+  #isWorkingOff = false;
   #outputIsHigh = false;
   #missedBroadcasts = false;
   #framesSeen = 0;
@@ -164,9 +165,19 @@ export class Session implements PeerLabel {
   readonly #frame = (frame: Frame): void => {
     this.#framesSeen += 1;
     if (this.#framesSeen === 1) this.#expectLife();
-    if (this.#isPaused) this.#backlog.push(frame);
-    else this.#handle(frame);
+    if (!this.#isPaused && !this.#mustWait(frame)) {
+      this.#handle(frame);
+      return;
+    }
+    this.#backlog.push(frame);
+    this.#adjustReading();
   };
+
+  /** No room for its answer, or for one more call. */
+  #mustWait({ api, type }: Frame): boolean {
+    if (this.#outputIsHigh) return true;
+    return api === "mod" && type === "exec" && this.#calls.size >= this.#owner.limits.maxRequestsInFlight;
+  }
 
   #handle(frame: Frame): void {
     const { api, type } = frame;
@@ -279,9 +290,7 @@ export class Session implements PeerLabel {
     } catch (error) {
       if (!(error instanceof VeripyError)) throw error;
       this.finish(call, { ok: false, code: error.code as WireCode, message: error.message });
-      return;
     }
-    if (this.#calls.size >= limits.maxRequestsInFlight) this.#adjustReading();
   }
 
   #client(): { fingerprint: string; name?: string } {
@@ -348,22 +357,31 @@ export class Session implements PeerLabel {
     this.#adjustReading();
   }
 
-  /** Reads when there is room for a request and for its answer; first what was read already. */
+  /**
+   * First works off what was read already, then reads again; pauses when something of it has to wait. A client
+   * that stays within its limit is always read, so that its cancels and its goodbye are seen.
+   */
   #adjustReading(): void {
-    const { maxRequestsInFlight } = this.#owner.limits;
-    const isFull = () => this.#outputIsHigh || this.#calls.size >= maxRequestsInFlight;
-    if (!this.#isPaused) {
-      if (!isFull()) return;
-      this.#isPaused = true;
-      this.#channel.pause();
-      return;
+    // A call that ends at once comes back here.
+    if (this.#isWorkingOff) return;
+    this.#isWorkingOff = true;
+    try {
+      for (
+        let next = this.#backlog[0];
+        next !== undefined && !this.#mustWait(next);
+        next = this.#backlog[0]
+      ) {
+        this.#backlog.shift();
+        this.#handle(next);
+      }
+    } finally {
+      this.#isWorkingOff = false;
     }
-    while (this.#backlog.length > 0 && !isFull()) {
-      this.#handle(this.#backlog.shift() as Frame);
-    }
-    if (isFull()) return;
-    this.#isPaused = false;
-    this.#channel.resume();
+    const mustPause = this.#outputIsHigh || this.#backlog.length > 0;
+    if (mustPause === this.#isPaused) return;
+    this.#isPaused = mustPause;
+    if (mustPause) this.#channel.pause();
+    else this.#channel.resume();
   }
 
   get #isObserved(): boolean {

@@ -53,10 +53,22 @@ describe("requests in flight", () => {
     expect(answersOf(client).sort()).toEqual(refs.sort());
   });
 
+  test("a client at its limit, not past it, is still read: it can cancel, ping and leave", async () => {
+    await using server = await start("--max-requests", "2");
+    using client = await served();
+    client.send(exec("a", "wait.ts", "60000") + exec("b", "wait.ts", "60000"));
+    await server.line("b waits");
+    client.send("mod:cancel:a {}\nsys:ping:still {}\n");
+    await client.line("mod:exec_resp:a");
+    await client.line("sys:pong:still");
+    client.end();
+    await server.line("b aborted", 3_000);
+  });
+
   test("what is sent meanwhile stays with the client, not in the server's memory", async () => {
     await using server = await start("--max-requests", "1", "--max-line", "64KiB");
     using client = await served();
-    client.send(exec("slow", "wait.ts", "1500"));
+    client.send(exec("slow", "wait.ts", "1500") + exec("next", "wait.ts", "0"));
     await server.line("slow waits");
     const before = rssOf(server.process.pid);
     const pings = Array.from(
