@@ -108,7 +108,7 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
     witness = await Witness.of(site);
     await eventually("a warm witness", () => witness.calls > 100);
     residentAtFirst = rssOf(server.process.pid);
-    worst.push(`slowest of ${witness.calls} answers before: ${witness.takeWorstMs().toFixed(1)} ms`);
+    worst.push(`${`(none yet, ${witness.calls} answers)`.padEnd(44)} ${witness.takeWorstMs().toFixed(1)} ms`);
   });
 
   afterAll(async () => {
@@ -126,7 +126,7 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
     const { calls } = witness;
     await eventually("the witness's next answer", () => witness.calls > calls);
     const worstMs = witness.takeWorstMs();
-    worst.push(`${mod} ${args.slice(0, 24).padEnd(8)} ${worstMs.toFixed(1)} ms`);
+    worst.push(`${`${mod} ${args.slice(0, 30)}`.padEnd(44)} ${worstMs.toFixed(1)} ms`);
     expect(worstMs).toBeLessThan(1_000);
     return answer;
   }
