@@ -16,12 +16,13 @@ const log = loggerOf("trust");
 
 /** What a stranger may cost: one short line, for a short time, and not many of them at once. */
 const maxLineBytes = 1024;
-const withinMs = 10_000;
 const maxStrangers = 16;
 
 export interface PairingOptions {
   readonly certsDir: string;
   readonly trustedKeysPath: string;
+  /** From a stranger's handshake to the end of its connection. */
+  readonly withinMs: number;
   /** The server's own key. */
   fingerprint(): Fingerprint;
   /** Resolves when the server goes by the trust file as it is now. */
@@ -77,11 +78,11 @@ class Stranger {
         onClosed();
       },
     });
-    this.#deadline = deadlines.arm(this, withinMs);
+    this.#deadline = deadlines.arm(this, options.withinMs);
   }
 
   expire(): void {
-    this.#channel.abort(new VeripyError("timeout", `Did not join within ${withinMs} ms.`));
+    this.#channel.abort(new VeripyError("timeout", `Did not join within ${this.#options.withinMs} ms.`));
   }
 
   close(): void {

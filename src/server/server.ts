@@ -71,6 +71,8 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     this.#pairing = new Pairing({
       certsDir: options.certsDir,
       trustedKeysPath: options.trustedKeysPath,
+      // Joining is as much of a handshake as the one of TLS, so it may take as long.
+      withinMs: parts.limits.handshakeMs,
       fingerprint: () => this.fingerprint,
       reloadTrust,
       onJoined: (peer) => this.#trustEdited({ kind: "joined", peer }),
