@@ -155,6 +155,8 @@ export class Channel {
   #settle(reason: CloseReason): void {
     if (this.#closedBy !== undefined) return;
     this.#closedBy = { reason };
+    // Most connections end with nothing pending, and an error costs a stack.
+    if (this.#pending.size === 0) return;
     const error = this.#closedError();
     for (const pending of [...this.#pending.values()]) pending.fail(error);
   }
