@@ -130,6 +130,23 @@ describe("a server that", () => {
     expect(parts).toEqual([]);
   });
 
+  test("answers with the longest line there may be is heard; with one byte more, given up", async () => {
+    using hostile = new AnsweringServer(server);
+    const maxAnswerLineBytes = 2_000;
+    for (const [excess, expected] of [
+      [0, "ok"],
+      [1, "too_large"],
+    ] as const) {
+      hostile.script = then((line) => {
+        const answer = honestFrame(line);
+        // Spaces before the payload belong to the line and to nothing else.
+        return answer.replace(" {", `${" ".repeat(1 + maxAnswerLineBytes + excess - (answer.length - 1))}{`);
+      });
+      using connected = await open(hostile, { limits: { maxAnswerLineBytes } });
+      expect(await ended(connected.sync())).toBe(expected);
+    }
+  });
+
   test("never ends its line: the connection is given up at the limit, in bounded memory", async () => {
     using hostile = new AnsweringServer(server);
     let sent = 0;
