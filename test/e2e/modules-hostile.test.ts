@@ -262,3 +262,28 @@ describe.skipIf(!hasProcfs)("when the server is killed", () => {
     for (const call of spinning) expect(await call).toStartWith("unreachable");
   });
 });
+
+test.skipIf(!hasProcfs)(
+  "a program that survives its module does not keep the server from stopping",
+  async () => {
+    await using site = await Site.create({
+      "leaves.ts": `export function execute() {
+      const streams = { stdin: "ignore", stdout: "inherit", stderr: "inherit" } as const;
+      Bun.spawn(["sleep", "1000"], { ...streams, detached: true });
+      // Nothing can be done at such an end, and by then the program has no parent that would tell whose it was.
+      process.kill(process.pid, "SIGKILL");
+      return "";
+    }`,
+    });
+    const server = await site.start();
+    using client = await connectTo(site);
+    expect(await failureOf(client.exec("leaves"))).toStartWith("module_crashed");
+    const survivors = processesIn(site.path).filter(({ command }) => command === "sleep 1000");
+    try {
+      server.process.kill("SIGTERM");
+      expect(await server.ended(3_000)).toBe(0);
+    } finally {
+      for (const { pid } of survivors) process.kill(pid, "SIGKILL");
+    }
+  },
+);
