@@ -74,7 +74,8 @@ export class VerificationError extends VeripyError {
 export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   readonly #options: ConnectOptions;
   #target: ConnectTarget;
-  readonly #serverKey = new ServerKeyFollower((news) => this.emit("news", news));
+  // In a turn of its own: the first sync may have it, before whoever awaits `connect` can listen.
+  readonly #serverKey = new ServerKeyFollower((news) => void setImmediate(() => this.emit("news", news)));
   readonly #limits: Readonly<Limits>;
   readonly #timeoutMs: number;
   readonly #reconnects: boolean;

@@ -28,7 +28,7 @@ export interface ExecAnswer {
 
 /** What the server says instead of the truth: each changes the honest answer it is given. */
 export interface Lies {
-  sync?(modules: Report[]): void;
+  sync?(modules: Report[], answer: Record<string, unknown>): void;
   verify?(answer: VerifyAnswer): void;
   exec?(answer: ExecAnswer): void;
 }
@@ -79,8 +79,10 @@ export class ScriptedServer implements Disposable {
     return { mod, desc: "scripted", sum: sha256(content), tree };
   }
 
+  /** `modload` for a broadcast of modules; one of another kind has its type after a colon: `sys:drain`. */
   broadcast(kind: string, payload: object): void {
-    for (const socket of this.#sockets) send(socket, `${kind}:${kind}:s1 ${JSON.stringify(payload)}\n`);
+    const header = kind.includes(":") ? kind : `${kind}:${kind}`;
+    for (const socket of this.#sockets) send(socket, `${header}:s1 ${JSON.stringify(payload)}\n`);
   }
 
   #answer(socket: Bun.Socket<undefined>, line: string): void {
@@ -91,8 +93,9 @@ export class ScriptedServer implements Disposable {
       send(socket, `mod:${type}:${ref} ${JSON.stringify(payload)}\n`);
     if (header === "mod:sync") {
       const modules = Object.keys(this.modules).map((name) => this.report(name));
-      this.lies.sync?.(modules);
-      answer("sync_resp", { modules });
+      const payload = { modules };
+      this.lies.sync?.(modules, payload);
+      answer("sync_resp", payload);
     } else if (header === "mod:verify") {
       const { content, files = {} } = this.#module(mod);
       const listed = Object.entries(files).map(([path, text]) => ({
