@@ -40,6 +40,7 @@ Exit codes: 0 fine; 1 the module failed; 2 usage; 3 cannot connect or not accept
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export async function runClientCommand(args: readonly string[]): Promise<number> {
   let exitCode: number = exitCodes.ok;
+  let wantsJson = false;
   const program = withConnection(new Command("veripy-client"))
     .description("Lists, verifies and runs the modules of a VeriPy server.")
     .version(version, "--version", "print the version")
@@ -47,7 +48,10 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     .enablePositionalOptions()
     .exitOverride()
     .showHelpAfterError("Type 'veripy-client --help' for the list of commands and flags.")
-    .addHelpText("after", help);
+    .addHelpText("after", help)
+    .hook("preAction", (_, action) => {
+      wantsJson = optionsOf(action).json ?? false;
+    });
 
   const command = (name: string, description: string) =>
     program.command(name).description(description).copyInheritedSettings(program);
@@ -181,7 +185,7 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
-    return reportFailure(error, args.includes("--json"));
+    return reportFailure(error, wantsJson);
   }
   return exitCode;
 }

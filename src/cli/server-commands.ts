@@ -31,13 +31,17 @@ configuration or keys.`;
 /** Runs `veripy-server` with the given arguments and resolves with its exit code. */
 export async function runServerCommand(args: readonly string[]): Promise<number> {
   let exitCode: number = exitCodes.ok;
+  let wantsJson = false;
   const program = new Command("veripy-server")
     .description("Serves the modules of a folder to clients whose keys are trusted.")
     .version(version, "--version", "print the version")
     .helpOption("--help", "print this page")
     .exitOverride()
     .showHelpAfterError("Type 'veripy-server --help' for the list of commands and flags.")
-    .addHelpText("after", help);
+    .addHelpText("after", help)
+    .hook("preAction", (_, action) => {
+      wantsJson = action.opts<StartOptions>().json ?? false;
+    });
 
   addStartFlags(program.command("start", { isDefault: true }))
     .description("serve the modules (the default; 'veripy-server start --help' lists its flags)")
@@ -155,7 +159,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
-    return reportFailure(error, args.includes("--json"));
+    return reportFailure(error, wantsJson);
   }
   return exitCode;
 }

@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { messageOf, VeripyError } from "../base/errors.ts";
-import { type Fingerprint, fingerprintOfX509 } from "../identity/fingerprint.ts";
+import { type Fingerprint, fingerprintOfSpki } from "../identity/fingerprint.ts";
 import { type CloseReason, SocketDuplex } from "../protocol/duplex.ts";
 import { socketAddress } from "./address.ts";
 import type { Peer } from "./peer.ts";
@@ -51,10 +51,27 @@ export class SocketPeer implements Peer {
 export function peerFingerprint(socket: Bun.Socket<unknown>): Fingerprint | undefined {
   try {
     const certificate = socket.getPeerX509Certificate();
-    return certificate instanceof X509Certificate ? fingerprintOfX509(certificate) : undefined;
+    return certificate instanceof X509Certificate ? remembered(certificate) : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** Fingerprints of the keys that came last, by their DER. The same clients come again and again. */
+const fingerprints = new Map<string, Fingerprint>();
+const maxRemembered = 10_000;
+
+/** Hashing was a third of the JavaScript in a handshake; a key has the same fingerprint every time. */
+function remembered(certificate: X509Certificate): Fingerprint {
+  const der = certificate.publicKey.export({ type: "spki", format: "der" });
+  const key = der.toString("latin1");
+  const known = fingerprints.get(key);
+  if (known !== undefined) return known;
+  const fingerprint = fingerprintOfSpki(der);
+  // A flood of new keys costs what it cost before, and pushes the others out, nothing more.
+  if (fingerprints.size >= maxRemembered) fingerprints.clear();
+  fingerprints.set(key, fingerprint);
+  return fingerprint;
 }
 
 /** How a duplex ends when its socket does: an error is a broken connection, its absence an orderly end. */
