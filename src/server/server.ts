@@ -274,7 +274,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     this.emit("disconnected", { ...labelOf(session), reason: why });
     const who = session.name ?? session.fingerprint;
     if (reason === undefined)
-      log.info("Disconnected: {who} from {address}.", { who, address: session.address });
+      log.debug("Disconnected: {who} from {address}.", { who, address: session.address });
     else log.warn("Disconnected: {who} from {address}: {why}", { who, address: session.address, why });
     this.sessionIdle();
   }
