@@ -8,6 +8,7 @@ import {
   infoResponse,
   type ModuleReport,
   type ModuleStats,
+  maxReports,
   parseAnswer,
   statsResponse,
   syncResponse,
@@ -296,6 +297,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
 
   #news(news: WireNews): void {
     if (news.kind === "modload" || news.kind === "modreload") {
+      if (this.#reports.size >= maxReports && !this.#reports.has(news.mod)) {
+        throw new VeripyError("too_large", `it reports more than ${maxReports} modules.`);
+      }
       this.#reports.set(news.mod, news.report);
       this.#broadcasts.add(news.mod);
     } else if (news.kind === "modunload") {

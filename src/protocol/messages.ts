@@ -27,9 +27,12 @@ export const moduleReport = z.object({
 });
 export type ModuleReport = z.infer<typeof moduleReport>;
 
+/** More than any server has: a client keeps no more reports than this. */
+export const maxReports = 100_000;
+
 export const syncRequest = z.object({});
 export const syncResponse = z.object({
-  modules: z.array(moduleReport).max(100_000),
+  modules: z.array(moduleReport).max(maxReports),
   /** What the server says of its next key while it changes it, as in `sys:rotate`; see `identity/rotation.ts`. */
   rotation: z.unknown().optional(),
 });
@@ -87,7 +90,7 @@ export const moduleStats = z.object({
   p99Ms: z.number().optional(),
 });
 export type ModuleStats = z.infer<typeof moduleStats>;
-export const statsResponse = z.object({ modules: z.array(moduleStats).max(100_000) });
+export const statsResponse = z.object({ modules: z.array(moduleStats).max(maxReports) });
 
 export const moduleError = z.object({ mod: moduleName, error: z.string() });
 export const infoResponse = z.object({

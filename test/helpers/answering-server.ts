@@ -1,6 +1,7 @@
 import { sha256Hex } from "../../src/base/sha256.ts";
 import type { Identity } from "../../src/identity/identity.ts";
 import { treeSum } from "../../src/modules/tree.ts";
+import { Outbox } from "./outbox.ts";
 
 const content = "export const execute = (args: string) => args;\n";
 const mods = ["echo.ts", "other.ts"];
@@ -14,8 +15,9 @@ export const servedModules = mods.map((mod) => {
 export interface Asker {
   /** Lines that came before this one. */
   readonly linesBefore: number;
-  /** What a full socket does not take is not sent: one more way of not answering. */
   write(data: string | Uint8Array): void;
+  /** What the client has not taken yet. */
+  readonly unsentBytes: number;
   end(): void;
   terminate(): void;
 }
@@ -26,30 +28,25 @@ export type Script = (line: string, asker: Asker) => string | Uint8Array;
 /** A TLS server whose every word comes from a script. */
 export class AnsweringServer implements Disposable {
   script: Script = honestFrame;
-  readonly #listener: Bun.TCPSocketListener<{ rest: string; lines: number }>;
+  readonly #listener: Bun.TCPSocketListener<Told>;
 
   constructor({ keyPem, certificatePem }: Identity) {
-    this.#listener = Bun.listen<{ rest: string; lines: number }>({
+    this.#listener = Bun.listen<Told>({
       hostname: "127.0.0.1",
       port: 0,
       tls: { key: keyPem, cert: certificatePem, requestCert: true, rejectUnauthorized: false },
       socket: {
         open: (socket) => {
-          socket.data = { rest: "", lines: 0 };
+          socket.data = { rest: "", lines: 0, outbox: new Outbox() };
         },
+        drain: (socket) => socket.data.outbox.flush(socket),
         data: (socket, chunk) => {
           const lines = (socket.data.rest + chunk.toString()).split("\n");
           socket.data.rest = lines.pop() ?? "";
           for (const line of lines) {
-            const asker: Asker = {
-              linesBefore: socket.data.lines,
-              write: (data) => void socket.write(data),
-              end: () => socket.end(),
-              terminate: () => socket.terminate(),
-            };
+            const asker = askerAt(socket);
             socket.data.lines += 1;
-            const answer = this.script(line, asker);
-            if (answer.length > 0) socket.write(answer);
+            asker.write(this.script(line, asker));
           }
         },
       },
@@ -63,6 +60,28 @@ export class AnsweringServer implements Disposable {
   [Symbol.dispose](): void {
     this.#listener.stop(true);
   }
+}
+
+interface Told {
+  rest: string;
+  lines: number;
+  readonly outbox: Outbox;
+}
+
+function askerAt(socket: Bun.Socket<Told>): Asker {
+  const { lines, outbox } = socket.data;
+  return {
+    linesBefore: lines,
+    get unsentBytes() {
+      return outbox.bytes;
+    },
+    write: (data) => {
+      outbox.add(data);
+      outbox.flush(socket);
+    },
+    end: () => socket.end(),
+    terminate: () => socket.terminate(),
+  };
 }
 
 /** The right answer to a request line. */

@@ -1,3 +1,4 @@
+import { Outbox } from "./outbox.ts";
 import { eventually } from "./within.ts";
 
 export interface LineClientOptions {
@@ -22,7 +23,7 @@ export class LineClient implements Disposable {
   readonly #shaken = Promise.withResolvers<void>();
   readonly #end: () => void;
   #socket: Bun.Socket<LineClient> | undefined;
-  #unsent: Uint8Array[] = [];
+  readonly #outbox = new Outbox();
   #rest = "";
 
   private constructor(keepsLines: boolean) {
@@ -44,7 +45,7 @@ export class LineClient implements Disposable {
         rejectUnauthorized: false,
         ...(identity === undefined ? {} : { key: identity.keyPem, cert: identity.certificatePem }),
       },
-      socket: handlers,
+      socket: LineClient.#handlers,
     }).catch(() => client.#ended());
     await client.#shaken.promise;
     return client;
@@ -52,13 +53,13 @@ export class LineClient implements Disposable {
 
   /** What the socket does not take at once follows by itself. */
   send(data: string | Uint8Array): void {
-    this.#unsent.push(typeof data === "string" ? new TextEncoder().encode(data) : data);
+    this.#outbox.add(data);
     this.#flush();
   }
 
   /** Bytes that the other end has not taken yet. */
   get unsentBytes(): number {
-    return this.#unsent.reduce((sum, { length }) => sum + length, 0);
+    return this.#outbox.bytes;
   }
 
   /** The first line that matches, come already or yet to come. */
@@ -93,17 +94,7 @@ export class LineClient implements Disposable {
   }
 
   #flush(): void {
-    while (this.#socket !== undefined && !this.isClosed) {
-      const first = this.#unsent[0];
-      if (first === undefined) return;
-      const taken = this.#socket.write(first);
-      if (taken <= 0 && first.length > 0) return;
-      if (taken < first.length) {
-        this.#unsent[0] = first.subarray(taken);
-        return;
-      }
-      this.#unsent.shift();
-    }
+    if (this.#socket !== undefined && !this.isClosed) this.#outbox.flush(this.#socket);
   }
 
   #data(chunk: Uint8Array): void {
@@ -120,24 +111,18 @@ export class LineClient implements Disposable {
     this.#end();
   }
 
-  static readonly #events = {
-    shaken(client: LineClient, socket: Bun.Socket<LineClient>): void {
-      client.#socket = socket;
-      client.#shaken.resolve();
-      client.#flush();
-    },
-    data: (client: LineClient, chunk: Uint8Array): void => client.#data(chunk),
-    drain: (client: LineClient): void => client.#flush(),
-    ended: (client: LineClient): void => client.#ended(),
-  };
+  #handshaken(socket: Bun.Socket<LineClient>): void {
+    this.#socket = socket;
+    this.#shaken.resolve();
+    this.#flush();
+  }
 
-  static readonly handlers: Bun.SocketHandler<LineClient> = {
-    handshake: (socket) => LineClient.#events.shaken(socket.data, socket),
-    data: (socket, chunk) => LineClient.#events.data(socket.data, chunk),
-    drain: (socket) => LineClient.#events.drain(socket.data),
-    error: (socket) => LineClient.#events.ended(socket.data),
-    close: (socket) => LineClient.#events.ended(socket.data),
+  /** One set for all; within the class, since what they call is nobody else's business. */
+  static readonly #handlers: Bun.SocketHandler<LineClient> = {
+    handshake: (socket) => socket.data.#handshaken(socket),
+    data: (socket, chunk) => socket.data.#data(chunk),
+    drain: (socket) => socket.data.#flush(),
+    error: (socket) => socket.data.#ended(),
+    close: (socket) => socket.data.#ended(),
   };
 }
-
-const { handlers } = LineClient;

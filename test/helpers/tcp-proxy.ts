@@ -1,3 +1,5 @@
+import { Outbox } from "./outbox.ts";
+
 /** Which way bytes go: to the server or to the client. */
 export type Direction = "up" | "down";
 
@@ -96,7 +98,7 @@ class Pair {
   readonly proxy: TcpProxy;
   readonly client: Bun.Socket<Side>;
   server: Bun.Socket<Side> | undefined;
-  readonly #waiting: Record<Direction, Uint8Array[]> = { up: [], down: [] };
+  readonly #waiting: Record<Direction, Outbox> = { up: new Outbox(), down: new Outbox() };
 
   constructor(proxy: TcpProxy, client: Bun.Socket<Side>) {
     this.proxy = proxy;
@@ -109,24 +111,13 @@ class Pair {
   }
 
   write(direction: Direction, chunk: Uint8Array): void {
-    this.#waiting[direction].push(chunk.slice());
+    this.#waiting[direction].add(chunk.slice());
     this.flush(direction);
   }
 
   flush(direction: Direction): void {
     const socket = direction === "up" ? this.server : this.client;
-    const waiting = this.#waiting[direction];
-    while (socket !== undefined) {
-      const first = waiting[0];
-      if (first === undefined) return;
-      const taken = socket.write(first);
-      if (taken <= 0 && first.length > 0) return;
-      if (taken < first.length) {
-        waiting[0] = first.subarray(taken);
-        return;
-      }
-      waiting.shift();
-    }
+    if (socket !== undefined) this.#waiting[direction].flush(socket);
   }
 }
 
