@@ -269,11 +269,12 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     const left = (this.#connectionsOfKey.get(session.fingerprint) ?? 1) - 1;
     if (left > 0) this.#connectionsOfKey.set(session.fingerprint, left);
     else this.#connectionsOfKey.delete(session.fingerprint);
-    const why = reason?.message ?? "closed";
+    const fault = reason?.message ?? session.closedFor;
+    const why = fault ?? "closed";
     for (const observer of this.observers) observer.disconnected?.(session, why);
     this.emit("disconnected", { ...labelOf(session), reason: why });
     const who = session.name ?? session.fingerprint;
-    if (reason === undefined)
+    if (fault === undefined)
       log.debug("Disconnected: {who} from {address}.", { who, address: session.address });
     else log.warn("Disconnected: {who} from {address}: {why}", { who, address: session.address, why });
     this.sessionIdle();
