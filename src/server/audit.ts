@@ -2,13 +2,20 @@ import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
 import { sha256Hex } from "../base/sha256.ts";
-import type { ModuleChange, PeerLabel, RequestRecord, ServerObserver, TrustEdit } from "./observer.ts";
+import type {
+  CallRecord,
+  ModuleChange,
+  PeerLabel,
+  RequestRecord,
+  ServerObserver,
+  TrustEdit,
+} from "./observer.ts";
 
 const log = loggerOf("audit");
 
 export interface AuditOptions {
   readonly path: string;
-  /** While a record cannot be written, no exec is started. */
+  /** Each exec is also written down before it starts, and does not start when that fails. */
   readonly required?: boolean;
   /** The file is put aside as `PATH.1`, `.1` as `.2` and so on, before it would grow past this. */
   readonly maxBytes?: number;
@@ -62,9 +69,16 @@ export class AuditLog implements ServerObserver {
     this.#write({ event: "refused", reason, address, fingerprint });
   }
 
-  admit(): string | undefined {
-    if (!this.#options.required || this.#trouble === undefined) return undefined;
-    this.#flush();
+  admit({ peer, ref, mod, tree, args }: CallRecord): string | undefined {
+    if (!this.#options.required) return undefined;
+    this.#write({
+      event: "exec_begin",
+      ...who(peer),
+      ref,
+      mod,
+      tree,
+      ...(args === undefined ? {} : { args: digestOf(args) }),
+    });
     if (this.#trouble === undefined) return undefined;
     return `The server must audit every call and cannot: ${this.#trouble}. Nothing was run.`;
   }

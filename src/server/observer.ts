@@ -27,6 +27,9 @@ export interface RequestRecord {
   readonly parts?: number;
 }
 
+/** An exec that is about to start. */
+export type CallRecord = Pick<RequestRecord, "peer" | "ref" | "mod" | "tree" | "args">;
+
 export type ModuleChange =
   | { readonly kind: "modload" | "modreload" | "modunload"; readonly report: ModuleReport }
   | { readonly kind: "moderror"; readonly mod: string; readonly error: string };
@@ -45,7 +48,7 @@ export interface ServerObserver {
   disconnected?(peer: PeerLabel, reason: string): void;
   refused?(refusal: { reason: string; address: string; fingerprint?: string }): void;
   /** Before an exec starts. A sentence refuses it with `busy`; undefined lets it through. */
-  admit?(): string | undefined;
+  admit?(call: CallRecord): string | undefined;
   /** Before the answer leaves. */
   answered?(record: RequestRecord): void;
   moduleChanged?(change: ModuleChange): void;

@@ -20,7 +20,7 @@ import {
   verifyRequest,
 } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
-import type { PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import type { CallRecord, PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
 import { VersionText } from "./version-text.ts";
 
 const log = loggerOf("session");
@@ -54,6 +54,7 @@ export class Session implements PeerLabel {
   /** Frames that arrived in one chunk with one that has to wait; reading is paused while there are any. */
   #backlog: Frame[] = [];
   #grant: Grant;
+  #closedFor: string | undefined;
   #isPaused = false;
   #isWorkingOff = false;
   #outputIsHigh = false;
@@ -86,6 +87,11 @@ export class Session implements PeerLabel {
 
   get remoteIp(): string {
     return this.#remoteIp;
+  }
+
+  /** Why this side closed the connection; undefined when the client did, or the server stops. */
+  get closedFor(): string | undefined {
+    return this.#closedFor;
   }
 
   get callsInFlight(): number {
@@ -124,6 +130,7 @@ export class Session implements PeerLabel {
 
   /** Says why, if the client still reads, then closes. Calls in flight are aborted. */
   close(code: WireCode, message: string): void {
+    if (code !== "shutting_down") this.#closedFor ??= message;
     this.#send("sys", "error", "-", errorPayload(code, message));
     this.#abortCalls(code === "shutting_down" ? "shutting_down" : "cancelled", message);
     this.#channel.close();
@@ -280,7 +287,7 @@ export class Session implements PeerLabel {
       }
       const version = this.#find(request.mod, request.tree);
       call.version = version;
-      this.#admit();
+      this.#admit({ peer: this, ref: frame.ref, mod: request.mod, tree: version.tree, args: request.args });
       this.#calls.set(frame.ref, call);
       const timeoutMs = Math.min(request.timeout_ms ?? limits.execMs, limits.execMs);
       call.handle = version.call(
@@ -298,9 +305,9 @@ export class Session implements PeerLabel {
     return name === undefined ? { fingerprint } : { fingerprint, name };
   }
 
-  #admit(): void {
+  #admit(call: CallRecord): void {
     for (const observer of this.#owner.observers) {
-      const refusal = observer.admit?.();
+      const refusal = observer.admit?.(call);
       if (refusal !== undefined) throw new VeripyError("busy", refusal);
     }
   }
