@@ -80,6 +80,15 @@ export const stacks: readonly Stack[] = [
     certs: ({ veripy }) => join(veripy, "certs"),
   },
   {
+    // The same server, driven by the bare server's own small client: what the two servers cost, nothing else.
+    id: "veripy-line",
+    title: "VeriPy, the bare server's client",
+    start: startVeripy,
+    generator: () => [bun, script("generators/line.ts")],
+    raw: { hello: ping },
+    certs: ({ veripy }) => join(veripy, "certs"),
+  },
+  {
     id: "grpc-node",
     title: "gRPC on Node",
     missing: () => missingProgram("node"),
