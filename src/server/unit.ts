@@ -23,8 +23,8 @@ Wants=network-online.target
 Type=notify
 NotifyAccess=main
 WatchdogSec=30s
-ExecStart=${quoted(executable)} start --interface 0.0.0.0 --port ${port}
-WorkingDirectory=${escaped(directory)}
+ExecStart=${commandWord(executable)} start --interface 0.0.0.0 --port ${port}
+WorkingDirectory=${withoutSpecifiers(directory)}
 User=${user}
 Restart=on-failure
 RestartSec=1s
@@ -37,7 +37,7 @@ CapabilityBoundingSet=${capability}
 AmbientCapabilities=${capability}
 ProtectSystem=strict
 ProtectHome=read-only
-ReadWritePaths=${escaped(directory)}
+ReadWritePaths=${listWord(directory)}
 PrivateTmp=yes
 PrivateDevices=yes
 ProtectClock=yes
@@ -62,11 +62,21 @@ WantedBy=multi-user.target
 `;
 }
 
-/** In unit files `%` begins a specifier and `\` an escape. */
-function escaped(text: string): string {
-  return text.replaceAll("%", "%%").replaceAll("\\", "\\\\");
+// Three kinds of settings, three ways to write a path: systemd.syntax(7) and systemd.service(5).
+
+/** In all of them, `%` begins a specifier. */
+function withoutSpecifiers(text: string): string {
+  return text.replaceAll("%", "%%");
 }
 
-function quoted(text: string): string {
-  return /[\s"'\\]/.test(text) ? `"${escaped(text).replaceAll('"', '\\"')}"` : escaped(text);
+/** On a command line quotes hold words together, and `\` begins an escape in them as elsewhere. */
+function commandWord(text: string): string {
+  const escaped = withoutSpecifiers(text).replaceAll("\\", "\\\\");
+  return /[\s"']/.test(text) ? `"${escaped.replaceAll('"', '\\"')}"` : escaped;
+}
+
+/** In a list of paths quotes hold words together, but nothing can be escaped: a quote stands in quotes of the other kind. */
+function listWord(text: string): string {
+  const plain = withoutSpecifiers(text);
+  return /[\s"']/.test(text) ? `'${plain.replaceAll("'", `'"'"'`)}'` : plain;
 }
