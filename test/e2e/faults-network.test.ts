@@ -147,7 +147,7 @@ describe("a black hole", () => {
     watcher.process.kill("SIGSTOP");
     const ends = () => server.stderr.filter((line) => line.includes("Disconnected")).length;
     const before = ends();
-    await eventually("the server to give it up", () => ends() > before);
+    await eventually("the server to give it up", () => ends() > before, 10_000);
     watcher.process.kill("SIGCONT");
     await watcher.line('"reconnected"', 8_000);
   });
