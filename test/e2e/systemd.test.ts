@@ -115,7 +115,7 @@ describe("veripy-server unit", () => {
     "is content with systemd-analyze verify, whatever the folder is called",
     async () => {
       await using site = await Site.create();
-      const odd = join(site.path, 'odd %h folder\'s "name"');
+      const odd = join(site.path, 'odd %h fo\\lder\'s "name"');
       await mkdir(odd);
       for (const directory of [site.path, odd]) {
         const file = join(site.path, "veripy.service");
