@@ -1,3 +1,5 @@
+import { stat } from "node:fs/promises";
+import { VeripyError } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import type { HostOptions } from "../modules/host.ts";
 import type { AuditOptions } from "./audit.ts";
@@ -36,3 +38,30 @@ export const defaultServeOptions = {
 
 export type CompleteServeOptions = ServeOptions &
   Required<Pick<ServeOptions, keyof typeof defaultServeOptions>>;
+
+/**
+ * Throws `bad_config` for a path that can never serve, before anything is started: modules that are a file, a
+ * cgroup that is not there. A modules folder that does not exist yet is fine; it is picked up when it appears.
+ */
+export async function checkFolders({ modsDir, hosts }: CompleteServeOptions): Promise<void> {
+  if ((await kindOf(modsDir)) === "file") {
+    throw new VeripyError(
+      "bad_config",
+      `Cannot take the modules from ${modsDir}: it is a file, not a folder.`,
+    );
+  }
+  if (hosts.cgroup !== undefined && (await kindOf(hosts.cgroup)) !== "folder") {
+    throw new VeripyError(
+      "bad_config",
+      `Cannot run modules in the cgroup ${hosts.cgroup}: there is no such folder.`,
+    );
+  }
+}
+
+async function kindOf(path: string): Promise<"folder" | "file" | "nothing"> {
+  try {
+    return (await stat(path)).isDirectory() ? "folder" : "file";
+  } catch {
+    return "nothing";
+  }
+}

@@ -22,7 +22,12 @@ import { AuditLog } from "./audit.ts";
 import { Broadcaster } from "./broadcast.ts";
 import type { MetricsEndpoint } from "./metrics.ts";
 import type { ModuleChange, PeerLabel, ServerObserver, TrustEdit } from "./observer.ts";
-import { type CompleteServeOptions, defaultServeOptions, type ServeOptions } from "./options.ts";
+import {
+  type CompleteServeOptions,
+  checkFolders,
+  defaultServeOptions,
+  type ServeOptions,
+} from "./options.ts";
 import { OwnKey } from "./own-key.ts";
 import { Pairing } from "./pairing.ts";
 import { RefusalLog } from "./refusals.ts";
@@ -104,6 +109,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   static async start(given: ServeOptions = {}): Promise<VeripyServer> {
     const options = { ...defaultServeOptions, ...given };
     const limits = withDefaultLimits(given.limits);
+    await checkFolders(options);
     const { identity, created } = await loadOrCreateIdentity(options.certsDir, "server");
     if (created) {
       const { fingerprint } = identity;

@@ -37,6 +37,11 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     expect(await refusal(...flags)).toContain(help);
   });
 
+  test("a file where the modules' folder should be", async () => {
+    const file = join(site.path, "trusted-keys.json");
+    expect(await refusal("--mods", file)).toContain(`${file}: it is a file, not a folder`);
+  });
+
   test("a port that is in use", async () => {
     const other = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
     const said = await refusal("--port", String(other.port));

@@ -57,10 +57,11 @@ describe("who runs a module", () => {
     expect(user.stderr).toContain("nobody-of-that-name");
   });
 
-  test.skipIf(!hasProcfs)("a cgroup that does not exist is why no module loads", async () => {
+  test("a cgroup that does not exist keeps the server from starting, and the message names it", async () => {
     await using site = await Site.create();
-    const server = await site.start(["--module-cgroup", join(site.path, "no-cgroup")]);
-    expect(await server.line("hello.ts cannot be loaded")).toContain("no-cgroup");
+    const cgroup = await site.manage(["--port", "0", "--module-cgroup", join(site.path, "no-cgroup")]);
+    expect(cgroup.exitCode).toBe(2);
+    expect(cgroup.stderr).toContain("no-cgroup");
   });
 });
 
