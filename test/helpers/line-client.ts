@@ -119,10 +119,23 @@ export class LineClient implements Disposable {
 
   /** One set for all; within the class, since what they call is nobody else's business. */
   static readonly #handlers: Bun.SocketHandler<LineClient> = {
-    handshake: (socket) => socket.data.#handshaken(socket),
+    // A handshake that failed is told too; its close event follows.
+    handshake: (socket) => {
+      if (isComplete(socket)) socket.data.#handshaken(socket);
+    },
     data: (socket, chunk) => socket.data.#data(chunk),
     drain: (socket) => socket.data.#flush(),
     error: (socket) => socket.data.#ended(),
     close: (socket) => socket.data.#ended(),
   };
+}
+
+/** `success` is false for every certificate that no authority vouches for; keying material needs a handshake. */
+function isComplete(socket: Bun.Socket<LineClient>): boolean {
+  try {
+    socket.exportKeyingMaterial(1, "EXPORTER-test");
+    return true;
+  } catch {
+    return false;
+  }
 }
