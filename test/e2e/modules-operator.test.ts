@@ -1,6 +1,5 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { hasProcfs } from "../helpers/procfs.ts";
 import { Site } from "../helpers/site.ts";
 import { connectTo, failureOf } from "../helpers/witness.ts";
 
