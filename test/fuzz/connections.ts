@@ -1,6 +1,8 @@
 import type { Identity } from "../../src/identity/identity.ts";
+import { joinProtocol } from "../../src/protocol/messages.ts";
 import { LineClient } from "../helpers/line-client.ts";
 import { within } from "../helpers/within.ts";
+import { mutateText, valueText } from "./payloads.ts";
 import type { Random } from "./random.ts";
 import type { Report } from "./report.ts";
 
@@ -12,6 +14,8 @@ export interface Target {
   /** What a real client sends first. */
   readonly clientHello: Uint8Array;
   readonly report: Report;
+  /** Strangers that were answered: 0 when no invitation was open, so that nothing was tried. */
+  readonly listenedTo: { strangers: number };
 }
 
 type Attack = (random: Random, target: Target) => Promise<void>;
@@ -49,6 +53,7 @@ export const attacks: Readonly<Record<string, Attack>> = {
     overTcp(random, target, [target.clientHello.subarray(0, random.integer(0, 50))], "stay"),
   "no certificate": (random, target) => overTls(random, target, undefined),
   "untrusted key": (random, target) => overTls(random, target, target.stranger),
+  uninvited: (random, target) => overTls(random, target, target.stranger, joinProtocol),
   "trusted, broken off": async (random, target) => {
     using client = await LineClient.connect({
       port: target.port,
@@ -61,6 +66,28 @@ export const attacks: Readonly<Record<string, Attack>> = {
     await Bun.sleep(random.integer(0, 3));
   },
 };
+
+/** What strangers may try while an invitation is open: asking to join is all that there is for them. */
+export const joinAttacks: Readonly<Record<string, Attack>> = {
+  "asks to join": async (random, { port, stranger, report, listenedTo }) => {
+    using client = await LineClient.connect({ port, identity: stranger, protocol: joinProtocol });
+    for (let count = random.integer(0, 3); count > 0; count--) client.send(joinLine(random));
+    if (random.chance(0.3)) client.end();
+    await mustEnd(client, report);
+    if (client.received > 0) listenedTo.strangers += 1;
+    const word = client.lines.find((line) => !/^(?:sys:join_resp:\S+|sys:error:-) \{"error":|^$/.test(line));
+    if (word !== undefined) report.violation(`a stranger was told ${JSON.stringify(word.slice(0, 200))}`);
+  },
+  "asks for something else": (random, target) => overTls(random, target, target.stranger),
+};
+
+function joinLine(random: Random): string {
+  const json = random.chance(0.5)
+    ? `{"id":${valueText(random)},"proof":${valueText(random)}}`
+    : JSON.stringify({ id: random.text(16, "0123456789abcdef"), proof: random.text(64, "0123456789abcdef") });
+  const line = `${random.pick(["sys:join", "sys:join", "sys:join", "mod:sync", "sys:ping"])}:1 ${json}`;
+  return `${random.chance(0.2) ? mutateText(random, line) : line}\n`;
+}
 
 /** Sends, then resets, ends, or stays until the server has had enough. Nothing but TLS may come back. */
 async function overTcp(
@@ -109,20 +136,30 @@ async function overTls(
   random: Random,
   { port, report }: Target,
   identity: Identity | undefined,
+  protocol?: string,
 ): Promise<void> {
-  using client = await LineClient.connect({ port, ...(identity === undefined ? {} : { identity }) });
+  using client = await LineClient.connect({
+    port,
+    ...(identity === undefined ? {} : { identity }),
+    ...(protocol === undefined ? {} : { protocol }),
+  });
   const requests = ["sys:ping:1 {}\n", "mod:sync:1 {}\n", 'mod:exec:1 {"mod":"echo.ts","args":"x"}\n', "x\n"];
   for (let count = random.integer(0, 5); count > 0 && !client.isClosed; count--) {
-    client.send(random.pick(requests));
+    client.send(random.chance(0.2) ? joinLine(random) : random.pick(requests));
     if (random.chance(0.2)) await Bun.sleep(0);
   }
+  await mustEnd(client, report);
+  if (client.received > 0) {
+    report.violation(`an unauthenticated peer got ${client.received} bytes: ${client.lines[0]}`);
+  }
+}
+
+async function mustEnd(client: LineClient, report: Report): Promise<void> {
   try {
     await within(endWithinMs, "the end of an unauthenticated connection", client.closed);
   } catch (error) {
     report.violation(String(error));
   }
-  if (client.received > 0)
-    report.violation(`an unauthenticated peer got ${client.received} bytes: ${client.lines[0]}`);
 }
 
 function mutated(random: Random, bytes: Uint8Array): Uint8Array {

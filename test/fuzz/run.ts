@@ -7,7 +7,7 @@ import { Site } from "../helpers/site.ts";
 import { mebibytes, type Vitals, vitalsOf } from "../helpers/vitals.ts";
 import { eventually } from "../helpers/within.ts";
 import { fuzzAnswers } from "./answers.ts";
-import { attacks, captureClientHello, type Target } from "./connections.ts";
+import { attacks, captureClientHello, joinAttacks, type Target } from "./connections.ts";
 import { maxLineBytes } from "./frames.ts";
 import { fuzzModules } from "./payloads.ts";
 import { Random } from "./random.ts";
@@ -58,6 +58,7 @@ const target: Target = {
   trusted,
   clientHello: await captureClientHello(),
   report,
+  listenedTo: { strangers: 0 },
 };
 
 const witness = Bun.spawn(
@@ -75,7 +76,8 @@ await fuzzConnections(counts.connections / 10);
 const before = await settled(server);
 report.result(`after a tenth: ${text(before)}`);
 const frames = counts.frames / 10 + (await fuzzFrames(counts.frames * 0.9));
-const connections = counts.connections / 10 + (await fuzzConnections(counts.connections * 0.9));
+const uninvited = counts.connections / 10 + (await fuzzConnections(counts.connections * 0.8));
+const connections = uninvited + (await fuzzWhileInviting(counts.connections / 10));
 const after = await settled(server);
 report.result(`at the end:    ${text(after)}`);
 compare(before, after);
@@ -120,9 +122,8 @@ async function fuzzFrames(count: number): Promise<number> {
   return sent;
 }
 
-async function fuzzConnections(count: number): Promise<number> {
+async function fuzzConnections(count: number, kinds = Object.values(attacks)): Promise<number> {
   let made = 0;
-  const kinds = Object.values(attacks);
   const one = async (own: Random): Promise<void> => {
     while (made < count && server.process.exitCode === null) {
       made += 1;
@@ -132,6 +133,19 @@ async function fuzzConnections(count: number): Promise<number> {
   };
   await Promise.all(Array.from({ length: 24 }, (_, label) => one(random.fork(100 + label))));
   random.next();
+  return made;
+}
+
+/** With an invitation open strangers are listened to, a little; nobody who guesses may come to be trusted. */
+async function fuzzWhileInviting(count: number): Promise<number> {
+  const file = `${site.path}/trusted-keys.json`;
+  const before = await Bun.file(file).text();
+  const { exitCode, stderr } = await site.manage(["invite", "--expires", "1h"]);
+  if (exitCode !== 0) throw new Error(`invite failed: ${stderr}`);
+  const made = await fuzzConnections(count, Object.values(joinAttacks));
+  if (target.listenedTo.strangers === 0)
+    report.violation("no stranger was listened to, so nothing was tried");
+  if ((await Bun.file(file).text()) !== before) report.violation("a stranger has changed who is trusted");
   return made;
 }
 

@@ -1,3 +1,4 @@
+import { alpnList } from "../../src/tls/alpn.ts";
 import { Outbox } from "./outbox.ts";
 import { eventually } from "./within.ts";
 
@@ -6,6 +7,8 @@ export interface LineClientOptions {
   readonly host?: string;
   /** Without one the client shows no certificate. */
   readonly identity?: { readonly keyPem: string; readonly certificatePem: string };
+  /** The ALPN name to ask for. */
+  readonly protocol?: string;
   /** Counts what arrives instead of keeping it. */
   readonly keepsLines?: boolean;
 }
@@ -35,7 +38,7 @@ export class LineClient implements Disposable {
 
   /** Resolves after the TLS handshake, or when there will be none: see `isClosed`. */
   static async connect(options: LineClientOptions): Promise<LineClient> {
-    const { port, host = "127.0.0.1", identity, keepsLines = true } = options;
+    const { port, host = "127.0.0.1", identity, protocol, keepsLines = true } = options;
     const client = new LineClient(keepsLines);
     Bun.connect<LineClient>({
       hostname: host,
@@ -44,6 +47,7 @@ export class LineClient implements Disposable {
       tls: {
         rejectUnauthorized: false,
         ...(identity === undefined ? {} : { key: identity.keyPem, cert: identity.certificatePem }),
+        ...(protocol === undefined ? {} : { ALPNProtocols: alpnList(protocol) }),
       },
       socket: LineClient.#handlers,
     }).catch(() => client.#ended());

@@ -43,6 +43,7 @@ const target: Target = {
   trusted: identity,
   clientHello: await captureClientHello(),
   report,
+  listenedTo: { strangers: 0 },
 };
 const atStart = vitalsOf(pid);
 
