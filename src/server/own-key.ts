@@ -37,6 +37,7 @@ export class OwnKey {
   #reported: string | undefined;
   #suspected: string | undefined;
   #isLooking = false;
+  #isClosed = false;
 
   constructor(options: OwnKeyOptions) {
     this.#options = options;
@@ -50,11 +51,14 @@ export class OwnKey {
   /** The first look has been taken when this resolves. */
   async start(): Promise<void> {
     await this.#look();
+    if (this.#isClosed) return;
     this.#timer = setInterval(() => void this.#look(), pollMs);
     this.#timer.unref();
   }
 
+  /** Nothing is called after it. */
   close(): void {
+    this.#isClosed = true;
     clearInterval(this.#timer);
   }
 
@@ -84,8 +88,14 @@ export class OwnKey {
     if (this.#isLooking || stamp === this.#stamp) return;
     this.#isLooking = true;
     try {
-      this.#take(await loadIdentity(this.#options.certsDir, "server"));
-      this.#expect((await loadNextIdentity(this.#options.certsDir, "server"))?.fingerprint);
+      const { certsDir } = this.#options;
+      const [identity, next] = [
+        await loadIdentity(certsDir, "server"),
+        await loadNextIdentity(certsDir, "server"),
+      ];
+      if (this.#isClosed) return;
+      this.#take(identity);
+      this.#expect(next?.fingerprint);
       this.#stamp = stamp;
       this.#reported = this.#suspected = undefined;
     } catch (error) {
@@ -120,9 +130,7 @@ export class OwnKey {
     if (next === undefined) return;
     log.info(
       "This server's next key is {next}. Clients are told; 'veripy-server rotate --finish' changes to it.",
-      {
-        next,
-      },
+      { next },
     );
     this.#options.onNext();
   }
