@@ -13,13 +13,13 @@ import type { CloseReason } from "../protocol/duplex.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
   errorPayload,
-  execRequest,
   parsePayload,
   protocolVersion,
   syncRequest,
   verifyRequest,
 } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
+import { ExecRequestReader } from "./exec-request.ts";
 import type { CallRecord, PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
 import { VersionText } from "./version-text.ts";
 
@@ -51,6 +51,7 @@ export class Session implements PeerLabel {
   readonly #owner: SessionOwner;
   readonly #channel: Channel;
   readonly #calls = new Map<string, SessionCall>();
+  readonly #execRequests = new ExecRequestReader();
   /** Frames that arrived in one chunk with one that has to wait; reading is paused while there are any. */
   #backlog: Frame[] = [];
   #grant: Grant;
@@ -276,7 +277,7 @@ export class Session implements PeerLabel {
     const { limits, isDraining } = this.#owner;
     const call = new SessionCall(this, frame.ref, this.#isObserved ? performance.now() : 0);
     try {
-      const request = parsePayload(execRequest, frame.json);
+      const request = this.#execRequests.read(frame.json);
       call.mod = request.mod;
       call.args = request.args;
       this.#mustBeAllowed("exec", request.mod);
