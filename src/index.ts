@@ -48,7 +48,14 @@ export type { AuditOptions } from "./server/audit.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
 export { SystemdNotifier } from "./server/notify.ts";
-export type { CallRecord, ModuleChange, PeerLabel, RequestRecord, ServerObserver, TrustEdit } from "./server/observer.ts";
+export type {
+  CallRecord,
+  ModuleChange,
+  PeerLabel,
+  RequestRecord,
+  ServerObserver,
+  TrustEdit,
+} from "./server/observer.ts";
 export type { ServeOptions } from "./server/options.ts";
 export { serve, VeripyServer, type VeripyServerEvents } from "./server/server.ts";
 export { systemdUnit, type UnitOptions } from "./server/unit.ts";
