@@ -10,12 +10,11 @@ export { version } from "./base/version.ts";
 export {
   type ConnectOptions,
   connect,
-  type ModuleDifference,
-  VerificationError,
   VeripyClient,
   type VeripyClientEvents,
 } from "./client/client.ts";
 export type { ServerNews } from "./client/connection.ts";
+export type { ModuleDifference } from "./client/difference.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
 export {
@@ -26,7 +25,14 @@ export {
   type ServerAddress,
 } from "./client/rotate.ts";
 export type { ServerKeyNews } from "./client/server-key.ts";
-export type { Mismatch, RejectedModule, Verdict, VerifiedFile, VerifiedModule } from "./client/verifier.ts";
+export {
+  type Mismatch,
+  type RejectedModule,
+  type Verdict,
+  VerificationError,
+  type VerifiedFile,
+  type VerifiedModule,
+} from "./client/verifier.ts";
 export { type VerdictCause, type WatchEvent, watchModules } from "./client/watch.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";

@@ -17,9 +17,10 @@ import {
 import { Backoff } from "./backoff.ts";
 import { Connection, type ServerNews, type WireNews } from "./connection.ts";
 import { type ConnectTarget, dial, refreshTarget, resolveTarget } from "./dial.ts";
+import { differenceOf, type ModuleDifference, sameReport } from "./difference.ts";
 import { ExecCall, type ExecOptions, type ExecResult, type ExecTarget } from "./exec.ts";
 import { ServerKeyFollower } from "./server-key.ts";
-import { type RejectedModule, type Verdict, type VerifiedModule, verifyModule } from "./verifier.ts";
+import { type Verdict, VerificationError, type VerifiedModule, verifyModule } from "./verifier.ts";
 
 export interface ConnectOptions {
   host?: string;
@@ -39,13 +40,6 @@ export interface ConnectOptions {
   limits?: Partial<Limits>;
 }
 
-/** What a sync found to be different from what this client knew. */
-export interface ModuleDifference {
-  readonly added: readonly ModuleReport[];
-  readonly changed: readonly ModuleReport[];
-  readonly removed: readonly string[];
-}
-
 export interface VeripyClientEvents {
   /** A broadcast of the server. */
   news: [ServerNews];
@@ -55,20 +49,6 @@ export interface VeripyClientEvents {
   reconnected: [ModuleDifference];
   /** The end: `close()` was called, or the connection broke and is not made again. */
   closed: [VeripyError];
-}
-
-/** A module is not what the server said it is. `verdict` has every mismatch. */
-export class VerificationError extends VeripyError {
-  readonly verdict: RejectedModule;
-
-  constructor(verdict: RejectedModule) {
-    const clauses = verdict.mismatches.map(
-      ({ what, by, expected, actual }) => `${what}: ${by} says ${expected}, received was ${actual}`,
-    );
-    super("verification_failed", `${verdict.mod} is not trusted. ${clauses.join("; ")}.`);
-    this.name = "VerificationError";
-    this.verdict = verdict;
-  }
 }
 
 /** A client of one server. Made by `connect`; usable until `close()`. */
@@ -378,25 +358,6 @@ function callable(verdict: Verdict): VerifiedModule {
     "unsupported",
     "This server knows only the plain form of the protocol: it lists and verifies modules, but does not run them.",
   );
-}
-
-function sameReport(a: ModuleReport | undefined, b: ModuleReport | undefined): boolean {
-  return a !== undefined && b !== undefined && a.sum === b.sum && a.tree === b.tree;
-}
-
-/** What is in `after` that was not in `before`, and the other way round. */
-export function differenceOf(
-  before: ReadonlyMap<string, ModuleReport>,
-  after: ReadonlyMap<string, ModuleReport>,
-): ModuleDifference {
-  const reports = [...after.values()];
-  return {
-    added: reports.filter(({ mod }) => !before.has(mod)),
-    changed: reports.filter(
-      (report) => before.has(report.mod) && !sameReport(before.get(report.mod), report),
-    ),
-    removed: [...before.keys()].filter((mod) => !after.has(mod)),
-  };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { VeripyError } from "../base/errors.ts";
 import { type Sha256Hex, sha256Hex } from "../base/sha256.ts";
 import { type TreeEntry, treeSum } from "../modules/tree.ts";
 import type { ModuleReport, VerifyResponse } from "../protocol/messages.ts";
@@ -37,6 +38,20 @@ export interface RejectedModule {
 }
 
 export type Verdict = VerifiedModule | RejectedModule;
+
+/** A module is not what the server said it is. `verdict` has every mismatch. */
+export class VerificationError extends VeripyError {
+  readonly verdict: RejectedModule;
+
+  constructor(verdict: RejectedModule) {
+    const clauses = verdict.mismatches.map(
+      ({ what, by, expected, actual }) => `${what}: ${by} says ${expected}, received was ${actual}`,
+    );
+    super("verification_failed", `${verdict.mod} is not trusted. ${clauses.join("; ")}.`);
+    this.name = "VerificationError";
+    this.verdict = verdict;
+  }
+}
 
 /**
  * Compares the bytes that were received with everything that was said of them: by the report (sync or

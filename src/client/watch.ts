@@ -1,7 +1,8 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import type { ModuleReport } from "../protocol/messages.ts";
-import { differenceOf, type ModuleDifference, type VeripyClient } from "./client.ts";
+import type { VeripyClient } from "./client.ts";
 import type { ServerNews } from "./connection.ts";
+import { differenceOf, type ModuleDifference } from "./difference.ts";
 import type { Verdict } from "./verifier.ts";
 
 /** Why a verdict was made. */

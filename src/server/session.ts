@@ -4,7 +4,7 @@ import type { Limits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Grant } from "../identity/trusted-keys.ts";
-import type { Call, CallOutcome, CallSink } from "../modules/call.ts";
+import type { CallOutcome } from "../modules/call.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
 import type { RunnableVersion } from "../modules/runnable.ts";
 import { reportOf } from "../modules/slot.ts";
@@ -21,6 +21,7 @@ import {
 import type { Peer } from "../tls/peer.ts";
 import { ExecRequestReader } from "./exec-request.ts";
 import type { CallRecord, PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import { SessionCall } from "./session-call.ts";
 import { VersionText } from "./version-text.ts";
 
 const log = loggerOf("session");
@@ -417,63 +418,4 @@ interface Answer {
   readonly mod?: string;
   readonly tree?: string;
   readonly code?: WireCode;
-}
-
-/** One exec of a session, from its request to its answer. */
-class SessionCall implements CallSink {
-  readonly ref: string;
-  readonly #session: Session;
-  readonly #startedAt: number;
-  mod: string | undefined;
-  args: string | undefined;
-  version: RunnableVersion | undefined;
-  handle: Call | undefined;
-  #parts = 0;
-
-  /** `startedAt` is of use only to observers; it is 0 without them. */
-  constructor(session: Session, ref: string, startedAt: number) {
-    this.#session = session;
-    this.ref = ref;
-    this.#startedAt = startedAt;
-  }
-
-  cancel(): void {
-    this.handle?.abort("cancelled", "The client cancelled the call.");
-  }
-
-  part(dataJson: string): boolean {
-    const seq = this.#parts;
-    this.#parts += 1;
-    return this.#session.send("exec_part", this.ref, `{"seq":${seq},"data":${dataJson}}`);
-  }
-
-  progress(json: string): void {
-    this.#session.send("exec_progress", this.ref, json);
-  }
-
-  done(outcome: CallOutcome): void {
-    this.#session.finish(this, outcome);
-  }
-
-  answer(outcome: CallOutcome): string {
-    if (!outcome.ok) return errorPayload(outcome.code, outcome.message);
-    // A call that succeeded has a version.
-    const text = VersionText.of(this.version as RunnableVersion);
-    return text.execHead + outcome.resultJson + text.execTail;
-  }
-
-  record(peer: PeerLabel, outcome: CallOutcome): RequestRecord {
-    return {
-      peer,
-      action: "exec",
-      ref: this.ref,
-      ...(this.mod === undefined ? {} : { mod: this.mod }),
-      ...(this.version === undefined ? {} : { tree: this.version.tree }),
-      ...(this.args === undefined ? {} : { args: this.args }),
-      ...(outcome.ok ? { resultJson: outcome.resultJson } : {}),
-      parts: this.#parts,
-      code: outcome.ok ? "ok" : outcome.code,
-      durationMs: performance.now() - this.#startedAt,
-    };
-  }
 }

@@ -44,13 +44,15 @@ describe("frames", () => {
         const text = frames.map(({ api, type, ref, json }) => encodeFrame(api, type, ref, json)).join("");
         const decoded = decodeAll(cut(encoder.encode(text), places), 1 << 20);
         expect(decoded).toEqual(frames);
-        expect(decoded.map(({ api, type, ref, json }) => encodeFrame(api, type, ref, json)).join("")).toBe(text);
+        expect(decoded.map(({ api, type, ref, json }) => encodeFrame(api, type, ref, json)).join("")).toBe(
+          text,
+        );
       }),
     );
   });
 
   test("fed byte by byte they come out the same as in one piece", () => {
-    const text = 'mod:sync:1 {}\nmod:exec:é'.replace("é", "e2") + ' {"args":"Grüße 🚀\\u2028"}\nsys:ping:x.-_ {}\n';
+    const text = 'mod:sync:1 {}\nmod:exec:e2 {"args":"Grüße 🚀\\u2028"}\nsys:ping:x.-_ {}\n';
     const bytes = encoder.encode(text);
     const single = [...bytes].map((byte) => Uint8Array.of(byte));
     expect(decodeAll(single)).toEqual(decodeAll([bytes]));
@@ -58,7 +60,9 @@ describe("frames", () => {
   });
 
   test("a carriage return before the newline is white space of the payload", () => {
-    expect(JSON.parse(decodeAll([encoder.encode('mod:sync:1 {"a":1}\r\n')])[0]?.json ?? "")).toEqual({ a: 1 });
+    expect(JSON.parse(decodeAll([encoder.encode('mod:sync:1 {"a":1}\r\n')])[0]?.json ?? "")).toEqual({
+      a: 1,
+    });
   });
 
   test("a line of exactly the limit passes, one byte more does not, in any cuts", () => {
@@ -87,11 +91,17 @@ describe("frames", () => {
   });
 
   test("frames before a broken line are delivered, and then it throws", () => {
-    for (const broken of [Uint8Array.of(0xff, 0xfe), encoder.encode("GET / HTTP/1.1"), new Uint8Array(2000).fill(97)]) {
+    for (const broken of [
+      Uint8Array.of(0xff, 0xfe),
+      encoder.encode("GET / HTTP/1.1"),
+      new Uint8Array(2000).fill(97),
+    ]) {
       const bytes = Uint8Array.of(...encoder.encode("sys:ping:1 {}\nsys:ping:2 {}\n"), ...broken, 10);
       const decoder = new FrameDecoder(maxLineBytes);
       const refs: string[] = [];
-      expect(codeOf(() => decoder.push(bytes, (frame) => refs.push(frame.ref)))).toMatch(/protocol_error|too_large/);
+      expect(codeOf(() => decoder.push(bytes, (frame) => refs.push(frame.ref)))).toMatch(
+        /protocol_error|too_large/,
+      );
       expect(refs).toEqual(["1", "2"]);
     }
   });

@@ -1,0 +1,75 @@
+import type { Call, CallOutcome, CallSink } from "../modules/call.ts";
+import type { RunnableVersion } from "../modules/runnable.ts";
+import { errorPayload } from "../protocol/messages.ts";
+import type { PeerLabel, RequestRecord } from "./observer.ts";
+import { VersionText } from "./version-text.ts";
+
+/** What a call needs of the session it belongs to. */
+export interface CallSession {
+  /** Sends what comes before the end. False: the client reads slowly. */
+  send(type: string, ref: string, json: string): boolean;
+  /** Called once, at the end. */
+  finish(call: SessionCall, outcome: CallOutcome): void;
+}
+
+/** One exec of a session, from its request to its answer. */
+export class SessionCall implements CallSink {
+  readonly ref: string;
+  readonly #session: CallSession;
+  readonly #startedAt: number;
+  mod: string | undefined;
+  args: string | undefined;
+  version: RunnableVersion | undefined;
+  handle: Call | undefined;
+  #parts = 0;
+
+  /** `startedAt` is of use only to observers; it is 0 without them. */
+  constructor(session: CallSession, ref: string, startedAt: number) {
+    this.#session = session;
+    this.ref = ref;
+    this.#startedAt = startedAt;
+  }
+
+  /** `mod:cancel`. */
+  cancel(): void {
+    this.handle?.abort("cancelled", "The client cancelled the call.");
+  }
+
+  part(dataJson: string): boolean {
+    const seq = this.#parts;
+    this.#parts += 1;
+    return this.#session.send("exec_part", this.ref, `{"seq":${seq},"data":${dataJson}}`);
+  }
+
+  progress(json: string): void {
+    this.#session.send("exec_progress", this.ref, json);
+  }
+
+  done(outcome: CallOutcome): void {
+    this.#session.finish(this, outcome);
+  }
+
+  /** The payload of `exec_resp`. */
+  answer(outcome: CallOutcome): string {
+    if (!outcome.ok) return errorPayload(outcome.code, outcome.message);
+    // A call that succeeded has a version.
+    const text = VersionText.of(this.version as RunnableVersion);
+    return text.execHead + outcome.resultJson + text.execTail;
+  }
+
+  /** What observers are told of it. */
+  record(peer: PeerLabel, outcome: CallOutcome): RequestRecord {
+    return {
+      peer,
+      action: "exec",
+      ref: this.ref,
+      ...(this.mod === undefined ? {} : { mod: this.mod }),
+      ...(this.version === undefined ? {} : { tree: this.version.tree }),
+      ...(this.args === undefined ? {} : { args: this.args }),
+      ...(outcome.ok ? { resultJson: outcome.resultJson } : {}),
+      parts: this.#parts,
+      code: outcome.ok ? "ok" : outcome.code,
+      durationMs: performance.now() - this.#startedAt,
+    };
+  }
+}
