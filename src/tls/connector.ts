@@ -134,7 +134,9 @@ class Attempt implements Expirable {
   #accept(socket: Bun.Socket<Attempt>, fingerprint: Fingerprint): void {
     const { maxQueuedBytes = defaultLimits.maxQueuedBytes } = this.#options;
     this.#end();
-    this.peer = new SocketPeer(socket, fingerprint, plainAddress(socket.remoteAddress), maxQueuedBytes);
+    const remoteAddress = plainAddress(socket.remoteAddress);
+    const address = socketAddress(remoteAddress, socket.remotePort);
+    this.peer = new SocketPeer(socket, fingerprint, { address, remoteAddress }, maxQueuedBytes);
     this.#settle.resolve(this.peer);
   }
 

@@ -217,8 +217,9 @@ class Connection implements Expirable {
     { limits }: ListenOptions,
     owner: Pick<ListenOptions, "onPeer">,
   ): void {
-    this.#endHandshake();
-    this.peer = new SocketPeer(socket, fingerprint, this.#ip, limits.maxQueuedBytes);
+    const address = this.#endHandshake()?.address ?? "";
+    const addresses = { address, remoteAddress: this.#ip };
+    this.peer = new SocketPeer(socket, fingerprint, addresses, limits.maxQueuedBytes);
     owner.onPeer(this.peer);
   }
 

@@ -2,7 +2,6 @@ import { X509Certificate } from "node:crypto";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { type Fingerprint, fingerprintOfSpki } from "../identity/fingerprint.ts";
 import { type CloseReason, SocketDuplex } from "../protocol/duplex.ts";
-import { socketAddress } from "./address.ts";
 import type { Peer } from "./peer.ts";
 
 /** `SSL_OP_NO_TLSv1_2`; Bun has everything older off already. */
@@ -16,26 +15,23 @@ export const tls13Only = { secureOptions: noTls12 | noTickets };
 /** A peer over a Bun socket. Two objects and no closure: there may be thousands of these. */
 export class SocketPeer implements Peer {
   readonly fingerprint: Fingerprint;
+  readonly address: string;
   readonly remoteAddress: string;
   readonly duplex: SocketDuplex;
   readonly #socket: Bun.Socket<unknown>;
-  readonly #remotePort: number;
 
+  /** The addresses come from the caller, who has asked the socket already: it is a system call each time. */
   constructor(
     socket: Bun.Socket<unknown>,
     fingerprint: Fingerprint,
-    remoteAddress: string,
+    { address, remoteAddress }: Pick<Peer, "address" | "remoteAddress">,
     maxQueuedBytes: number,
   ) {
     this.fingerprint = fingerprint;
+    this.address = address;
     this.remoteAddress = remoteAddress;
     this.duplex = new SocketDuplex(socket, { maxQueuedBytes });
     this.#socket = socket;
-    this.#remotePort = socket.remotePort;
-  }
-
-  get address(): string {
-    return socketAddress(this.remoteAddress, this.#remotePort);
   }
 
   exportKeyingMaterial(length: number, label: string): Uint8Array {
