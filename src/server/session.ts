@@ -7,7 +7,6 @@ import type { Grant } from "../identity/trusted-keys.ts";
 import type { CallOutcome } from "../modules/call.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
 import type { RunnableVersion } from "../modules/runnable.ts";
-import { reportOf } from "../modules/slot.ts";
 import { Channel } from "../protocol/channel.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
 import type { Frame } from "../protocol/frame.ts";
@@ -237,7 +236,9 @@ export class Session implements PeerLabel {
     this.#mustBeAllowed("sync");
     const visible = this.#owner.registry.current().filter((version) => this.#grant.maySee(version.mod));
     const rotation = this.#owner.announcement(this);
-    return { json: JSON.stringify({ modules: visible.map(reportOf), rotation }) };
+    const reports = visible.map((version) => VersionText.of(version).report).join(",");
+    const more = rotation === undefined ? "" : `,"rotation":${JSON.stringify(rotation)}`;
+    return { json: `{"modules":[${reports}]${more}}` };
   }
 
   #verify(frame: Frame): Answer {

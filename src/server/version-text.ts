@@ -8,11 +8,14 @@ import { reportOf } from "../modules/slot.ts";
 export class VersionText {
   readonly execHead: string;
   readonly execTail: string;
+  /** The version's entry in `sync_resp`. */
+  readonly report: string;
   readonly #version: RunnableVersion;
   #verify: string | undefined;
 
   private constructor(version: RunnableVersion) {
     this.#version = version;
+    this.report = JSON.stringify(reportOf(version));
     this.execHead = `{"mod":${JSON.stringify(version.mod)},"result":`;
     this.execTail = `,"sum":"${version.sum}","tree":"${version.tree}"}`;
   }
