@@ -24,12 +24,17 @@ function codeOf(action: () => unknown): string | undefined {
 
 const name = fc.stringMatching(/^[a-z_]{1,20}$/);
 const ref = fc.stringMatching(/^[A-Za-z0-9_.-]{1,64}$/);
-const frame = fc.record({
-  api: name,
-  type: name,
-  ref,
-  json: fc.dictionary(fc.string(), fc.string({ unit: "grapheme" })).map((value) => JSON.stringify(value)),
-});
+const words = fc.oneof(
+  fc.tuple(name, name),
+  fc.constantFrom(["mod", "exec"], ["mod", "exec_resp"], ["host", "exec"], ["host", "done"]),
+);
+const frame = fc
+  .record({
+    words,
+    ref,
+    json: fc.dictionary(fc.string(), fc.string({ unit: "grapheme" })).map((value) => JSON.stringify(value)),
+  })
+  .map(({ words: [api, type], ...rest }) => ({ api, type, ...rest }) as Frame);
 
 /** `bytes` cut at the given places. */
 function cut(bytes: Uint8Array, places: number[]): Uint8Array[] {
@@ -129,6 +134,38 @@ describe("frames", () => {
       fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 10 }), (chunks) => {
         expect([undefined, "protocol_error", "too_large"]).toContain(codeOf(() => decodeAll(chunks)));
       }),
+    );
+  });
+
+  test("a line is the same frame, or none, alone and among others", () => {
+    const pieces = [
+      "mod",
+      "exec",
+      "exec_resp",
+      "host",
+      "done",
+      ":",
+      " ",
+      "  ",
+      "{",
+      "}",
+      "{}",
+      "a.b-1",
+      "é",
+      "\r",
+    ];
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...pieces), { maxLength: 9 }), (parts) => {
+        const line = parts.join("");
+        let alone: Frame | undefined;
+        try {
+          alone = decodeFrame(line);
+        } catch {}
+        const among = encoder.encode(`sys:ping:1 {}\n${line}\nmod:exec:2 {}\n`);
+        if (alone === undefined) expect(codeOf(() => decodeAll([among]))).toBe("protocol_error");
+        else expect(decodeAll([among])[1]).toEqual(alone);
+      }),
+      { numRuns: 2_000 },
     );
   });
 
