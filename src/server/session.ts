@@ -25,6 +25,8 @@ import { VersionText } from "./version-text.ts";
 
 const log = loggerOf("session");
 
+const maxForbiddenLinesPerSecond = 10;
+
 /** What a session needs of the server it belongs to. */
 export interface SessionOwner {
   readonly registry: ModuleRegistry;
@@ -65,6 +67,8 @@ export class Session implements PeerLabel {
   #queuedAtLastCheck = 0;
   #wasPinged = false;
   #isRotating = false;
+  #forbiddenSecond = 0;
+  #forbiddenInSecond = 0;
   #lifeCheck: Deadline;
 
   constructor(peer: Peer, grant: Grant, owner: SessionOwner) {
@@ -318,12 +322,21 @@ export class Session implements PeerLabel {
   #mustBeAllowed(action: "sync" | "verify" | "exec", mod?: string): void {
     if (this.#grant.mayAct(action) && (mod === undefined || this.#grant.maySee(mod))) return;
     const what = mod === undefined ? action : `${action} ${mod}`;
-    log.warn("Forbidden: {who} may not {what}.", {
-      who: this.name ?? this.fingerprint,
-      what,
-      address: this.address,
-    });
+    this.#logForbidden(what);
     throw new VeripyError("forbidden", `This key may not ${what}.`);
+  }
+
+  /** So many lines a second and no more: a client must not fill the disk with what it may not do. */
+  #logForbidden(what: string): void {
+    const second = Math.floor(performance.now() / 1000);
+    if (second !== this.#forbiddenSecond) {
+      this.#forbiddenSecond = second;
+      this.#forbiddenInSecond = 0;
+    }
+    this.#forbiddenInSecond += 1;
+    if (this.#forbiddenInSecond > maxForbiddenLinesPerSecond) return;
+    const who = this.name ?? this.fingerprint;
+    log.warn("Forbidden: {who} may not {what}.", { who, what, address: this.address });
   }
 
   #find(mod: string, tree?: string): RunnableVersion {
