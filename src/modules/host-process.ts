@@ -82,6 +82,11 @@ export class HostProcess {
     return host;
   }
 
+  /** False from the moment it is known to end. */
+  get isAlive(): boolean {
+    return this.#exit === undefined && !this.#hungUp && !this.duplex.isClosed;
+  }
+
   /** Sets who is told, once and last, that the process is gone and everything it sent has been handled. */
   onEnd(onEnd: (reason: string) => void): void {
     this.#onEnd = onEnd;

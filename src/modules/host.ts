@@ -4,10 +4,10 @@ import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
 import { execProgress } from "../protocol/messages.ts";
 import type { CallClient, CallRequest } from "./call.ts";
 import { ClientTable } from "./client-table.ts";
-import type { HostOptions } from "./host-command.ts";
 import { errorPayload, failedPayload, type HostReady, logPayload, readyPayload } from "./host-payloads.ts";
-import { HostProcess } from "./host-process.ts";
+import type { HostProcess } from "./host-process.ts";
 import type { LoadPayload } from "./host-protocol.ts";
+import type { HostReserve } from "./host-reserve.ts";
 import { memoryWatch, type WatchedProcess } from "./memory-watch.ts";
 import { tightenLimits } from "./module-exports.ts";
 import type { ModuleLog } from "./module-log.ts";
@@ -40,8 +40,8 @@ export interface HostEvents {
 }
 
 export interface HostSettings {
+  readonly reserve: HostReserve;
   readonly limits: Readonly<Limits>;
-  readonly options: Partial<HostOptions>;
   readonly log: ModuleLog;
 }
 
@@ -74,10 +74,8 @@ export class ModuleHost implements WatchedProcess {
 
   /** Starts a process and has it load `source`; `loaded` tells how that went. Throws `bad_module`. */
   static async start(source: ModuleSource, settings: HostSettings, events: HostEvents): Promise<ModuleHost> {
-    const { limits, options, log } = settings;
-    const child = await HostProcess.start(options, maxQueuedBytes(limits), (level, text) =>
-      log.line(level, text),
-    );
+    const { limits, reserve, log } = settings;
+    const child = await reserve.take(maxQueuedBytes(limits), (level, text) => log.line(level, text));
     return new ModuleHost(child, source, settings, events);
   }
 

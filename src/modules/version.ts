@@ -4,6 +4,7 @@ import type { Limits } from "../base/limits.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
 import type { Call, CallRequest, CallSink } from "./call.ts";
 import { type HostOptions, type HostReady, ModuleHost } from "./host.ts";
+import { HostReserve } from "./host-reserve.ts";
 import { memoryOf } from "./memory-watch.ts";
 import { tightenLimits } from "./module-exports.ts";
 import { ModuleLog } from "./module-log.ts";
@@ -15,6 +16,8 @@ import { type CallOwner, VersionCall } from "./version-call.ts";
 export interface VersionOptions {
   readonly limits: Readonly<Limits>;
   readonly hosts?: Partial<HostOptions> | undefined;
+  /** Where its processes come from, instead of `hosts`: shared by all versions of a server. */
+  readonly reserve?: HostReserve;
 }
 
 /**
@@ -39,7 +42,7 @@ const longestBackoffMs = 60_000;
  */
 export class ModuleVersion implements RunnableVersion, CallOwner {
   readonly source: ModuleSource;
-  readonly #hostOptions: Partial<HostOptions>;
+  readonly #reserve: HostReserve;
   readonly #log: ModuleLog;
   #limits: Readonly<Limits>;
   #ready: HostReady = {};
@@ -78,7 +81,7 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
   constructor(source: ModuleSource, options: VersionOptions) {
     this.source = source;
     this.#limits = options.limits;
-    this.#hostOptions = options.hosts ?? {};
+    this.#reserve = options.reserve ?? new HostReserve(options.hosts ?? {});
     this.#log = new ModuleLog(source.mod, source.tree, options.limits.maxLogLinesPerSecond);
   }
 
@@ -248,7 +251,7 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
     this.#isStarting = true;
     this.#starts += 1;
     try {
-      const settings = { limits: this.#limits, options: this.#hostOptions, log: this.#log };
+      const settings = { limits: this.#limits, reserve: this.#reserve, log: this.#log };
       const host: ModuleHost = await ModuleHost.start(this.source, settings, {
         drained: () => this.#pump(),
         ended: (reason) => this.#hostEnded(host, reason),

@@ -12,6 +12,7 @@ import {
   type TrustedKeysWatch,
   watchTrustedKeys,
 } from "../identity/trusted-keys.ts";
+import { HostReserve } from "../modules/host-reserve.ts";
 import { ModuleRegistry } from "../modules/registry.ts";
 import type { VersionStats } from "../modules/runnable.ts";
 import { loadVersion } from "../modules/version.ts";
@@ -52,6 +53,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   readonly #sessions = new Set<Session>();
   readonly #connectionsOfKey = new Map<string, number>();
   readonly #broadcaster = new Broadcaster();
+  readonly #hosts: HostReserve;
   readonly #refusals: RefusalLog;
   readonly #pairing: Pairing;
   readonly #ownKey: OwnKey;
@@ -98,10 +100,11 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       onIdentity: (identity) => this.#listener?.use(identity),
       onNext: () => this.#announceKey(),
     });
+    this.#hosts = new HostReserve(options.hosts);
     this.registry = new ModuleRegistry({
       modsDir: options.modsDir,
       limits: parts.limits,
-      load: (source) => loadVersion(source, { limits: parts.limits, hosts: options.hosts }),
+      load: (source) => loadVersion(source, { limits: parts.limits, reserve: this.#hosts }),
     });
   }
 
@@ -190,6 +193,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   async #start(options: CompleteServeOptions): Promise<void> {
     this.registry.on("change", (change) => this.#moduleChanged(change));
     await this.registry.start();
+    this.#hosts.open();
     this.#trustWatch = watchTrustedKeys(options.trustedKeysPath, {
       current: this.#trust,
       onChange: (keys) => this.#trustChanged(keys),
@@ -335,6 +339,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     for (const session of this.#sessions) session.announceDrain(ref);
     await this.#callsEnded(this.limits.shutdownMs);
     for (const session of [...this.#sessions]) session.close("shutting_down", "The server is stopping.");
+    this.#hosts.close();
     await this.registry.stop();
     this.#metrics?.stop();
     this.#audit?.close();

@@ -21,6 +21,19 @@ export function hostsOf(serverPid: number): number[] {
   });
 }
 
+/** The processes that a process has started itself and that still live. */
+export function childrenOf(parent: number): number[] {
+  return pids().filter((pid) => {
+    // pid (command) state ppid …: the command may have anything in it, so the fields are counted behind it.
+    const [state, ppid] =
+      unlessGone(() => readFileSync(`/proc/${pid}/stat`, "latin1"))
+        ?.split(") ")
+        .at(-1)
+        ?.split(" ") ?? [];
+    return ppid === String(parent) && state !== "Z";
+  });
+}
+
 /** Memory that belongs to this process alone, in bytes; 0 when it is gone. */
 export function privateBytes(pid: number): number {
   const path = `/proc/${pid}/smaps_rollup`;

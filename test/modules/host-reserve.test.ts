@@ -1,0 +1,78 @@
+import { describe, expect, test } from "bun:test";
+import { withDefaultLimits } from "../../src/base/limits.ts";
+import { HostReserve } from "../../src/modules/host-reserve.ts";
+import { loadVersion, type ModuleVersion } from "../../src/modules/version.ts";
+import { childrenOf, hasProcfs } from "../helpers/procfs.ts";
+import { gone, RecordedCall, sourceOf } from "../helpers/versions.ts";
+import { eventually, within } from "../helpers/within.ts";
+
+const quick = { refillMs: 5, keepMs: 60_000 };
+
+async function loaded(text: string, reserve: HostReserve): Promise<ModuleVersion> {
+  const source = await sourceOf(`export const execute = () => ${JSON.stringify(text)};`);
+  return loadVersion(source, { limits: withDefaultLimits(), reserve });
+}
+
+async function answerOf(version: ModuleVersion): Promise<unknown> {
+  const call = new RecordedCall();
+  version.call({ args: "", timeoutMs: 5_000, client: { fingerprint: "ab".repeat(32) }, ref: "1" }, call);
+  return within(5_000, "the answer", call.ended);
+}
+
+/** The process of this test's own that belongs to none of the given versions. */
+function spareBeside(...versions: ModuleVersion[]): Promise<number> {
+  const known = versions.map((version) => version.stats().pid);
+  return eventually("a process that waits", () =>
+    childrenOf(process.pid).find((pid) => !known.includes(pid)),
+  );
+}
+
+describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => {
+  test("which takes it, and answers as any other does", async () => {
+    const reserve = new HostReserve({}, quick);
+    reserve.open();
+    const first = await loaded("one", reserve);
+    const spare = await spareBeside(first);
+    const second = await loaded("two", reserve);
+    expect(second.stats().pid).toBe(spare);
+    expect(await answerOf(second)).toEqual({ ok: true, resultJson: '"two"' });
+    expect(await answerOf(first)).toEqual({ ok: true, resultJson: '"one"' });
+    reserve.close();
+    await Promise.all([first.stop(), second.stop()]);
+    await eventually("the end of all", () => childrenOf(process.pid).length === 0);
+  });
+
+  test("and one that has died meanwhile is not missed", async () => {
+    const reserve = new HostReserve({}, quick);
+    reserve.open();
+    const first = await loaded("one", reserve);
+    const spare = await spareBeside(first);
+    process.kill(spare, "SIGKILL");
+    await gone(spare, "the process that waited");
+    const second = await loaded("two", reserve);
+    expect(second.stats().pid).not.toBe(spare);
+    expect(await answerOf(second)).toEqual({ ok: true, resultJson: '"two"' });
+    reserve.close();
+    await Promise.all([first.stop(), second.stop()]);
+  });
+
+  test("but not for ever, and not after the end", async () => {
+    const reserve = new HostReserve({}, { refillMs: 5, keepMs: 50 });
+    reserve.open();
+    const first = await loaded("one", reserve);
+    await gone(await spareBeside(first), "the process that waited");
+    const second = await loaded("two", reserve);
+    const spare = await spareBeside(first, second);
+    reserve.close();
+    await gone(spare, "the process that waited");
+    await Promise.all([first.stop(), second.stop()]);
+  });
+});
+
+test.skipIf(!hasProcfs)("while a server starts, no process waits", async () => {
+  const reserve = new HostReserve({}, quick);
+  const first = await loaded("one", reserve);
+  const second = await loaded("two", reserve);
+  expect(childrenOf(process.pid).sort()).toEqual([first.stats().pid ?? 0, second.stats().pid ?? 0].sort());
+  await Promise.all([first.stop(), second.stop()]);
+});
