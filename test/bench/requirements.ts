@@ -15,6 +15,15 @@ interface Requirement {
 
 const requirements: readonly Requirement[] = [
   ratio("exec 16×16, against the bare in-process server", "deep.rate", ["bare"], "more", 0.45, 0.6),
+  {
+    what: "the same, both servers under the bare server's client",
+    unit: "×",
+    must: 0.45,
+    reach: 0.6,
+    better: "more",
+    value: (report) =>
+      quotient(median(report, "veripy-line", "deep.rate"), median(report, "bare", "deep.rate")),
+  },
   ratio("exec 16×16, against gRPC", "deep.rate", ["grpc-node", "grpc-bun"], "more", 12, 20),
   ratio("exec 16×16, against NATS", "deep.rate", ["nats-node", "nats-bun"], "more", 3, 5),
   ratio("one exec at a time, p50, against raw TLS echo", "one.p50", ["raw"], "less", 1.5, 1.2),
@@ -23,8 +32,8 @@ const requirements: readonly Requirement[] = [
   absolute("memory per idle connection", "memory.perConnection", "KB", 25, 17),
   absolute("memory per idle module, private", "memory.perModule", "MB", 8, 3),
   absolute("saved → verified at a client, p50", "edit.verified", "ms", 30, 15),
-  // What saving and loading take stands in the line above; this is the fan-out alone.
-  absolute("broadcast, last client after the first", "broadcast.spread", "ms", 15, 8),
+  // From just before the file is saved: noticing, loading and checking it are in it.
+  absolute("broadcast of an edit to 500 clients, last one", "broadcast.last", "ms", 15, 8),
   absolute("server to listening with 100 modules", "start.modules100", "ms", 1_500, 600),
   {
     what: "veripy-client exec, against openssl s_client",

@@ -43,6 +43,8 @@ async function broadcast(target: Target, command: Extract<Command, { do: "broadc
     };
   }
   for (let round = 0; round < times; round++) {
+    // People's saves come one by one and at no fixed step to any timer of the server.
+    await new Promise((resolve) => setTimeout(resolve, 40 + Math.random() * 60));
     await new Promise<void>((resolve, reject) => {
       const deadline = setTimeout(() => reject(new Error("A broadcast did not reach every client.")), 10_000);
       let arrived = 0;
