@@ -8,7 +8,7 @@ export interface HostReserveTiming {
   readonly keepMs: number;
 }
 
-const defaultTiming: HostReserveTiming = { refillMs: 100, keepMs: 60_000 };
+const defaultTiming: HostReserveTiming = { refillMs: 20, keepMs: 60_000 };
 
 /**
  * A process that is started already and waits for a module. An edit rarely comes alone: after the first, the next
