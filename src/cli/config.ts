@@ -27,14 +27,15 @@ export const port = wholeNumber(0, 65_535);
 export const count = wholeNumber(0, 1_000_000_000);
 
 const durationUnits: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-/** `500ms`, `30s`, `10m`, `2h`, `7d`; a bare number is seconds. Gives milliseconds. */
-export const duration = z
-  .string()
-  .regex(/^\d{1,9}(\.\d{1,3})?(ms|s|m|h|d)?$/, "It must be a duration like 500ms, 30s, 10m or 2h.")
-  .transform((text) => {
-    const unit = /[a-z]+$/.exec(text)?.[0] ?? "s";
-    return Math.round(Number.parseFloat(text) * (durationUnits[unit] ?? 1_000));
-  });
+/** `500ms`, `30s`, `10m`, `2h`, `7d`; a bare number is of the given unit. Gives milliseconds. */
+const durationIn = (unit: "s" | "m") =>
+  z
+    .string()
+    .regex(/^\d{1,9}(\.\d{1,3})?(ms|s|m|h|d)?$/, "It must be a duration like 500ms, 30s, 10m or 2h.")
+    .transform((text) =>
+      Math.round(Number.parseFloat(text) * (durationUnits[/[a-z]+$/.exec(text)?.[0] ?? unit] ?? 1)),
+    );
+export const duration = durationIn("s");
 
 const sizeUnits: Record<string, number> = { "": 1, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3 };
 /** `65536`, `64KiB`, `1MiB`, `2GiB`. Gives bytes. */
@@ -46,7 +47,7 @@ export const size = z
     return Number.parseInt(text, 10) * (sizeUnits[unit.toLowerCase()] ?? 1);
   });
 
-const kinds = { duration, size, count };
+const kinds = { duration, minutes: durationIn("m"), size, count };
 
 interface LimitFlag {
   readonly flag: string;
@@ -112,7 +113,7 @@ const limitFlags: Record<keyof Limits, LimitFlag | null> = {
   drainMs: { flag: "drain-timeout", kind: "duration", text: "calls in flight of a replaced version" },
   idleStopMs: {
     flag: "idle-stop",
-    kind: "duration",
+    kind: "minutes",
     text: "idle time before a module's process stops, 0 for never",
   },
 };
@@ -132,6 +133,7 @@ export function addLimitFlags(command: Command): Command {
 }
 
 const formatters = {
+  minutes: (ms: number) => `${ms / 60_000}`,
   duration: (ms: number) => (ms % 60_000 === 0 && ms > 0 ? `${ms / 60_000}m` : `${ms / 1_000}s`),
   size: (bytes: number) =>
     bytes % 1024 ** 2 === 0 && bytes > 0 ? `${bytes / 1024 ** 2}MiB` : `${bytes / 1024}KiB`,
