@@ -23,6 +23,7 @@ export class HostProcess {
   #hungUp = false;
   #ended = false;
   #killTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #whenExited = Promise.withResolvers<void>();
   /** Aborted when nobody reads the standard streams any more. */
   readonly #output = new AbortController();
 
@@ -87,6 +88,11 @@ export class HostProcess {
     return this.#exit === undefined && !this.#hungUp && !this.duplex.isClosed;
   }
 
+  /** Resolves when the system has said that it is gone; what it sent last may still be on its way. */
+  get exited(): Promise<void> {
+    return this.#whenExited.promise;
+  }
+
   /** Sets who is told, once and last, that the process is gone and everything it sent has been handled. */
   onEnd(onEnd: (reason: string) => void): void {
     this.#onEnd = onEnd;
@@ -120,6 +126,7 @@ export class HostProcess {
 
   #exited(how: string): void {
     this.#exit = how;
+    this.#whenExited.resolve();
     clearTimeout(this.#killTimer);
     // Programs that the module started and left behind.
     killGroup(this.pid);

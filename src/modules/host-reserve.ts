@@ -20,6 +20,7 @@ export class HostReserve {
   #spare: Spare | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOpen = false;
+  #filling: Promise<void> | undefined;
 
   constructor(options: Partial<HostOptions>, timing: HostReserveTiming = defaultTiming) {
     this.#options = options;
@@ -35,7 +36,10 @@ export class HostReserve {
   async take(maxQueuedBytes: number, onLine: OnLine): Promise<HostProcess> {
     const spare = this.#spare;
     this.#spare = undefined;
-    if (this.#isOpen) this.#later(this.#timing.refillMs, () => void this.#fill(maxQueuedBytes));
+    if (this.#isOpen)
+      this.#later(this.#timing.refillMs, () => {
+        this.#filling = this.#fill(maxQueuedBytes);
+      });
     if (spare?.process.isAlive) {
       spare.onLine = onLine;
       return spare.process;
@@ -43,12 +47,13 @@ export class HostReserve {
     return HostProcess.start(this.#options, maxQueuedBytes, onLine);
   }
 
-  /** Ends the process that waits; `take` starts a new one each time from here on. Idempotent. */
-  close(): void {
+  /** Ends the process that waits, and resolves when it is gone; `take` starts a new one each time from here on. */
+  async close(): Promise<void> {
     this.#isOpen = false;
     clearTimeout(this.#timer);
-    this.#spare?.process.kill("nobody needed it");
+    const spare = this.#spare;
     this.#spare = undefined;
+    await Promise.all([this.#filling, spare === undefined ? undefined : dismiss(spare.process)]);
   }
 
   async #fill(maxQueuedBytes: number): Promise<void> {
@@ -63,12 +68,12 @@ export class HostReserve {
       return;
     }
     if (!this.#isOpen || this.#spare !== undefined) {
-      process.kill("nobody needed it");
+      await dismiss(process);
       return;
     }
     this.#spare = Object.assign(spare, { process });
     this.#later(this.#timing.keepMs, () => {
-      process.kill("nobody needed it");
+      void dismiss(process);
       this.#spare = undefined;
     });
   }
@@ -78,6 +83,11 @@ export class HostReserve {
     this.#timer = setTimeout(action, ms);
     this.#timer.unref();
   }
+}
+
+function dismiss(process: HostProcess): Promise<void> {
+  process.kill("nobody needed it");
+  return process.exited;
 }
 
 interface Spare {

@@ -339,8 +339,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     for (const session of this.#sessions) session.announceDrain(ref);
     await this.#callsEnded(this.limits.shutdownMs);
     for (const session of [...this.#sessions]) session.close("shutting_down", "The server is stopping.");
-    this.#hosts.close();
-    await this.registry.stop();
+    await Promise.all([this.#hosts.close(), this.registry.stop()]);
     this.#metrics?.stop();
     this.#audit?.close();
     log.info("Stopped.");
