@@ -124,12 +124,7 @@ export const errorAnswer = z.object({
  * requests; for answers use `parseAnswer`.
  */
 export function parsePayload<T>(schema: z.ZodType<T>, json: string): T {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch (error) {
-    throw new VeripyError("bad_request", `The payload is not JSON: ${messageOf(error)}.`, { cause: error });
-  }
+  const value = parseJson(json, "bad_request", "payload");
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new VeripyError("bad_request", describeIssues(parsed.error));
@@ -137,12 +132,7 @@ export function parsePayload<T>(schema: z.ZodType<T>, json: string): T {
 
 /** Parses an answer's payload: its failing form is thrown with its code, a wrong shape as `protocol_error`. */
 export function parseAnswer<T>(schema: z.ZodType<T>, json: string): T {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch (error) {
-    throw new VeripyError("protocol_error", `The answer is not JSON: ${messageOf(error)}.`, { cause: error });
-  }
+  const value = parseJson(json, "protocol_error", "answer");
   if (typeof value === "object" && value !== null && "error" in value) {
     const failure = errorAnswer.safeParse(value);
     if (failure.success) throw new VeripyError(failure.data.code, failure.data.error);
@@ -150,6 +140,14 @@ export function parseAnswer<T>(schema: z.ZodType<T>, json: string): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   throw new VeripyError("protocol_error", `The answer has the wrong shape: ${describeIssues(parsed.error)}`);
+}
+
+function parseJson(json: string, code: "bad_request" | "protocol_error", what: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch (error) {
+    throw new VeripyError(code, `The ${what} is not JSON: ${messageOf(error)}.`, { cause: error });
+  }
 }
 
 /** `modules[3].sum: must be …`, one clause per fault, at most three. */
