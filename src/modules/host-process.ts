@@ -70,7 +70,7 @@ export class HostProcess {
     try {
       duplex = await connect(child, maxQueuedBytes);
     } catch (error) {
-      killGroup(child.pid);
+      killTree(child.pid);
       throw new VeripyError("bad_module", `Cannot reach a module host: ${messageOf(error)}.`, {
         cause: error,
       });
@@ -106,14 +106,14 @@ export class HostProcess {
   /** Ends the process and everything in its group at once. The first reason stands. Idempotent. */
   kill(reason: string): void {
     this.explain(reason);
-    if (this.#exit === undefined) killGroup(this.pid);
+    if (this.#exit === undefined) killTree(this.pid);
   }
 
   /** It has been told to end by itself; after `graceMs` it is killed. Idempotent. */
   expectEnd(graceMs: number): void {
     this.explain("the server stopped it");
     if (this.#exit !== undefined || this.#killTimer !== undefined) return;
-    this.#killTimer = setTimeout(() => killGroup(this.pid), graceMs);
+    this.#killTimer = setTimeout(() => killTree(this.pid), graceMs);
   }
 
   /** The control channel's end, told by whoever is attached to it. */
@@ -121,7 +121,7 @@ export class HostProcess {
     this.#hungUp = true;
     if (this.#exit !== undefined) this.#finish();
     // A host that has closed its channel is of no use, alive or not; it may be about to exit by itself.
-    else this.#killTimer ??= setTimeout(() => killGroup(this.pid), lastWordsMs);
+    else this.#killTimer ??= setTimeout(() => killTree(this.pid), lastWordsMs);
   }
 
   #exited(how: string): void {
@@ -150,7 +150,7 @@ async function connect(
   maxQueuedBytes: number,
 ): Promise<Duplex> {
   if (child.stdin) {
-    return connectPipes(child.stdout, child.stdin, maxQueuedBytes, () => killGroup(child.pid));
+    return connectPipes(child.stdout, child.stdin, maxQueuedBytes, () => killTree(child.pid));
   }
   const fd = child.stdio[3];
   if (typeof fd !== "number") throw new Error("the system gave no descriptor");
@@ -161,9 +161,13 @@ function signalName(signal: NodeJS.Signals | number): string {
   return typeof signal === "number" ? `signal ${signal}` : signal;
 }
 
+function killTree(pid: number): void {
+  killDescendants(pid);
+  killGroup(pid);
+}
+
 /** Nothing happens when there is nothing left to kill. */
 function killGroup(pid: number): void {
-  killDescendants(pid);
   try {
     // The host leads its group; on Windows there are no groups.
     process.kill(process.platform === "win32" ? pid : -pid, "SIGKILL");
