@@ -134,9 +134,10 @@ describe("the trust file", () => {
       using another = await open();
       expect(await echo(another, "and new")).toBe("and new");
 
+      const closed = new Promise((resolve) => client.once("closed", resolve));
       await rm(file, { recursive: true, force: true });
       await writeFile(file, "[]");
-      await within(5_000, "the end of the client", new Promise((resolve) => client.once("closed", resolve)));
+      await within(5_000, "the end of the client", closed);
       expect(await failureOf(open())).toStartWith("untrusted");
     },
   );
