@@ -10,12 +10,13 @@ export interface Deadline {
 }
 
 /**
- * Many deadlines on one timer, at a resolution of `tickMs`: arming and disarming are a set operation each,
- * where a `setTimeout` per request would cost a heap operation and a closure. Nothing fires early; it may
- * fire up to two ticks late. The timer runs only while something is armed and does not keep the process alive.
+ * Many deadlines on one timer, at a resolution of `tickMs`: arming and disarming are a few assignments each, where
+ * a `setTimeout` per request would cost a heap operation and a closure. Nothing fires early; it may fire up to two
+ * ticks late. The timer runs only while something is armed and does not keep the process alive.
  */
 export class DeadlineWheel {
-  readonly #slots = new Map<number, Set<Armed>>();
+  /** What is armed, by the tick in which it fires: each a ring of entries with this one as its head. */
+  readonly #slots = new Map<number, Entry>();
   readonly #tickMs: number;
   #timer: ReturnType<typeof setInterval> | undefined;
   #next = 0;
@@ -24,22 +25,21 @@ export class DeadlineWheel {
     this.#tickMs = tickMs;
   }
 
-  /** Calls `item.expire()` once, `ms` from now, unless disarmed before. */
-  arm(item: Expirable, ms: number): Deadline {
-    const slot = Math.floor((performance.now() + ms) / this.#tickMs) + 1;
-    let items = this.#slots.get(slot);
-    if (items === undefined) {
-      items = new Set();
-      this.#slots.set(slot, items);
+  /** Calls `item.expire()` once, `ms` from `now`, by `performance.now()`, unless disarmed before. */
+  arm(item: Expirable, ms: number, now = performance.now()): Deadline {
+    const slot = Math.max(Math.floor((now + ms) / this.#tickMs) + 1, this.#next);
+    let head = this.#slots.get(slot);
+    if (head === undefined) {
+      head = new Entry(undefined);
+      this.#slots.set(slot, head);
     }
-    const armed = new Armed(items, item);
-    items.add(armed);
-    this.#start();
-    return armed;
+    const entry = new Entry(item);
+    entry.joinBefore(head);
+    if (this.#timer === undefined) this.#start();
+    return entry;
   }
 
   #start(): void {
-    if (this.#timer !== undefined) return;
     this.#next = Math.floor(performance.now() / this.#tickMs);
     this.#timer = setInterval(() => this.#turn(), this.#tickMs);
     this.#timer.unref();
@@ -61,24 +61,39 @@ export class DeadlineWheel {
   }
 
   #fire(slot: number): void {
-    const items = this.#slots.get(slot);
-    if (items === undefined) return;
+    const head = this.#slots.get(slot);
+    if (head === undefined) return;
     this.#slots.delete(slot);
-    for (const armed of items) armed.item.expire();
+    // The first one each time: what fires may disarm others.
+    for (let entry = head.next; entry !== head; entry = head.next) {
+      entry.disarm();
+      entry.item?.expire();
+    }
   }
 }
 
-class Armed implements Deadline {
-  readonly item: Expirable;
-  readonly #slot: Set<Armed>;
+/** A place in a ring. Out of one it is a ring of its own, so leaving twice does nothing. */
+class Entry implements Deadline {
+  readonly item: Expirable | undefined;
+  next: Entry = this;
+  #previous: Entry = this;
 
-  constructor(slot: Set<Armed>, item: Expirable) {
-    this.#slot = slot;
+  constructor(item: Expirable | undefined) {
     this.item = item;
   }
 
+  joinBefore(head: Entry): void {
+    this.next = head;
+    this.#previous = head.#previous;
+    head.#previous.next = this;
+    head.#previous = this;
+  }
+
   disarm(): void {
-    this.#slot.delete(this);
+    this.#previous.next = this.next;
+    this.next.#previous = this.#previous;
+    this.next = this;
+    this.#previous = this;
   }
 }
 

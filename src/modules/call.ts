@@ -8,7 +8,8 @@ export interface CallClient {
 
 /** One call of a module, already allowed and bounded by the session. */
 export interface CallRequest {
-  readonly args: string;
+  /** The arguments as a JSON string literal, ready to be spliced into a frame. */
+  readonly argsJson: string;
   /** The deadline, from now. */
   readonly timeoutMs: number;
   readonly client: CallClient;

@@ -1,4 +1,6 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
+import { quote, unquote } from "../base/json-string.ts";
+import type { Frame } from "../protocol/frame.ts";
 import type { Execute, ModuleContext, ModuleLog } from "./api.ts";
 import type { CallClient } from "./call.ts";
 import { clip, type ExecPayload, type HostLimits, type LogLevel, maxErrorText } from "./host-protocol.ts";
@@ -24,38 +26,51 @@ export interface HostedModule {
 /** One call, in the module's own process. */
 export class HostedCall {
   readonly #module: HostedModule;
-  readonly #ref: string;
-  readonly #payload: ExecPayload;
-  readonly #client: CallClient;
+  readonly #frame: Frame;
+  readonly #clients: readonly CallClient[];
+  #payload: ExecPayload | undefined;
   #abort: AbortController | undefined;
   #abortReason: string | undefined;
   #progress: ProgressReports | undefined;
   #parts: PartWindow | undefined;
   #ended = false;
 
-  constructor(module: HostedModule, ref: string, payload: ExecPayload, client: CallClient) {
-    this.#client = client;
+  /** `clients`: who is meant by the numbers in exec frames, as it was when this one came. */
+  constructor(module: HostedModule, frame: Frame, clients: readonly CallClient[]) {
     this.#module = module;
-    this.#ref = ref;
-    this.#payload = payload;
+    this.#frame = frame;
+    this.#clients = clients;
   }
 
   /** Runs the module. What goes wrong is the call's answer; nothing is thrown. */
   run(): void {
     const { checkInput, execute, mod } = this.#module;
     try {
-      checkInput?.(this.#payload.args);
-      const returned: unknown = execute(
-        this.#payload.args,
-        new CallContext(this, this.#module, this.#payload),
-      );
+      const args = this.#args();
+      checkInput?.(args);
+      const returned: unknown = execute(args, new CallContext(this, this.#module));
       if (typeof returned === "string") this.#succeed(returned);
-      else if (isThenable(returned)) returned.then(this.#settled, this.#failed);
-      else if (isAsyncIterable(returned)) this.#stream(returned).catch(this.#failed);
+      else if (isThenable(returned))
+        returned.then(
+          (value) => this.#settled(value),
+          (error) => this.#failed(error),
+        );
+      else if (isAsyncIterable(returned)) this.#stream(returned).catch((error) => this.#failed(error));
       else this.#fail("exec_failed", `execute of ${mod} returned ${kindOf(returned)}, it must be a string.`);
     } catch (error) {
       this.#failed(error);
     }
+  }
+
+  #args(): string {
+    const literal = this.#frame.plainLiteralAfter('{"args":');
+    return literal === undefined ? this.#parsed().args : unquote(literal);
+  }
+
+  /** Most modules need nothing of it but the arguments. */
+  #parsed(): ExecPayload {
+    this.#payload ??= JSON.parse(this.#frame.json) as ExecPayload;
+    return this.#payload;
   }
 
   /** Aborts the module's signal; the answer still comes from the module. */
@@ -71,7 +86,12 @@ export class HostedCall {
   }
 
   get client(): CallClient {
-    return this.#client;
+    return this.#clients[this.#parsed().client] as CallClient;
+  }
+
+  /** The requester's REF. */
+  get ref(): string {
+    return this.#parsed().ref;
   }
 
   get signal(): AbortSignal {
@@ -84,31 +104,31 @@ export class HostedCall {
   }
 
   log(level: LogLevel, message: unknown): void {
-    this.#module.log(level, String(message), this.#payload.ref);
+    this.#module.log(level, String(message), this.ref);
   }
 
   progress(fraction: number | undefined, message: string | undefined): void {
     if (this.#ended) return;
-    this.#progress ??= new ProgressReports((json) => this.#module.send("progress", this.#ref, json));
+    this.#progress ??= new ProgressReports((json) => this.#module.send("progress", this.#frame.ref, json));
     this.#progress.report(fraction, message);
   }
 
-  readonly #settled = (value: unknown): void => {
+  #settled(value: unknown): void {
     if (typeof value === "string") this.#succeed(value);
     else {
       const { mod } = this.#module;
       this.#fail("exec_failed", `execute of ${mod} resolved to ${kindOf(value)}, it must be a string.`);
     }
-  };
+  }
 
-  readonly #failed = (error: unknown): void => {
+  #failed(error: unknown): void {
     if (error instanceof VeripyError && (error.code === "bad_request" || error.code === "too_large")) {
       this.#fail(error.code, error.message);
       return;
     }
-    this.#module.log("debug", `execute failed: ${stackOf(error)}`, this.#payload.ref);
+    this.#module.log("debug", `execute failed: ${stackOf(error)}`, this.ref);
     this.#fail("exec_failed", messageOf(error));
-  };
+  }
 
   async #stream(generator: AsyncIterable<unknown>): Promise<void> {
     const { limits, mod } = this.#module;
@@ -125,7 +145,7 @@ export class HostedCall {
       const fault = this.#partFault(value, mod, limits.maxPartBytes);
       if (fault === undefined && !parts.closed) {
         const json = JSON.stringify(value);
-        this.#module.send("part", this.#ref, `{"data":${json}}`);
+        this.#module.send("part", this.#frame.ref, `{"data":${json}}`);
         if (parts.take(json.length)) continue;
         await parts.room();
         if (!parts.closed) continue;
@@ -148,7 +168,7 @@ export class HostedCall {
 
   #succeed(result: string): void {
     const { maxResultBytes } = this.#module.limits;
-    if (fits(result, maxResultBytes)) this.#end("done", `{"result":${JSON.stringify(result)}}`);
+    if (fits(result, maxResultBytes)) this.#end("done", `{"result":${quote(result)}}`);
     else {
       const bytes = Buffer.byteLength(result);
       this.#fail(
@@ -166,8 +186,8 @@ export class HostedCall {
     if (this.#ended) return;
     this.#ended = true;
     this.#progress?.flush();
-    this.#module.send(type, this.#ref, json);
-    this.#module.forget(this.#ref);
+    this.#module.send(type, this.#frame.ref, json);
+    this.#module.forget(this.#frame.ref);
   }
 }
 
@@ -175,12 +195,10 @@ export class HostedCall {
 class CallContext implements ModuleContext {
   readonly #call: HostedCall;
   readonly #module: HostedModule;
-  readonly #payload: ExecPayload;
 
-  constructor(call: HostedCall, module: HostedModule, payload: ExecPayload) {
+  constructor(call: HostedCall, module: HostedModule) {
     this.#call = call;
     this.#module = module;
-    this.#payload = payload;
   }
 
   get signal(): AbortSignal {
@@ -192,7 +210,7 @@ class CallContext implements ModuleContext {
   }
 
   get ref(): string {
-    return this.#payload.ref;
+    return this.#call.ref;
   }
 
   get mod(): string {

@@ -6,7 +6,7 @@ import { killDescendants } from "./descendants.ts";
 import { HostedCall, type HostedModule, stackOf } from "./host-call.ts";
 import { HostLog, redirectConsole } from "./host-console.ts";
 import { dieWithParent } from "./host-guard.ts";
-import { clip, type ExecPayload, type LoadPayload, maxErrorText } from "./host-protocol.ts";
+import { clip, type LoadPayload, maxErrorText } from "./host-protocol.ts";
 import { connectControl, controlDescriptor } from "./host-transport.ts";
 import type { InputCheck } from "./input-schema.ts";
 import { type CheckedExports, checkExports } from "./module-exports.ts";
@@ -30,8 +30,8 @@ class Host {
   readonly #duplex: Duplex;
   /** Without a socket of its own, the control channel takes the standard streams; nothing else may use them. */
   readonly #pipes: boolean;
-  /** By the numbers that `exec` names them by. */
-  readonly #clients: CallClient[] = [];
+  /** By the numbers that `exec` names them by. Replaced, never changed: a call looks its client up later. */
+  #clients: readonly CallClient[] = [];
   readonly #calls = new Map<string, HostedCall>();
   /** The server is trusted, and its frames carry whole module trees. */
   readonly #decoder = new FrameDecoder(Number.MAX_SAFE_INTEGER);
@@ -73,7 +73,7 @@ class Host {
         this.#calls.get(frame.ref)?.grant((JSON.parse(frame.json) as { parts: number }).parts);
         return;
       case "client":
-        this.#clients[Number(frame.ref)] = JSON.parse(frame.json) as CallClient;
+        this.#clients = Object.assign([...this.#clients], { [frame.ref]: JSON.parse(frame.json) });
         return;
       case "stop":
         this.#stop();
@@ -84,12 +84,11 @@ class Host {
     }
   };
 
-  #exec({ ref, json }: Frame): void {
+  #exec(frame: Frame): void {
     const module = this.#module;
     if (module === undefined) return;
-    const payload = JSON.parse(json) as ExecPayload;
-    const call = new HostedCall(module, ref, payload, this.#clients[payload.client] as CallClient);
-    this.#calls.set(ref, call);
+    const call = new HostedCall(module, frame, this.#clients);
+    this.#calls.set(frame.ref, call);
     call.run();
   }
 

@@ -40,6 +40,7 @@ export interface HostLimits {
 }
 
 export interface ExecPayload {
+  /** First in the payload, so that a host finds them without parsing the rest. */
   readonly args: string;
   /** The number that a `client` frame has given it. */
   readonly client: number;

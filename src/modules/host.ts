@@ -1,4 +1,5 @@
 import { messageOf, VeripyError, type WireCode } from "../base/errors.ts";
+import { unquote } from "../base/json-string.ts";
 import type { Limits } from "../base/limits.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
 import { execProgress } from "../protocol/messages.ts";
@@ -138,12 +139,8 @@ export class ModuleHost implements WatchedProcess {
     const ref = this.#nextRef.toString(36);
     this.#calls.set(ref, call);
     const client = this.#clients.numberOf(request.client, this.#announce);
-    const { args, ref: clientRef } = request;
-    this.#send(
-      "exec",
-      ref,
-      `{"args":${JSON.stringify(args)},"client":${client},"ref":${JSON.stringify(clientRef)}}`,
-    );
+    // A REF has nothing to escape.
+    this.#send("exec", ref, `{"args":${request.argsJson},"client":${client},"ref":"${request.ref}"}`);
     return ref;
   }
 
@@ -203,12 +200,12 @@ export class ModuleHost implements WatchedProcess {
     switch (frame.type) {
       case "done": {
         // Checked before the call is taken off the list: one that has its process killed is still on it.
-        const resultJson = this.#checkedString(frame, resultPrefix, this.#limits.maxResultBytes);
+        const resultJson = checkedLiteral(frame, '{"result":', this.#limits.maxResultBytes);
         this.#end(frame).succeeded(resultJson);
         return;
       }
       case "part": {
-        const dataJson = this.#checkedString(frame, partPrefix, this.#limits.maxPartBytes);
+        const dataJson = checkedLiteral(frame, '{"data":', this.#limits.maxPartBytes);
         this.#callOf(frame).part(dataJson);
         return;
       }
@@ -277,20 +274,6 @@ export class ModuleHost implements WatchedProcess {
     return call;
   }
 
-  /**
-   * The string in a payload of one field, as JSON text. It is parsed to know that it is JSON, one string and not
-   * too long, but not written again: it goes into the client's line as it is.
-   */
-  #checkedString({ json }: Frame, prefix: string, maxBytes: number): string {
-    const text = json.startsWith(prefix) && json.endsWith("}") ? json.slice(prefix.length, -1) : "";
-    // Most answers are short and have no escapes: then the pattern says all that parsing would.
-    if (text.length * 3 <= maxBytes && plainString.test(text)) return text;
-    const value: unknown = JSON.parse(text);
-    if (typeof value !== "string" || (value.length * 3 > maxBytes && Buffer.byteLength(value) > maxBytes))
-      throw new VeripyError("protocol_error", "an answer is no string within the limit");
-    return text;
-  }
-
   #ended(reason: string): void {
     this.#doomed = true;
     memoryWatch.remove(this);
@@ -302,9 +285,20 @@ export class ModuleHost implements WatchedProcess {
   }
 }
 
-const plainString = /^"[^"\\\0-\x1f]{0,1000}"$/;
-const resultPrefix = '{"result":';
-const partPrefix = '{"data":';
+/**
+ * The string in a payload of one field, as JSON text: known to be JSON, one string and not too long, but not written
+ * again, for it goes into the client's line as it is.
+ */
+function checkedLiteral(frame: Frame, head: string, maxBytes: number): string {
+  const literal = frame.literalBetween(head, "}");
+  // A UTF-16 unit is three bytes of UTF-8 at most.
+  if (
+    literal === undefined ||
+    (literal.length * 3 > maxBytes && Buffer.byteLength(unquote(literal)) > maxBytes)
+  )
+    throw new VeripyError("protocol_error", "an answer is no string within the limit");
+  return literal;
+}
 
 function violation({ type, ref }: Frame): VeripyError {
   return new VeripyError("protocol_error", `a frame '${type}:${ref}' that nothing asked for`);

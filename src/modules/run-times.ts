@@ -1,5 +1,6 @@
 /** Buckets for each doubling of the time: a quantile is at most an eighth off. */
 const steps = 8;
+const longestUs = 2 ** 31 - 1;
 
 /**
  * How long calls took, as counts in buckets that widen with the time (the idea of HDR Histogram): recording is an
@@ -12,7 +13,8 @@ export class RunTimes {
   /** Records one run of `ms` milliseconds; up to 35 minutes are told apart. */
   record(ms: number): void {
     this.#total += 1;
-    const index = Math.min(bucketOf(Math.max(0, Math.round(ms * 1000))), this.#counts.length - 1);
+    const microseconds = Math.min(Math.max(0, Math.round(ms * 1000)), longestUs);
+    const index = bucketOf(microseconds);
     this.#counts[index] = (this.#counts[index] ?? 0) + 1;
   }
 
@@ -30,7 +32,7 @@ export class RunTimes {
 
 function bucketOf(microseconds: number): number {
   if (microseconds < steps) return microseconds;
-  const exponent = Math.floor(Math.log2(microseconds));
+  const exponent = 31 - Math.clz32(microseconds);
   return (exponent - 2) * steps + Math.floor(microseconds / 2 ** (exponent - 3)) - steps;
 }
 

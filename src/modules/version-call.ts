@@ -30,6 +30,7 @@ export class VersionCall implements Call, HostCall, Expirable {
   readonly #owner: CallOwner;
   readonly #sink: CallSink;
   readonly #timeoutMs: number;
+  readonly #begunAt: number;
   #host: ModuleHost | undefined;
   #hostRef = "";
   #deadline: Deadline;
@@ -48,13 +49,14 @@ export class VersionCall implements Call, HostCall, Expirable {
     this.request = request;
     this.#sink = sink;
     this.#timeoutMs = timeoutMs;
-    this.#deadline = deadlines.arm(this, timeoutMs);
+    this.#begunAt = performance.now();
+    this.#deadline = deadlines.arm(this, timeoutMs, this.#begunAt);
   }
 
-  /** Hands the call to a process. */
-  run(host: ModuleHost): void {
+  /** Hands the call to a process; `hasWaited` when that is not in the moment in which it was made. */
+  run(host: ModuleHost, hasWaited: boolean): void {
     this.#host = host;
-    this.ranAt = performance.now();
+    this.ranAt = hasWaited ? performance.now() : this.#begunAt;
     this.#hostRef = host.exec(this.request, this);
   }
 

@@ -127,13 +127,14 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
     const call = new VersionCall(this, request, sink, Math.min(request.timeoutMs, limits.execMs));
     const host = this.#host;
     if (this.#stopping !== undefined) call.refuse("shutting_down", `${this.mod} is being stopped.`);
-    else if (host !== undefined && this.#queue.size === 0 && this.#takesCalls(host)) this.#run(call, host);
+    else if (host !== undefined && this.#queue.size === 0 && this.#takesCalls(host))
+      this.#run(call, host, false);
     else if (host === undefined && !this.#isStarting && performance.now() < this.#retryAt)
       call.refuse("module_crashed", this.#failingMessage());
     else if (
       // A call that waits only for a process to start takes none of the queue.
       this.#running + this.#queue.size >= limits.maxCallsInFlight + limits.maxCallsQueued ||
-      this.#queuedArgs + request.args.length > limits.maxQueuedArgsBytes
+      this.#queuedArgs + request.argsJson.length > limits.maxQueuedArgsBytes
     )
       call.refuse(
         "busy",
@@ -141,7 +142,7 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
       );
     else {
       this.#queue.add(call);
-      this.#queuedArgs += request.args.length;
+      this.#queuedArgs += request.argsJson.length;
       this.#wake();
     }
     return call;
@@ -183,7 +184,7 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
   }
 
   leftQueue(call: VersionCall): void {
-    if (this.#queue.delete(call)) this.#queuedArgs -= call.request.args.length;
+    if (this.#queue.delete(call)) this.#queuedArgs -= call.request.argsJson.length;
     this.#stopIfDone();
   }
 
@@ -217,10 +218,10 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
     );
   }
 
-  #run(call: VersionCall, host: ModuleHost): void {
+  #run(call: VersionCall, host: ModuleHost, hasWaited: boolean): void {
     this.#running += 1;
     this.#callsOfHost += 1;
-    call.run(host);
+    call.run(host, hasWaited);
   }
 
   /** Begins waiting calls as far as the process takes them. */
@@ -230,8 +231,8 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
     for (const call of this.#queue) {
       if (!this.#takesCalls(host)) return;
       this.#queue.delete(call);
-      this.#queuedArgs -= call.request.args.length;
-      this.#run(call, host);
+      this.#queuedArgs -= call.request.argsJson.length;
+      this.#run(call, host, true);
     }
   }
 

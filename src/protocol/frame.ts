@@ -1,15 +1,50 @@
 import { VeripyError } from "../base/errors.ts";
+import { endOfPlainLiteral, isLiteral } from "../base/json-string.ts";
 import { decodeUtf8 } from "../base/utf8.ts";
 
-/**
- * One line of the wire: `API:TYPE:REF {json}\n`.
- * `json` is the payload's text, from its first brace; it has not been parsed.
- */
-export interface Frame {
+/** One line of the wire: `API:TYPE:REF {json}\n`. Its payload is a place in a text and is not parsed. */
+export class Frame {
   readonly api: string;
   readonly type: string;
   readonly ref: string;
-  readonly json: string;
+  readonly #text: string;
+  readonly #from: number;
+  readonly #to: number;
+
+  constructor(api: string, type: string, ref: string, text: string, from = 0, to = text.length) {
+    this.api = api;
+    this.type = type;
+    this.ref = ref;
+    this.#text = text;
+    this.#from = from;
+    this.#to = to;
+  }
+
+  /** The payload's text, from its first brace. */
+  get json(): string {
+    return this.#text.slice(this.#from, this.#to);
+  }
+
+  /**
+   * What stands between `head` and `tail`, which are the rest of the payload, when that is one JSON
+   * string; undefined for any other payload. Whoever knows what is around the one string that
+   * changes from frame to frame has nothing else to parse or to check.
+   */
+  literalBetween(head: string, tail: string): string | undefined {
+    const from = this.#from + head.length;
+    const to = this.#to - tail.length;
+    if (to - from < 2 || !this.#text.startsWith(head, this.#from) || !this.#text.startsWith(tail, to)) return;
+    if (endOfPlainLiteral(this.#text, from) !== to && !isLiteral(this.#text.slice(from, to))) return;
+    return this.#text.slice(from, to);
+  }
+
+  /** The JSON string that follows `head`, the payload's beginning, if it is a short one without escapes. */
+  plainLiteralAfter(head: string): string | undefined {
+    if (!this.#text.startsWith(head, this.#from)) return undefined;
+    const from = this.#from + head.length;
+    const end = endOfPlainLiteral(this.#text, from);
+    return end === undefined ? undefined : this.#text.slice(from, end);
+  }
 }
 
 // `{` is checked here, the rest of the payload where it is parsed. A trailing CR is JSON white space.
@@ -32,7 +67,7 @@ export function decodeFrame(line: string): Frame {
   if (match === null) throw noFrame(line);
   // The pattern has four groups, all of them mandatory.
   const [, api, type, ref, json] = match as unknown as [string, string, string, string, string];
-  return { api, type, ref, json };
+  return new Frame(api, type, ref, json);
 }
 
 /**
@@ -45,6 +80,7 @@ const frequent = [
   ["host", "exec"],
   ["host", "done"],
 ].map(([api = "", type = ""]) => ({ api, type, head: `${api}:${type}:` }));
+const space = 0x20;
 const refAndSpace = /[A-Za-z0-9_.-]{1,64} +(?=\{)/y;
 
 /** The frame between two places of a text, the same as `decodeFrame` of what stands there. */
@@ -54,8 +90,9 @@ function decodeFrameAt(text: string, from: number, to: number): Frame {
     const start = from + head.length;
     refAndSpace.lastIndex = start;
     if (!refAndSpace.test(text)) break;
-    const json = text.slice(refAndSpace.lastIndex, to);
-    return { api, type, ref: text.slice(start, text.indexOf(" ", start)), json };
+    let end = refAndSpace.lastIndex - 1;
+    while (text.charCodeAt(end - 1) === space) end--;
+    return new Frame(api, type, text.slice(start, end), text, refAndSpace.lastIndex, to);
   }
   return decodeFrame(text.slice(from, to));
 }
@@ -111,8 +148,22 @@ export class FrameDecoder {
     if (end < chunk.length) this.#hold(chunk.subarray(end));
   }
 
-  /** Whole lines. A chunk often carries dozens of small frames, so they are decoded in one go. */
+  /**
+   * Whole lines. A chunk often carries dozens of small frames, so they are decoded in one go; but not too many, for
+   * a string cut out of a text keeps all of the text in memory.
+   */
   #lines(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
+    let rest = bytes;
+    while (rest.length > maxBlockBytes) {
+      // A line longer than a block is a block of its own.
+      const end = rest.lastIndexOf(newline, maxBlockBytes - 1) + 1 || rest.indexOf(newline) + 1;
+      this.#block(rest.subarray(0, end), onFrame);
+      rest = rest.subarray(end);
+    }
+    if (rest.length > 0) this.#block(rest, onFrame);
+  }
+
+  #block(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
     const text = bytes.length <= this.#maxLineBytes ? decodeIfUtf8(bytes) : undefined;
     if (text === undefined) {
       this.#lineByLine(bytes, onFrame);
@@ -155,6 +206,7 @@ export class FrameDecoder {
 }
 
 const newline = 0x0a;
+const maxBlockBytes = 32 * 1024;
 const empty = new Uint8Array(0);
 
 function decodeIfUtf8(bytes: Uint8Array): string | undefined {

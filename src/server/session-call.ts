@@ -1,4 +1,5 @@
-import type { Call, CallOutcome, CallSink } from "../modules/call.ts";
+import { unquote } from "../base/json-string.ts";
+import type { Call, CallClient, CallOutcome, CallRequest, CallSink } from "../modules/call.ts";
 import type { RunnableVersion } from "../modules/runnable.ts";
 import { errorPayload } from "../protocol/messages.ts";
 import type { PeerLabel, RequestRecord } from "./observer.ts";
@@ -13,21 +14,29 @@ export interface CallSession {
 }
 
 /** One exec of a session, from its request to its answer. */
-export class SessionCall implements CallSink {
+export class SessionCall implements CallRequest, CallSink {
   readonly ref: string;
+  readonly client: CallClient;
   readonly #session: CallSession;
   readonly #startedAt: number;
   mod: string | undefined;
-  args: string | undefined;
+  argsJson = '""';
+  timeoutMs = 0;
   version: RunnableVersion | undefined;
   handle: Call | undefined;
   #parts = 0;
 
   /** `startedAt` is of use only to observers; it is 0 without them. */
-  constructor(session: CallSession, ref: string, startedAt: number) {
+  constructor(session: CallSession, ref: string, client: CallClient, startedAt: number) {
     this.#session = session;
     this.ref = ref;
+    this.client = client;
     this.#startedAt = startedAt;
+  }
+
+  /** The arguments; undefined as long as the request has not been read. */
+  get args(): string | undefined {
+    return this.mod === undefined ? undefined : unquote(this.argsJson);
   }
 
   /** `mod:cancel`. */
@@ -59,13 +68,14 @@ export class SessionCall implements CallSink {
 
   /** What observers are told of it. */
   record(peer: PeerLabel, outcome: CallOutcome): RequestRecord {
+    const { args } = this;
     return {
       peer,
       action: "exec",
       ref: this.ref,
       ...(this.mod === undefined ? {} : { mod: this.mod }),
       ...(this.version === undefined ? {} : { tree: this.version.tree }),
-      ...(this.args === undefined ? {} : { args: this.args }),
+      ...(args === undefined ? {} : { args }),
       ...(outcome.ok ? { resultJson: outcome.resultJson } : {}),
       parts: this.#parts,
       code: outcome.ok ? "ok" : outcome.code,

@@ -4,7 +4,7 @@ import type { Limits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Grant } from "../identity/trusted-keys.ts";
-import type { CallOutcome } from "../modules/call.ts";
+import type { CallClient, CallOutcome } from "../modules/call.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
 import type { RunnableVersion } from "../modules/runnable.ts";
 import { Channel } from "../protocol/channel.ts";
@@ -57,6 +57,8 @@ export class Session implements PeerLabel {
   /** Frames that arrived in one chunk with one that has to wait; reading is paused while there are any. */
   #backlog: Frame[] = [];
   #grant: Grant;
+  /** This client as modules see it. */
+  #client: CallClient;
   #closedFor: string | undefined;
   #isPaused = false;
   #isWorkingOff = false;
@@ -76,6 +78,7 @@ export class Session implements PeerLabel {
     this.address = peer.address;
     this.#remoteIp = peer.remoteAddress;
     this.#grant = grant;
+    this.#client = this.#labelled();
     this.#owner = owner;
     this.#channel = new Channel(peer.duplex, {
       maxLineBytes: owner.limits.maxLineBytes,
@@ -110,6 +113,12 @@ export class Session implements PeerLabel {
   /** Permissions as they are from now on; requests being worked on were allowed when they came. */
   setGrant(grant: Grant): void {
     this.#grant = grant;
+    this.#client = this.#labelled();
+  }
+
+  #labelled(): CallClient {
+    const { fingerprint, name } = this;
+    return name === undefined ? { fingerprint } : { fingerprint, name };
   }
 
   /**
@@ -281,40 +290,34 @@ export class Session implements PeerLabel {
 
   #exec(frame: Frame): void {
     const { limits, isDraining } = this.#owner;
-    const call = new SessionCall(this, frame.ref, this.#isObserved ? performance.now() : 0);
+    const isObserved = this.#isObserved;
+    const call = new SessionCall(this, frame.ref, this.#client, isObserved ? performance.now() : 0);
     try {
-      const request = this.#execRequests.read(frame.json);
-      call.mod = request.mod;
-      call.args = request.args;
-      this.#mustBeAllowed("exec", request.mod);
+      const { mod, argsJson, tree, timeoutMs } = this.#execRequests.read(frame);
+      call.mod = mod;
+      call.argsJson = argsJson;
+      this.#mustBeAllowed("exec", mod);
       if (isDraining)
         throw new VeripyError("shutting_down", "The server is stopping and takes no more calls.");
       if (this.#calls.has(frame.ref)) {
         throw new VeripyError("bad_request", `Another call with the reference '${frame.ref}' is in flight.`);
       }
-      const version = this.#find(request.mod, request.tree);
+      const version = this.#find(mod, tree);
       call.version = version;
-      this.#admit({ peer: this, ref: frame.ref, mod: request.mod, tree: version.tree, args: request.args });
+      if (isObserved) this.#admit(call);
       this.#calls.set(frame.ref, call);
-      const timeoutMs = Math.min(request.timeout_ms ?? limits.execMs, limits.execMs);
-      call.handle = version.call(
-        { args: request.args, timeoutMs, client: this.#client(), ref: frame.ref },
-        call,
-      );
+      call.timeoutMs = Math.min(timeoutMs ?? limits.execMs, limits.execMs);
+      call.handle = version.call(call, call);
     } catch (error) {
       if (!(error instanceof VeripyError)) throw error;
       this.finish(call, { ok: false, code: error.code as WireCode, message: error.message });
     }
   }
 
-  #client(): { fingerprint: string; name?: string } {
-    const { fingerprint, name } = this;
-    return name === undefined ? { fingerprint } : { fingerprint, name };
-  }
-
-  #admit(call: CallRecord): void {
+  #admit({ ref, mod, version, args }: SessionCall): void {
+    const record = { peer: this, ref, mod, tree: version?.tree, args } as CallRecord;
     for (const observer of this.#owner.observers) {
-      const refusal = observer.admit?.(call);
+      const refusal = observer.admit?.(record);
       if (refusal !== undefined) throw new VeripyError("busy", refusal);
     }
   }

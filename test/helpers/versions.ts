@@ -86,7 +86,10 @@ export class LoadedVersion implements AsyncDisposable {
 
   begin(args = "", request: Partial<CallRequest> = {}): RecordedCall {
     const recorded = new RecordedCall();
-    recorded.call = this.version.call({ args, timeoutMs: 5_000, client, ref: "r1", ...request }, recorded);
+    recorded.call = this.version.call(
+      { argsJson: JSON.stringify(args), timeoutMs: 5_000, client, ref: "r1", ...request },
+      recorded,
+    );
     return recorded;
   }
 

@@ -15,7 +15,10 @@ async function loaded(text: string, reserve: HostReserve): Promise<ModuleVersion
 
 async function answerOf(version: ModuleVersion): Promise<unknown> {
   const call = new RecordedCall();
-  version.call({ args: "", timeoutMs: 5_000, client: { fingerprint: "ab".repeat(32) }, ref: "1" }, call);
+  version.call(
+    { argsJson: '""', timeoutMs: 5_000, client: { fingerprint: "ab".repeat(32) }, ref: "1" },
+    call,
+  );
   return within(5_000, "the answer", call.ended);
 }
 

@@ -372,7 +372,7 @@ test("the sink is given its end even when that comes before call() returns", asy
   await using m = await load(`export const execute = () => "ok";`);
   await m.version.stop();
   const sink = new RecordedCall();
-  const call = m.version.call({ args: "", timeoutMs: 100, client, ref: "r" }, sink);
+  const call = m.version.call({ argsJson: '""', timeoutMs: 100, client, ref: "r" }, sink);
   expect(sink.outcome).toMatchObject({ ok: false, code: "shutting_down" });
   call.abort("cancelled", "late");
   call.resume();

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { VeripyError } from "../../src/base/errors.ts";
-import { decodeFrame, encodeFrame, type Frame, FrameDecoder, isRef } from "../../src/protocol/frame.ts";
+import { decodeFrame, encodeFrame, Frame, FrameDecoder, isRef } from "../../src/protocol/frame.ts";
 
 const encoder = new TextEncoder();
 const maxLineBytes = 1024;
@@ -34,7 +34,9 @@ const frame = fc
     ref,
     json: fc.dictionary(fc.string(), fc.string({ unit: "grapheme" })).map((value) => JSON.stringify(value)),
   })
-  .map(({ words: [api, type], ...rest }) => ({ api, type, ...rest }) as Frame);
+  .map(({ words: [api = "", type = ""], ref, json }) => new Frame(api, type, ref, json));
+
+const fieldsOf = ({ api, type, ref, json }: Frame) => ({ api, type, ref, json });
 
 /** `bytes` cut at the given places. */
 function cut(bytes: Uint8Array, places: number[]): Uint8Array[] {
@@ -48,7 +50,7 @@ describe("frames", () => {
       fc.property(fc.array(frame, { minLength: 1, maxLength: 8 }), fc.array(fc.nat()), (frames, places) => {
         const text = frames.map(({ api, type, ref, json }) => encodeFrame(api, type, ref, json)).join("");
         const decoded = decodeAll(cut(encoder.encode(text), places), 1 << 20);
-        expect(decoded).toEqual(frames);
+        expect(decoded.map(fieldsOf)).toEqual(frames.map(fieldsOf));
         expect(decoded.map(({ api, type, ref, json }) => encodeFrame(api, type, ref, json)).join("")).toBe(
           text,
         );
@@ -60,7 +62,7 @@ describe("frames", () => {
     const text = 'mod:sync:1 {}\nmod:exec:e2 {"args":"Grüße 🚀\\u2028"}\nsys:ping:x.-_ {}\n';
     const bytes = encoder.encode(text);
     const single = [...bytes].map((byte) => Uint8Array.of(byte));
-    expect(decodeAll(single)).toEqual(decodeAll([bytes]));
+    expect(decodeAll(single).map(fieldsOf)).toEqual(decodeAll([bytes]).map(fieldsOf));
     expect(decodeAll(single)).toHaveLength(3);
   });
 
@@ -163,14 +165,60 @@ describe("frames", () => {
         } catch {}
         const among = encoder.encode(`sys:ping:1 {}\n${line}\nmod:exec:2 {}\n`);
         if (alone === undefined) expect(codeOf(() => decodeAll([among]))).toBe("protocol_error");
-        else expect(decodeAll([among])[1]).toEqual(alone);
+        else expect(decodeAll([among]).map(fieldsOf)[1]).toEqual(fieldsOf(alone));
       }),
       { numRuns: 2_000 },
+    );
+  });
+
+  test("of a chunk of many lines, of any lengths, every one comes out", () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: 100_000 }), { maxLength: 30 }), (lengths) => {
+        const lines = lengths.map((length, index) => `mod:exec:${index} {"args":"${"x".repeat(length)}"}\n`);
+        const frames = decodeAll([encoder.encode(lines.join(""))], 1 << 20);
+        expect(frames.map(({ api, type, ref, json }) => encodeFrame(api, type, ref, json))).toEqual(lines);
+      }),
+      { numRuns: 30 },
     );
   });
 
   test("a ref is 1 to 64 of the allowed characters", () => {
     expect(["1", "a.b-C_9", "r".repeat(64)].map(isRef)).toEqual([true, true, true]);
     expect(["", "a b", "r".repeat(65), "ä", "a\n"].map(isRef)).toEqual([false, false, false, false, false]);
+  });
+});
+
+describe("the one string in a payload", () => {
+  /** The payload, among other text. */
+  const frameOf = (json: string) => new Frame("mod", "exec", "1", `"a"\n${json}\n"b"}`, 4, 4 + json.length);
+  const text = fc.oneof(
+    fc.string({ unit: "grapheme" }),
+    fc.string({ unit: "grapheme", minLength: 990, maxLength: 1_010 }),
+  );
+
+  test("is found between what stands around it", () => {
+    fc.assert(
+      fc.property(text, text, text, (before, value, after) => {
+        const [head, tail] = [`{${JSON.stringify(before)}:`, `,"x":${JSON.stringify(after)}}`];
+        const literal = JSON.stringify(value);
+        expect(frameOf(head + literal + tail).literalBetween(head, tail)).toBe(literal);
+        expect([undefined, literal]).toContain(frameOf(head + literal + tail).plainLiteralAfter(head));
+      }),
+    );
+  });
+
+  test.each([
+    ['{"a":"x"}', '{"a":', ',"b":1}'],
+    ['{"a":"x","b":1}', '{"b":', "}"],
+    ['{"a":"x","c":"y","b":1}', '{"a":', ',"b":1}'],
+    ['{"a":"x\\"}', '{"a":', "}"],
+    ['{"a":["x"]}', '{"a":', "}"],
+    ['{"a":"}', '{"a":', "}"],
+    ['{"a":}', '{"a":', "}"],
+    ['{"a":"x" }', '{"a":', "}"],
+    ['{"a":"x\u0000"}', '{"a":', "}"],
+    ["{}", '{"a":"', '"}'],
+  ])("%j has none between %j and %j", (json, head, tail) => {
+    expect(frameOf(json).literalBetween(head, tail)).toBeUndefined();
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { messageOf } from "../../src/base/errors.ts";
+import { Frame } from "../../src/protocol/frame.ts";
 import { execRequest, parsePayload } from "../../src/protocol/messages.ts";
 import { ExecRequestReader } from "../../src/server/exec-request.ts";
 
@@ -15,9 +16,16 @@ function whole(json: string): unknown {
   }
 }
 
+/** As it comes: with other frames around it. */
+function frameOf(json: string): Frame {
+  const before = 'mod:exec:1 {"args":"\n';
+  return new Frame("mod", "exec", "2", `${before}${json}\n"}\n`, before.length, before.length + json.length);
+}
+
 function read(reader: ExecRequestReader, json: string): unknown {
   try {
-    return reader.read(json);
+    const { argsJson, timeoutMs, ...request } = reader.read(frameOf(json));
+    return { ...request, args: JSON.parse(argsJson), timeout_ms: timeoutMs };
   } catch (error) {
     return messageOf(error);
   }
@@ -54,7 +62,7 @@ describe("an exec request is read as if each were parsed whole", () => {
     fc.assert(
       fc.property(fc.nat(good.length), fc.string({ unit: "binary-ascii", maxLength: 3 }), (at, text) => {
         const reader = new ExecRequestReader();
-        reader.read(good);
+        reader.read(frameOf(good));
         for (const damaged of [
           good.slice(0, at) + text + good.slice(at),
           good.slice(0, at) + text + good.slice(at + 1),
@@ -73,7 +81,7 @@ describe("an exec request is read as if each were parsed whole", () => {
     [`{"mod":"hello.ts","args":"a"}`],
   ])("%s, after one with the same text around its arguments", (tampered) => {
     const reader = new ExecRequestReader();
-    reader.read(JSON.stringify({ mod: "hello.ts", args: "World", tree }));
+    reader.read(frameOf(JSON.stringify({ mod: "hello.ts", args: "World", tree })));
     expect(read(reader, tampered)).toEqual(whole(tampered));
   });
 });
