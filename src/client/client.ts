@@ -18,9 +18,9 @@ import { Backoff } from "./backoff.ts";
 import { Connection, type ServerNews, type WireNews } from "./connection.ts";
 import { type ConnectTarget, dial, refreshTarget, resolveTarget } from "./dial.ts";
 import { differenceOf, type ModuleDifference, sameReport } from "./difference.ts";
-import { ExecCall, type ExecOptions, type ExecResult, type ExecTarget } from "./exec.ts";
+import { ExecCall, type ExecOptions, type ExecResult, ExecTarget, type Recover } from "./exec.ts";
 import { ServerKeyFollower } from "./server-key.ts";
-import { type Verdict, VerificationError, type VerifiedModule, verifyModule } from "./verifier.ts";
+import { type Verdict, VerificationError, verifyModule } from "./verifier.ts";
 
 export interface ConnectOptions {
   host?: string;
@@ -67,7 +67,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   #reports = new Map<string, ModuleReport>();
   /** The modules whose report is a broadcast's. */
   readonly #broadcasts = new Set<string>();
-  readonly #verdicts = new Map<string, { report: ModuleReport; verdict: Verdict }>();
+  readonly #verdicts = new Map<string, Known>();
   #closedBy: VeripyError | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #dialling = new AbortController();
@@ -140,31 +140,40 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
 
   /** The verdict on the version that is reported now, if it was verified. */
   verdictOf(mod: string): Verdict | undefined {
-    const name = this.#nameOf(mod);
+    return this.#knownOf(this.#nameOf(mod))?.verdict;
+  }
+
+  #knownOf(name: string): Known | undefined {
     const known = this.#verdicts.get(name);
-    return known !== undefined && sameReport(known.report, this.#reports.get(name))
-      ? known.verdict
-      : undefined;
+    return known !== undefined && sameReport(known.report, this.#reports.get(name)) ? known : undefined;
   }
 
   /**
    * Runs a module, after verifying it if that has not happened yet, and names the verified version to the
    * server. Rejects with `verification_failed`, the server's code, `timeout` or `cancelled`.
    */
-  async exec(mod: string, args = "", options: ExecOptions = {}): Promise<ExecResult> {
+  exec(mod: string, args = "", options: ExecOptions = {}): Promise<ExecResult> {
+    // Not async: whoever calls a verified module over and over pays for one promise a call.
+    const name = this.#nameOf(mod);
+    const known = options.tree === undefined ? this.#knownOf(name) : undefined;
+    const channel = this.#connection?.channel;
+    if (known?.target === undefined || channel === undefined) return this.#execUnknown(name, args, options);
+    return new ExecCall(channel, known.target, args, options, this.#recover).run();
+  }
+
+  async #execUnknown(name: string, args: string, options: ExecOptions): Promise<ExecResult> {
     const { tree } = options;
-    if (tree !== undefined)
-      return this.#exec({ mod: this.#nameOf(mod), tree, sum: undefined }, args, options);
-    const known = this.verdictOf(mod);
-    const verdict = known?.verified === true ? known : await this.verify(mod);
-    try {
-      return await this.#exec(callable(verdict), args, options);
-    } catch (error) {
-      // It was replaced between the check and the call, and has not run: check and call the new one.
-      if (!(error instanceof VeripyError && error.code === "version_mismatch")) throw error;
-      await this.#refresh();
-      return this.#exec(callable(await this.verify(mod)), args, options);
-    }
+    if (tree !== undefined) return this.#exec(new ExecTarget(name, tree, undefined), args, options);
+    return this.#exec(targetOf(await this.verify(name)), args, options, this.#recover);
+  }
+
+  /** It was replaced between the check and the call, and has not run: check and call the new one. */
+  readonly #recover: Recover = (error, call) =>
+    error instanceof VeripyError && error.code === "version_mismatch" ? this.#execAnew(call) : undefined;
+
+  async #execAnew({ target, args, options }: ExecCall): Promise<ExecResult> {
+    await this.#refresh();
+    return this.#exec(targetOf(await this.verify(target.mod)), args, options);
   }
 
   /** Per module: version, process, memory, calls, failures, restarts, run times. */
@@ -321,12 +330,13 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     if (report === undefined)
       throw new VeripyError("not_found", `The server does not report a module '${name}'.`);
     const verdict = verifyModule(report, received);
-    this.#verdicts.set(name, { report, verdict });
+    const isTarget = verdict.verified && verdict.isCallable;
+    this.#verdicts.set(name, { report, verdict, target: isTarget ? targetOf(verdict) : undefined });
     return verdict;
   }
 
-  #exec(target: ExecTarget, args: string, options: ExecOptions): Promise<ExecResult> {
-    return new ExecCall(this.#openConnection().channel, target, options).run(args);
+  #exec(target: ExecTarget, args: string, options: ExecOptions, recover?: Recover): Promise<ExecResult> {
+    return new ExecCall(this.#openConnection().channel, target, args, options, recover).run();
   }
 
   #request(api: string, type: string, json: string): Promise<Frame> {
@@ -350,10 +360,19 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
 /** More often a module is not fetched for one verdict, however often it changes meanwhile. */
 const maxAttempts = 10;
 
+/** What this client has found out about a module. */
+interface Known {
+  /** What the server had said of it. */
+  readonly report: ModuleReport;
+  readonly verdict: Verdict;
+  /** Undefined for a module that is not to be called. */
+  readonly target: ExecTarget | undefined;
+}
+
 /** Throws for a module that is not what the server said, and for a server that runs none. */
-function callable(verdict: Verdict): VerifiedModule {
+function targetOf(verdict: Verdict): ExecTarget {
   if (!verdict.verified) throw new VerificationError(verdict);
-  if (verdict.isCallable) return verdict;
+  if (verdict.isCallable) return new ExecTarget(verdict.mod, verdict.tree, verdict.sum);
   throw new VeripyError(
     "unsupported",
     "This server knows only the plain form of the protocol: it lists and verifies modules, but does not run them.",

@@ -9,7 +9,9 @@ export interface ModuleDifference {
 
 /** Whether two reports speak of the same version. */
 export function sameReport(a: ModuleReport | undefined, b: ModuleReport | undefined): boolean {
-  return a !== undefined && b !== undefined && a.sum === b.sum && a.tree === b.tree;
+  return a === b
+    ? a !== undefined
+    : a !== undefined && b !== undefined && a.sum === b.sum && a.tree === b.tree;
 }
 
 /** What is in `after` that was not in `before`, and the other way round. */

@@ -1,4 +1,5 @@
 import { VeripyError } from "../base/errors.ts";
+import { quote, unquote } from "../base/json-string.ts";
 import type { Channel, Question } from "../protocol/channel.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
@@ -28,83 +29,104 @@ export interface ExecResult {
   readonly tree: string;
 }
 
-/** The version that a call names. */
-export interface ExecTarget {
-  readonly mod: string;
-  readonly tree: string;
-  /** Undefined when only the tree is known. */
-  readonly sum: string | undefined;
-}
-
 const defaultTimeoutMs = 30_000;
 /** The server answers at the deadline; the rest is for the way. */
 const answerGraceMs = 2_000;
 
-/** One call: what it sends, and what becomes of the frames that answer it. One object, no closures. */
-export class ExecCall implements Question<ExecResult> {
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal | undefined;
-  readonly #channel: Channel;
-  readonly #target: ExecTarget;
-  readonly #options: ExecOptions;
-  #nextPart = 0;
+/**
+ * The version that a call names, and the text around the strings that change from call to call: all of a request but
+ * its arguments, all of a good answer but its result.
+ */
+export class ExecTarget {
+  readonly mod: string;
+  readonly tree: string;
+  /** Undefined when only the tree is known. */
+  readonly sum: string | undefined;
+  readonly #requestHead: string;
+  readonly #requestTail: string;
+  readonly #answerHead: string;
+  readonly #answerTail: string;
 
-  constructor(channel: Channel, target: ExecTarget, options: ExecOptions) {
-    this.#channel = channel;
-    this.#target = target;
-    this.#options = options;
-    this.timeoutMs = (options.timeoutMs ?? defaultTimeoutMs) + answerGraceMs;
-    this.signal = options.signal;
+  constructor(mod: string, tree: string, sum: string | undefined) {
+    this.mod = mod;
+    this.tree = tree;
+    this.sum = sum;
+    this.#requestHead = `{"mod":${quote(mod)},"args":`;
+    this.#requestTail = `,"tree":${quote(tree)},"timeout_ms":`;
+    this.#answerHead = `{"mod":${quote(mod)},"result":`;
+    this.#answerTail = `,"sum":"${sum}","tree":${quote(tree)}}`;
   }
 
-  /** Sends the request. Rejects with the server's code, `timeout`, `cancelled`, or what is wrong with the answer. */
-  run(args: string): Promise<ExecResult> {
-    const { mod, tree } = this.#target;
-    const timeout_ms = this.#options.timeoutMs ?? defaultTimeoutMs;
-    return this.#channel.ask("mod", "exec", JSON.stringify({ mod, args, tree, timeout_ms }), this);
+  request(args: string, timeoutMs: number): string {
+    return `${this.#requestHead}${quote(args)}${this.#requestTail}${timeoutMs}}`;
   }
 
-  decode({ json }: Frame): ExecResult {
-    const { mod, tree } = this.#target;
-    const answer = this.#expectedAnswer(json) ?? parseAnswer(execResponse, json);
+  /** Throws the server's error, and for an answer of another version `verification_failed`. */
+  result(frame: Frame): ExecResult {
+    const { mod, sum, tree } = this;
+    const literal = sum === undefined ? undefined : frame.literalBetween(this.#answerHead, this.#answerTail);
+    // Nothing is left to parse or to check: the rest of the answer is what it has to be.
+    if (sum !== undefined && literal !== undefined) return { mod, result: unquote(literal), sum, tree };
+    const answer = parseAnswer(execResponse, frame.json);
     if (answer.mod === mod && answer.tree === tree) return { ...answer, tree };
     throw new VeripyError(
       "verification_failed",
       `The server ran another version than the verified one: asked was ${mod} ${tree}, answered ${answer.mod} ${answer.tree}.`,
     );
   }
+}
+
+/** Takes over when a call has failed and may be made again: the promise is the call's from then on. */
+export type Recover = (error: unknown, call: ExecCall) => Promise<ExecResult> | undefined;
+
+/** One call: what it sends, and what becomes of the frames that answer it. One object, no closures. */
+export class ExecCall implements Question<ExecResult> {
+  readonly target: ExecTarget;
+  readonly args: string;
+  readonly options: ExecOptions;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+  readonly #channel: Channel;
+  readonly #recover: Recover | undefined;
+  #nextPart = 0;
+
+  constructor(channel: Channel, target: ExecTarget, args: string, options: ExecOptions, recover?: Recover) {
+    this.#channel = channel;
+    this.target = target;
+    this.args = args;
+    this.options = options;
+    this.timeoutMs = (options.timeoutMs ?? defaultTimeoutMs) + answerGraceMs;
+    this.signal = options.signal;
+    this.#recover = recover;
+  }
+
+  /** Sends the request. Rejects with the server's code, `timeout`, `cancelled`, or what is wrong with the answer. */
+  run(): Promise<ExecResult> {
+    const timeoutMs = this.options.timeoutMs ?? defaultTimeoutMs;
+    return this.#channel.ask("mod", "exec", this.target.request(this.args, timeoutMs), this);
+  }
+
+  decode(frame: Frame): ExecResult {
+    return this.target.result(frame);
+  }
+
+  recover(error: unknown): Promise<ExecResult> | undefined {
+    return this.#recover?.(error, this);
+  }
 
   /** Parts must come in order and without gaps; anything else is a broken server. */
   onPart(frame: Frame): void {
-    if (frame.type === "exec_progress") this.#options.onProgress?.(parseAnswer(execProgress, frame.json));
+    if (frame.type === "exec_progress") this.options.onProgress?.(parseAnswer(execProgress, frame.json));
     if (frame.type !== "exec_part") return;
     const { seq, data } = parseAnswer(execPart, frame.json);
     if (seq !== this.#nextPart) {
       throw new VeripyError("protocol_error", `part ${this.#nextPart} of a stream was expected, ${seq} came`);
     }
     this.#nextPart += 1;
-    this.#options.onPart?.(data);
+    this.options.onPart?.(data);
   }
 
   onGivenUp(ref: string): void {
     this.#channel.send("mod", "cancel", ref, "{}");
-  }
-
-  /**
-   * All of a good answer but its result is known beforehand. When the text around the result is exactly that, and
-   * the result is one JSON string, there is nothing left to parse or to check; undefined otherwise.
-   */
-  #expectedAnswer(json: string): ExecResult | undefined {
-    const { mod, sum, tree } = this.#target;
-    if (sum === undefined) return undefined;
-    const head = `{"mod":${JSON.stringify(mod)},"result":`;
-    const tail = `,"sum":"${sum}","tree":"${tree}"}`;
-    if (!json.startsWith(head) || !json.endsWith(tail)) return undefined;
-    try {
-      const result: unknown = JSON.parse(json.slice(head.length, json.length - tail.length));
-      return typeof result === "string" ? { mod, result, sum, tree } : undefined;
-    } catch {
-      return undefined;
-    }
   }
 }

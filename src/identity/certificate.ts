@@ -21,9 +21,7 @@ export async function makeCertificate({ commonName, keyPem, days }: CertificateO
   const privateKey = createPrivateKey(keyPem);
   const algorithm = algorithmOf(privateKey);
   // Loaded here and nowhere else: 230 KB that a start with an existing identity does not pay for.
-  // reflect-metadata must have run before.
-  await import("reflect-metadata");
-  const x509 = await import("@peculiar/x509");
+  const x509 = await import("./x509.ts");
 
   const signingKey = await crypto.subtle.importKey(
     "pkcs8",

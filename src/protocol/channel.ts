@@ -31,6 +31,8 @@ export interface RequestOptions {
 export interface Question<T> extends RequestOptions {
   /** What the promise resolves with; what this throws, it is rejected with. */
   decode(answer: Frame): T;
+  /** What the promise resolves with instead, when `decode` has thrown. */
+  recover?(error: unknown): Promise<T> | undefined;
 }
 
 /**
@@ -179,7 +181,7 @@ class PendingRequest<T> {
   readonly api: string;
   readonly #all: Map<string, PendingRequest<unknown>>;
   readonly #ref: string;
-  readonly #resolve: (value: T) => void;
+  readonly #resolve: (value: T | Promise<T>) => void;
   readonly #reject: (error: unknown) => void;
   readonly #options: Question<T>;
   readonly #deadline: Deadline;
@@ -188,7 +190,7 @@ class PendingRequest<T> {
     all: Map<string, PendingRequest<unknown>>,
     api: string,
     ref: string,
-    resolve: (value: T) => void,
+    resolve: (value: T | Promise<T>) => void,
     reject: (error: unknown) => void,
     options: Question<T>,
   ) {
@@ -212,11 +214,18 @@ class PendingRequest<T> {
 
   answer(frame: Frame): void {
     this.#end();
+    let value: T | Promise<T>;
     try {
-      this.#resolve(this.#options.decode(frame));
+      value = this.#options.decode(frame);
     } catch (error) {
-      this.#reject(error);
+      const instead = this.#options.recover?.(error);
+      if (instead === undefined) {
+        this.#reject(error);
+        return;
+      }
+      value = instead;
     }
+    this.#resolve(value);
   }
 
   fail(error: VeripyError): void {

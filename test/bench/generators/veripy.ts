@@ -1,20 +1,21 @@
 // VeriPy's own client, as a program that embeds the library uses it: verified once, then called.
 import { basename } from "node:path";
-import { connect, type VeripyClient } from "../../../src/index.ts";
+import { connect, type ExecResult, type VeripyClient } from "../../../src/index.ts";
 import type { Command, Result, Target } from "../harness/commands.ts";
 import { saveAgain } from "../harness/edit.ts";
 import { type Connection, runGenerator } from "../harness/generator.ts";
 
-await runGenerator({
-  async connect(target): Promise<Connection> {
+await runGenerator<ExecResult>({
+  async connect(target): Promise<Connection<ExecResult>> {
     const client = await open(target);
     const verdict = await client.verify("hello.ts");
     if (!verdict.verified) throw new Error("hello.ts is not what the server said it is.");
     return {
-      call: async (args) => (await client.exec("hello.ts", args)).result,
+      call: (args) => client.exec("hello.ts", args),
       close: () => client.close(),
     };
   },
+  textOf: ({ result }) => result,
   edits,
 });
 

@@ -3,16 +3,18 @@ import type { Command, Reply, Result, Target } from "./commands.ts";
 import { percentile } from "./statistics.ts";
 
 /** One connection of one client. */
-export interface Connection {
-  /** The answer of `hello.ts` to `args`: what the adapter's `expected` says. */
-  call(args: string): Promise<string>;
+export interface Connection<Answer = string> {
+  /** The promise that the stack's own client gives, with nothing around it. */
+  call(args: string): Promise<Answer>;
   close(): void | Promise<void>;
 }
 
 /** What each kind of client brings; the loops around it are the same for all. */
-export interface Adapter {
+export interface Adapter<Answer = string> {
   /** Opens a connection, or several where one carries only one call, ready to be called. */
-  connect(target: Target, inFlight: number): Promise<Connection>;
+  connect(target: Target, inFlight: number): Promise<Connection<Answer>>;
+  /** The text in an answer; given where that is not the answer itself. It has to be what `expected` says. */
+  textOf?(answer: Answer): string;
   /** A connection that is opened to be counted or kept; `connect` unless given. */
   open?(target: Target): Promise<{ close(): void | Promise<void> }>;
   expected?(args: string): string;
@@ -23,7 +25,7 @@ export interface Adapter {
 const hello = (args: string): string => `Hello, ${args}!`;
 
 /** Runs a load generator: commands from standard input, replies to standard output, until the input ends. */
-export async function runGenerator(adapter: Adapter): Promise<never> {
+export async function runGenerator<Answer = string>(adapter: Adapter<Answer>): Promise<never> {
   const target = JSON.parse(process.argv[2] ?? "null") as Target;
   const held: { close(): void | Promise<void> }[] = [];
   const open = (): Promise<{ close(): void | Promise<void> }> =>
@@ -61,8 +63,8 @@ export async function runGenerator(adapter: Adapter): Promise<never> {
 }
 
 /** A promise for each call, and `inFlight` of them under way on every connection. */
-async function load(
-  adapter: Adapter,
+async function load<Answer>(
+  adapter: Adapter<Answer>,
   target: Target,
   command: Extract<Command, { do: "load" }>,
 ): Promise<Result> {
@@ -71,16 +73,17 @@ async function load(
   const connections = await Promise.all(
     Array.from({ length: command.connections }, () => adapter.connect(target, command.inFlight)),
   );
+  const textOf = adapter.textOf ?? String;
   const latencies = new Float64Array(4_000_000);
   let count = 0;
   let countsFrom = Number.POSITIVE_INFINITY;
   let end = Number.POSITIVE_INFINITY;
 
-  const work = async (connection: Connection): Promise<void> => {
+  const work = async (connection: Connection<Answer>): Promise<void> => {
     for (;;) {
       const start = performance.now();
       if (start >= end) return;
-      const result = await connection.call(args);
+      const result = textOf(await connection.call(args));
       const now = performance.now();
       if (result !== expected) throw new Error(`A wrong answer: ${result.slice(0, 200)}`);
       if (now >= countsFrom && now <= end) latencies[count++] = now - start;

@@ -1,9 +1,9 @@
 import { join } from "node:path";
-import { connect } from "@nats-io/transport-node";
+import { connect, type Msg } from "@nats-io/transport-node";
 import { type Connection, runGenerator } from "../harness/generator.ts";
 
-await runGenerator({
-  async connect(target): Promise<Connection> {
+await runGenerator<Msg>({
+  async connect(target): Promise<Connection<Msg>> {
     const connection = await connect({
       servers: `localhost:${target.port}`,
       reconnect: false,
@@ -15,8 +15,9 @@ await runGenerator({
       },
     });
     return {
-      call: async (args) => (await connection.request("hello", args, { timeout: 10_000 })).string(),
+      call: (args) => connection.request("hello", args, { timeout: 10_000 }),
       close: () => connection.close(),
     };
   },
+  textOf: (answer) => answer.string(),
 });
