@@ -20,7 +20,7 @@ export interface HostedModule {
   send(type: string, ref: string, json: string): void;
   log(level: LogLevel, text: string, ref: string): void;
   /** The call with this reference has sent its last frame. */
-  forget(ref: string): void;
+  forget(ref: number): void;
 }
 
 /** One call, in the module's own process. */
@@ -187,7 +187,7 @@ export class HostedCall {
     this.#ended = true;
     this.#progress?.flush();
     this.#module.send(type, this.#frame.ref, json);
-    this.#module.forget(this.#frame.ref);
+    this.#module.forget(this.#frame.refNumber);
   }
 }
 

@@ -32,7 +32,7 @@ class Host {
   readonly #pipes: boolean;
   /** By the numbers that `exec` names them by. Replaced, never changed: a call looks its client up later. */
   #clients: readonly CallClient[] = [];
-  readonly #calls = new Map<string, HostedCall>();
+  readonly #calls = new Map<number, HostedCall>();
   /** The server is trusted, and its frames carry whole module trees. */
   readonly #decoder = new FrameDecoder(Number.MAX_SAFE_INTEGER);
   #module: HostedModule | undefined;
@@ -67,10 +67,10 @@ class Host {
         return;
       case "abort":
         this.#send("aborting", frame.ref, "{}");
-        this.#calls.get(frame.ref)?.abort((JSON.parse(frame.json) as { reason: string }).reason);
+        this.#calls.get(frame.refNumber)?.abort((JSON.parse(frame.json) as { reason: string }).reason);
         return;
       case "grant":
-        this.#calls.get(frame.ref)?.grant((JSON.parse(frame.json) as { parts: number }).parts);
+        this.#calls.get(frame.refNumber)?.grant((JSON.parse(frame.json) as { parts: number }).parts);
         return;
       case "client":
         this.#clients = Object.assign([...this.#clients], { [frame.ref]: JSON.parse(frame.json) });
@@ -88,7 +88,7 @@ class Host {
     const module = this.#module;
     if (module === undefined) return;
     const call = new HostedCall(module, frame, this.#clients);
-    this.#calls.set(frame.ref, call);
+    this.#calls.set(frame.refNumber, call);
     call.run();
   }
 
@@ -162,7 +162,7 @@ class Host {
     setTimeout(() => process.exit(0), this.#killGraceMs);
   }
 
-  #forget(ref: string): void {
+  #forget(ref: number): void {
     this.#calls.delete(ref);
     if (this.#ending && this.#calls.size === 0) process.exit(0);
   }

@@ -154,7 +154,8 @@ async function connect(
   }
   const fd = child.stdio[3];
   if (typeof fd !== "number") throw new Error("the system gave no descriptor");
-  return connectDescriptor(fd, maxQueuedBytes);
+  // One process serves the calls of all clients.
+  return connectDescriptor(fd, { maxQueuedBytes, gathers: true });
 }
 
 function signalName(signal: NodeJS.Signals | number): string {

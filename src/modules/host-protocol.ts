@@ -3,7 +3,8 @@
  *
  *     server → host   host:load:0 {…LoadPayload}              once, first
  *                     host:client:N {"fingerprint","name"?}   what the number N in `exec` stands for from now on
- *                     host:exec:R {"args","client","ref"}     R is the server's, "ref" the client's
+ *                     host:exec:R {"args","client","ref"}     R is the server's, a decimal number that no
+ *                                                             other call has then, "ref" the client's
  *                     host:abort:R {"reason"}                 the call's signal; its answer is awaited still
  *                     host:grant:R {"parts"}                  that many parts more may be under way
  *                     host:stop:0 {}                          end by yourself, once the calls have ended

@@ -1,21 +1,24 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
-import { type Duplex, type RawSocket, SocketDuplex } from "../protocol/duplex.ts";
+import { type Duplex, type RawSocket, SocketDuplex, type SocketDuplexOptions } from "../protocol/duplex.ts";
 
 /** The descriptor of a module host's control channel, where the system can hand a socket to a child. */
 export const controlDescriptor = 3;
 
-/**
- * Wraps one end of the socket between a server and a module host. `maxQueuedBytes` bounds what waits for an end
- * that does not read.
- */
-export async function connectDescriptor(fd: number, maxQueuedBytes: number): Promise<SocketDuplex> {
+/** After a goodbye, how long the other end has to take what is queued. */
+const closeMs = 500;
+
+/** Wraps one end of the socket between a server and a module host. */
+export async function connectDescriptor(
+  fd: number,
+  options: Omit<SocketDuplexOptions, "closeMs">,
+): Promise<SocketDuplex> {
   let duplex: SocketDuplex | undefined;
   await Bun.connect({
     // `fd` is how Bun wraps an open socket; its types list only host and unix.
     fd,
     socket: {
       open(socket: RawSocket) {
-        duplex = new SocketDuplex(socket, { maxQueuedBytes, closeMs: 500 });
+        duplex = new SocketDuplex(socket, { ...options, closeMs });
       },
       data(_socket: RawSocket, chunk: Uint8Array) {
         duplex?.received(chunk);
@@ -39,7 +42,7 @@ export async function connectDescriptor(fd: number, maxQueuedBytes: number): Pro
 /** The child's end: descriptor 3, or the standard streams. */
 export function connectControl(pipes: boolean): Promise<Duplex> {
   // What the server does not take is this process's own memory, which is bounded as a whole.
-  if (!pipes) return connectDescriptor(controlDescriptor, Number.MAX_SAFE_INTEGER);
+  if (!pipes) return connectDescriptor(controlDescriptor, { maxQueuedBytes: Number.MAX_SAFE_INTEGER });
   return Promise.resolve(
     connectPipes(Bun.stdin.stream(), Bun.stdout.writer(), Number.MAX_SAFE_INTEGER, () => process.exit(0)),
   );
@@ -63,7 +66,7 @@ export function connectPipes(
   terminate: () => void,
 ): Duplex {
   const socket = new PipeSocket(input, output, terminate);
-  const duplex = new SocketDuplex(socket, { maxQueuedBytes, closeMs: 500 });
+  const duplex = new SocketDuplex(socket, { maxQueuedBytes, closeMs });
   socket.start(duplex);
   return duplex;
 }

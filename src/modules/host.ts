@@ -4,6 +4,7 @@ import type { Limits } from "../base/limits.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
 import { execProgress } from "../protocol/messages.ts";
 import type { CallClient, CallRequest } from "./call.ts";
+import { CallTable } from "./call-table.ts";
 import { ClientTable } from "./client-table.ts";
 import { errorPayload, failedPayload, type HostReady, logPayload, readyPayload } from "./host-payloads.ts";
 import type { HostProcess } from "./host-process.ts";
@@ -63,13 +64,12 @@ export class ModuleHost implements WatchedProcess {
   readonly #log: ModuleLog;
   readonly #decoder: FrameDecoder;
   readonly #clients = new ClientTable();
-  readonly #calls = new Map<string, HostCall>();
+  readonly #calls = new CallTable<HostCall>();
   #limits: Readonly<Limits>;
-  #nextRef = 0;
   readonly #loading = Promise.withResolvers<HostReady>();
   #isReady = false;
-  /** Aborts that the process has not confirmed. */
-  #unconfirmed = 0;
+  /** References of calls whose abort the process has not confirmed. */
+  readonly #unconfirmed = new Set<number>();
   #doomed = false;
   readonly #unasked: UnaskedFrames;
 
@@ -134,13 +134,14 @@ export class ModuleHost implements WatchedProcess {
   }
 
   /** Begins a call and returns its reference here, for `abort` and `grant`. */
-  exec(request: CallRequest, call: HostCall): string {
-    this.#nextRef += 1;
-    const ref = this.#nextRef.toString(36);
-    this.#calls.set(ref, call);
+  exec(request: CallRequest, call: HostCall): number {
+    const ref = this.#calls.add(call);
     const client = this.#clients.numberOf(request.client, this.#announce);
     // A REF has nothing to escape.
-    this.#send("exec", ref, `{"args":${request.argsJson},"client":${client},"ref":"${request.ref}"}`);
+    const { argsJson, ref: clientRef } = request;
+    this.#process.duplex.write(
+      `host:exec:${ref} {"args":${argsJson},"client":${client},"ref":"${clientRef}"}\n`,
+    );
     return ref;
   }
 
@@ -148,13 +149,14 @@ export class ModuleHost implements WatchedProcess {
     this.#send("client", String(number), JSON.stringify(client));
   };
 
-  abort(ref: string, reason: string): void {
-    this.#unconfirmed += 1;
-    this.#send("abort", ref, JSON.stringify({ reason }));
+  /** Once a call. */
+  abort(ref: number, reason: string): void {
+    this.#unconfirmed.add(ref);
+    this.#send("abort", String(ref), JSON.stringify({ reason }));
   }
 
-  grant(ref: string, parts: number): void {
-    this.#send("grant", ref, `{"parts":${parts}}`);
+  grant(ref: number, parts: number): void {
+    this.#send("grant", String(ref), `{"parts":${parts}}`);
   }
 
   /** Ends the process and what it started at once. The first reason stands. Idempotent. */
@@ -172,7 +174,7 @@ export class ModuleHost implements WatchedProcess {
 
   /** Aborts its calls and lets it end by itself, for `graceMs` at most. */
   shutDown(message: string, graceMs: number): void {
-    for (const call of [...this.#calls.values()]) call.abort("shutting_down", message);
+    for (const call of this.#calls.values()) call.abort("shutting_down", message);
     this.stop(graceMs);
   }
 
@@ -223,8 +225,7 @@ export class ModuleHost implements WatchedProcess {
     const payload: unknown = JSON.parse(frame.json);
     switch (frame.type) {
       case "aborting":
-        if (this.#unconfirmed-- === 0) throw violation(frame);
-        this.#calls.get(frame.ref)?.aborting();
+        this.#confirmed(frame);
         return;
       case "progress":
         this.#unasked.count();
@@ -250,6 +251,15 @@ export class ModuleHost implements WatchedProcess {
     }
   }
 
+  #confirmed(frame: Frame): void {
+    const ref = frame.refNumber;
+    if (!this.#unconfirmed.delete(ref)) throw violation(frame);
+    const call = this.#calls.get(ref);
+    // The call's end and its abort have crossed on the way.
+    if (call === undefined) this.#calls.release(ref);
+    else call.aborting();
+  }
+
   #becameReady(ready: HostReady, frame: Frame): void {
     if (this.#isReady) throw violation(frame);
     this.#isReady = true;
@@ -263,14 +273,17 @@ export class ModuleHost implements WatchedProcess {
   }
 
   #callOf(frame: Frame): HostCall {
-    const call = this.#calls.get(frame.ref);
+    const call = this.#calls.get(frame.refNumber);
     if (call === undefined) throw violation(frame);
     return call;
   }
 
   #end(frame: Frame): HostCall {
     const call = this.#callOf(frame);
-    this.#calls.delete(frame.ref);
+    const ref = frame.refNumber;
+    this.#calls.remove(ref);
+    // Else the confirmation is still to come, and must not be taken for another call's.
+    if (!this.#unconfirmed.has(ref)) this.#calls.release(ref);
     return call;
   }
 
@@ -278,7 +291,7 @@ export class ModuleHost implements WatchedProcess {
     this.#doomed = true;
     memoryWatch.remove(this);
     this.#notLoaded(`${this.#mod} does not load: ${reason}.`);
-    const calls = [...this.#calls.values()];
+    const calls = this.#calls.values();
     this.#calls.clear();
     for (const call of calls) call.lost(reason);
     this.#events.ended(reason);

@@ -32,7 +32,7 @@ export class VersionCall implements Call, HostCall, Expirable {
   readonly #timeoutMs: number;
   readonly #begunAt: number;
   #host: ModuleHost | undefined;
-  #hostRef = "";
+  #hostRef = -1;
   #deadline: Deadline;
   #isAnswered = false;
   /** Set when the module was told to end the call: why. */

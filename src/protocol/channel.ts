@@ -43,7 +43,7 @@ export class Channel {
   readonly #duplex: Duplex;
   readonly #options: ChannelOptions;
   readonly #decoder: FrameDecoder;
-  readonly #pending = new Map<string, PendingRequest<unknown>>();
+  readonly #pending = new Map<number, PendingRequest<unknown>>();
   #nextRef = 0;
   #closedBy: { reason: CloseReason } | undefined;
 
@@ -81,12 +81,6 @@ export class Channel {
     this.#duplex.write(encodeFrame(api, type, ref, json));
   }
 
-  /** A REF that this end has not used on this channel. */
-  newRef(): string {
-    this.#nextRef += 1;
-    return this.#nextRef.toString(36);
-  }
-
   /**
    * Asks, and resolves with the answer's frame. Rejects with `timeout`, or with the reason the channel ended.
    * A late answer is dropped.
@@ -100,10 +94,11 @@ export class Channel {
     return new Promise((resolve, reject) => {
       if (this.#closedBy !== undefined) return reject(this.#closedError());
       if (options.signal?.aborted === true) return reject(cancelled());
-      const ref = this.newRef();
+      this.#nextRef += 1;
+      const ref = this.#nextRef;
       const pending = new PendingRequest(this.#pending, api, ref, resolve, reject, options);
       this.#pending.set(ref, pending as PendingRequest<unknown>);
-      this.#duplex.write(encodeFrame(api, type, ref, json));
+      this.#duplex.write(encodeFrame(api, type, String(ref), json));
     });
   }
 
@@ -146,7 +141,11 @@ export class Channel {
   readonly #frame = (frame: Frame): void => {
     // After `close()` in the middle of a chunk, the rest of the chunk is not ours any more.
     if (this.#closedBy !== undefined) return;
-    const pending = this.#pending.get(frame.ref);
+    if (this.#pending.size === 0) {
+      this.#options.onFrame(frame);
+      return;
+    }
+    const pending = this.#pending.get(frame.refNumber);
     // The other end chooses its own refs for broadcasts; those are of another API than any request.
     if (pending === undefined || pending.api !== frame.api) this.#options.onFrame(frame);
     else if (isAnswer(frame.type)) pending.answer(frame);
@@ -179,17 +178,17 @@ function isAnswer(type: string): boolean {
 
 class PendingRequest<T> {
   readonly api: string;
-  readonly #all: Map<string, PendingRequest<unknown>>;
-  readonly #ref: string;
+  readonly #all: Map<number, PendingRequest<unknown>>;
+  readonly #ref: number;
   readonly #resolve: (value: T | Promise<T>) => void;
   readonly #reject: (error: unknown) => void;
   readonly #options: Question<T>;
   readonly #deadline: Deadline;
 
   constructor(
-    all: Map<string, PendingRequest<unknown>>,
+    all: Map<number, PendingRequest<unknown>>,
     api: string,
-    ref: string,
+    ref: number,
     resolve: (value: T | Promise<T>) => void,
     reject: (error: unknown) => void,
     options: Question<T>,
@@ -244,7 +243,7 @@ class PendingRequest<T> {
 
   #giveUp(error: VeripyError): void {
     this.fail(error);
-    this.#options.onGivenUp?.(this.#ref);
+    this.#options.onGivenUp?.(String(this.#ref));
   }
 
   #end(): void {

@@ -13,8 +13,8 @@ export interface DuplexHandler {
 }
 
 /**
- * Bytes both ways, whatever carries them. Text that is written in one turn of the event loop leaves in one
- * write; what the transport does not take at once is queued up to `maxQueuedBytes`.
+ * Bytes both ways, whatever carries them. Text that is written while one event is handled leaves in one write; what
+ * the transport does not take at once is queued up to `maxQueuedBytes`.
  */
 export interface Duplex {
   /** Bytes accepted but not yet handed to the transport. */
@@ -51,6 +51,11 @@ export interface SocketDuplexOptions {
   highWaterBytes?: number;
   /** After `close()`, how long the peer has to take what is queued. */
   closeMs?: number;
+  /**
+   * Text leaves when all that had arrived is handled, not after each event: for a peer that is sent something on
+   * behalf of many others, and would be woken for each of them.
+   */
+  gathers?: boolean;
 }
 
 /**
@@ -62,8 +67,9 @@ export class SocketDuplex implements Duplex {
   readonly #maxQueuedBytes: number;
   readonly #highWaterBytes: number;
   readonly #closeMs: number;
+  readonly #gathers: boolean;
   #handler: DuplexHandler | undefined;
-  /** Text of this turn of the event loop, not yet encoded. */
+  /** Text that waits for the flush, not yet encoded. */
   #text = "";
   #flushScheduled = false;
   /** Encoded bytes that the socket did not take. */
@@ -81,6 +87,7 @@ export class SocketDuplex implements Duplex {
     this.#maxQueuedBytes = options.maxQueuedBytes;
     this.#highWaterBytes = options.highWaterBytes ?? options.maxQueuedBytes / 4;
     this.#closeMs = options.closeMs ?? 2_000;
+    this.#gathers = options.gathers ?? false;
   }
 
   get queuedBytes(): number {
@@ -120,11 +127,12 @@ export class SocketDuplex implements Duplex {
     if (this.queuedBytes > this.#highWaterBytes) this.#wasHigh = true;
     if (!this.#flushScheduled) {
       this.#flushScheduled = true;
-      queueMicrotask(this.#turnEnded);
+      if (this.#gathers) setImmediate(this.#flushNow);
+      else queueMicrotask(this.#flushNow);
     }
   }
 
-  readonly #turnEnded = (): void => {
+  readonly #flushNow = (): void => {
     this.#flushScheduled = false;
     this.#flush();
     if (this.queuedBytes === 0 && !this.#closing) this.#tellDrained();

@@ -6,18 +6,45 @@ import { decodeUtf8 } from "../base/utf8.ts";
 export class Frame {
   readonly api: string;
   readonly type: string;
-  readonly ref: string;
   readonly #text: string;
+  readonly #refFrom: number;
+  readonly #refTo: number;
   readonly #from: number;
   readonly #to: number;
 
-  constructor(api: string, type: string, ref: string, text: string, from = 0, to = text.length) {
+  /** `text` holds the REF from `refFrom` to `refTo`, the payload from `from` to `to`. */
+  constructor(
+    api: string,
+    type: string,
+    text: string,
+    refFrom: number,
+    refTo: number,
+    from: number,
+    to: number,
+  ) {
     this.api = api;
     this.type = type;
-    this.ref = ref;
     this.#text = text;
+    this.#refFrom = refFrom;
+    this.#refTo = refTo;
     this.#from = from;
     this.#to = to;
+  }
+
+  get ref(): string {
+    return this.#text.slice(this.#refFrom, this.#refTo);
+  }
+
+  /** A REF of decimal digits as its number, without making a string of it; NaN for any other, and a longer one. */
+  get refNumber(): number {
+    if (this.#refTo - this.#refFrom > maxRefDigits) return Number.NaN;
+    let number = 0;
+    for (let at = this.#refFrom; at < this.#refTo; at++) {
+      const digit = this.#text.charCodeAt(at) - zero;
+      if (digit < 0 || digit > 9) return Number.NaN;
+      number = number * 10 + digit;
+    }
+    return number;
   }
 
   /** The payload's text, from its first brace. */
@@ -67,7 +94,8 @@ export function decodeFrame(line: string): Frame {
   if (match === null) throw noFrame(line);
   // The pattern has four groups, all of them mandatory.
   const [, api, type, ref, json] = match as unknown as [string, string, string, string, string];
-  return new Frame(api, type, ref, json);
+  const refFrom = api.length + type.length + 2;
+  return new Frame(api, type, line, refFrom, refFrom + ref.length, line.length - json.length, line.length);
 }
 
 /**
@@ -81,6 +109,9 @@ const frequent = [
   ["host", "done"],
 ].map(([api = "", type = ""]) => ({ api, type, head: `${api}:${type}:` }));
 const space = 0x20;
+const zero = 0x30;
+/** Every number of so many digits is exact. */
+const maxRefDigits = 15;
 const refAndSpace = /[A-Za-z0-9_.-]{1,64} +(?=\{)/y;
 
 /** The frame between two places of a text, the same as `decodeFrame` of what stands there. */
@@ -92,7 +123,7 @@ function decodeFrameAt(text: string, from: number, to: number): Frame {
     if (!refAndSpace.test(text)) break;
     let end = refAndSpace.lastIndex - 1;
     while (text.charCodeAt(end - 1) === space) end--;
-    return new Frame(api, type, text.slice(start, end), text, refAndSpace.lastIndex, to);
+    return new Frame(api, type, text, start, end, refAndSpace.lastIndex, to);
   }
   return decodeFrame(text.slice(from, to));
 }

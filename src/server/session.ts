@@ -291,7 +291,8 @@ export class Session implements PeerLabel {
   #exec(frame: Frame): void {
     const { limits, isDraining } = this.#owner;
     const isObserved = this.#isObserved;
-    const call = new SessionCall(this, frame.ref, this.#client, isObserved ? performance.now() : 0);
+    const { ref } = frame;
+    const call = new SessionCall(this, ref, this.#client, isObserved ? performance.now() : 0);
     try {
       const { mod, argsJson, tree, timeoutMs } = this.#execRequests.read(frame);
       call.mod = mod;
@@ -299,13 +300,13 @@ export class Session implements PeerLabel {
       this.#mustBeAllowed("exec", mod);
       if (isDraining)
         throw new VeripyError("shutting_down", "The server is stopping and takes no more calls.");
-      if (this.#calls.has(frame.ref)) {
-        throw new VeripyError("bad_request", `Another call with the reference '${frame.ref}' is in flight.`);
+      if (this.#calls.has(ref)) {
+        throw new VeripyError("bad_request", `Another call with the reference '${ref}' is in flight.`);
       }
       const version = this.#find(mod, tree);
       call.version = version;
       if (isObserved) this.#admit(call);
-      this.#calls.set(frame.ref, call);
+      this.#calls.set(ref, call);
       call.timeoutMs = Math.min(timeoutMs ?? limits.execMs, limits.execMs);
       call.handle = version.call(call, call);
     } catch (error) {

@@ -226,14 +226,16 @@ test("a result may have exactly the bytes of the limit and not one more", async 
 const forged = {
   junk: "no frame at all\n",
   "an answer nobody asked for": `host:done:zzz {"result":"x"}\n`,
+  "an answer to no call in flight": `host:done:1 {"result":"x"}\n`,
+  "a confirmation of no abort": `host:aborting:0 {}\n`,
   "a second ready": `host:ready:0 {}\n`,
   "another protocol": `mod:exec_resp:1 {}\n`,
   "an unknown type": `host:surprise:1 {}\n`,
-  "broken JSON as a result": `host:done:2 {"result":"x}\n`,
-  "an injected field": `host:done:2 {"result":"x","sum":"y"}\n`,
-  "a result that is no string": `host:done:2 {"result":{}}\n`,
-  "an invented code": `host:error:2 {"code":"forbidden","error":"x"}\n`,
-  "bytes that are not UTF-8": 'host:done:2 {"result":"\\xff"}\n',
+  "broken JSON as a result": `host:done:0 {"result":"x}\n`,
+  "an injected field": `host:done:0 {"result":"x","sum":"y"}\n`,
+  "a result that is no string": `host:done:0 {"result":{}}\n`,
+  "an invented code": `host:error:0 {"code":"forbidden","error":"x"}\n`,
+  "bytes that are not UTF-8": 'host:done:0 {"result":"\\xff"}\n',
   "a line without an end": "x".repeat(9 * MiB),
 };
 
@@ -266,7 +268,7 @@ for (const [what, text] of Object.entries(forged)) {
 test("a forged answer reaches the forger's own calls at most", async () => {
   await using m = await loadHostile(`
     import { writeSync } from "node:fs";
-    export const execute = async () => { writeSync(3, 'host:done:1 {"result":"forged"}\\n'); await Bun.sleep(20); return "late"; };`);
+    export const execute = async () => { writeSync(3, 'host:done:0 {"result":"forged"}\\n'); await Bun.sleep(20); return "late"; };`);
   expect(await whileNeighbourAnswers(m.result())).toBe("forged");
 });
 

@@ -34,7 +34,9 @@ const frame = fc
     ref,
     json: fc.dictionary(fc.string(), fc.string({ unit: "grapheme" })).map((value) => JSON.stringify(value)),
   })
-  .map(({ words: [api = "", type = ""], ref, json }) => new Frame(api, type, ref, json));
+  .map(({ words: [api = "", type = ""], ref, json }) =>
+    decodeFrame(encodeFrame(api, type, ref, json).trimEnd()),
+  );
 
 const fieldsOf = ({ api, type, ref, json }: Frame) => ({ api, type, ref, json });
 
@@ -182,6 +184,16 @@ describe("frames", () => {
     );
   });
 
+  test("a ref is a number if it is decimal digits, and an exact one", () => {
+    fc.assert(
+      fc.property(fc.oneof(ref, fc.stringMatching(/^[0-9]{1,18}$/)), (ref) => {
+        const exact = /^[0-9]{1,15}$/.test(ref) ? Number(ref) : Number.NaN;
+        expect(decodeFrame(`mod:exec:${ref} {}`).refNumber).toBe(exact);
+        expect(decodeAll([encoder.encode(`mod:exec:${ref} {}\n`)])[0]?.refNumber).toBe(exact);
+      }),
+    );
+  });
+
   test("a ref is 1 to 64 of the allowed characters", () => {
     expect(["1", "a.b-C_9", "r".repeat(64)].map(isRef)).toEqual([true, true, true]);
     expect(["", "a b", "r".repeat(65), "ä", "a\n"].map(isRef)).toEqual([false, false, false, false, false]);
@@ -190,7 +202,7 @@ describe("frames", () => {
 
 describe("the one string in a payload", () => {
   /** The payload, among other text. */
-  const frameOf = (json: string) => new Frame("mod", "exec", "1", `"a"\n${json}\n"b"}`, 4, 4 + json.length);
+  const frameOf = (json: string) => new Frame("mod", "exec", `"a"\n${json}\n"b"}`, 1, 2, 4, 4 + json.length);
   const text = fc.oneof(
     fc.string({ unit: "grapheme" }),
     fc.string({ unit: "grapheme", minLength: 990, maxLength: 1_010 }),

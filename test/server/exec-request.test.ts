@@ -19,7 +19,15 @@ function whole(json: string): unknown {
 /** As it comes: with other frames around it. */
 function frameOf(json: string): Frame {
   const before = 'mod:exec:1 {"args":"\n';
-  return new Frame("mod", "exec", "2", `${before}${json}\n"}\n`, before.length, before.length + json.length);
+  return new Frame(
+    "mod",
+    "exec",
+    `${before}${json}\n"}\n`,
+    9,
+    10,
+    before.length,
+    before.length + json.length,
+  );
 }
 
 function read(reader: ExecRequestReader, json: string): unknown {
