@@ -44,6 +44,7 @@ export class ExecTarget {
   readonly sum: string | undefined;
   readonly #requestHead: string;
   readonly #requestTail: string;
+  readonly #defaultTail: string;
   readonly #answerHead: string;
   readonly #answerTail: string;
 
@@ -51,14 +52,17 @@ export class ExecTarget {
     this.mod = mod;
     this.tree = tree;
     this.sum = sum;
-    this.#requestHead = `{"mod":${quote(mod)},"args":`;
+    this.#requestHead = ` {"mod":${quote(mod)},"args":`;
     this.#requestTail = `,"tree":${quote(tree)},"timeout_ms":`;
+    this.#defaultTail = `${this.#requestTail}${defaultTimeoutMs}}\n`;
     this.#answerHead = `{"mod":${quote(mod)},"result":`;
     this.#answerTail = `,"sum":"${sum}","tree":${quote(tree)}}`;
   }
 
-  request(args: string, timeoutMs: number): string {
-    return `${this.#requestHead}${quote(args)}${this.#requestTail}${timeoutMs}}`;
+  /** The line of a request. */
+  line(ref: string, args: string, timeoutMs: number | undefined): string {
+    const tail = timeoutMs === undefined ? this.#defaultTail : `${this.#requestTail}${timeoutMs}}\n`;
+    return `mod:exec:${ref}${this.#requestHead}${quote(args)}${tail}`;
   }
 
   /** Throws the server's error, and for an answer of another version `verification_failed`. */
@@ -102,8 +106,11 @@ export class ExecCall implements Question<ExecResult> {
 
   /** Sends the request. Rejects with the server's code, `timeout`, `cancelled`, or what is wrong with the answer. */
   run(): Promise<ExecResult> {
-    const timeoutMs = this.options.timeoutMs ?? defaultTimeoutMs;
-    return this.#channel.ask("mod", "exec", this.target.request(this.args, timeoutMs), this);
+    return this.#channel.ask("mod", this);
+  }
+
+  line(ref: string): string {
+    return this.target.line(ref, this.args, this.options.timeoutMs);
   }
 
   decode(frame: Frame): ExecResult {

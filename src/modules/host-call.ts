@@ -1,6 +1,6 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { quote, unquote } from "../base/json-string.ts";
-import type { Frame } from "../protocol/frame.ts";
+import { encodeFrame, type Frame } from "../protocol/frame.ts";
 import type { Execute, ModuleContext, ModuleLog } from "./api.ts";
 import type { CallClient } from "./call.ts";
 import { clip, type ExecPayload, type HostLimits, type LogLevel, maxErrorText } from "./host-protocol.ts";
@@ -18,6 +18,7 @@ export interface HostedModule {
   readonly limits: HostLimits;
   /** Sends `host:type:ref json`. */
   send(type: string, ref: string, json: string): void;
+  sendLine(line: string): void;
   log(level: LogLevel, text: string, ref: string): void;
   /** The call with this reference has sent its last frame. */
   forget(ref: number): void;
@@ -168,7 +169,7 @@ export class HostedCall {
 
   #succeed(result: string): void {
     const { maxResultBytes } = this.#module.limits;
-    if (fits(result, maxResultBytes)) this.#end("done", `{"result":${quote(result)}}`);
+    if (fits(result, maxResultBytes)) this.#end(`host:done:${this.#frame.ref} {"result":${quote(result)}}\n`);
     else {
       const bytes = Buffer.byteLength(result);
       this.#fail(
@@ -179,14 +180,16 @@ export class HostedCall {
   }
 
   #fail(code: "exec_failed" | "bad_request" | "too_large", message: string): void {
-    this.#end("error", JSON.stringify({ code, error: clip(message, maxErrorText) }));
+    const json = JSON.stringify({ code, error: clip(message, maxErrorText) });
+    this.#end(encodeFrame("host", "error", this.#frame.ref, json));
   }
 
-  #end(type: "done" | "error", json: string): void {
+  /** `line` is the last one of the call. */
+  #end(line: string): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#progress?.flush();
-    this.#module.send(type, this.#frame.ref, json);
+    this.#module.sendLine(line);
     this.#module.forget(this.#frame.refNumber);
   }
 }

@@ -111,6 +111,7 @@ class Host {
         checkInput,
         limits: tightenHostLimits(payload.limits, exports.limits),
         send,
+        sendLine: (line) => this.#duplex.write(line),
         log: (level, text, ref) => log.write(level, text, ref),
         forget: (ref) => this.#forget(ref),
       };

@@ -29,6 +29,8 @@ export interface RequestOptions {
 
 /** A request whose promise settles with what its answer means. */
 export interface Question<T> extends RequestOptions {
+  /** The whole line of the request, newline included, as `encodeFrame` writes it. */
+  line(ref: string): string;
   /** What the promise resolves with; what this throws, it is rejected with. */
   decode(answer: Frame): T;
   /** What the promise resolves with instead, when `decode` has thrown. */
@@ -81,24 +83,30 @@ export class Channel {
     this.#duplex.write(encodeFrame(api, type, ref, json));
   }
 
+  /** The same for a frame that is a line already, newline included. */
+  sendLine(line: string): void {
+    this.#duplex.write(line);
+  }
+
   /**
    * Asks, and resolves with the answer's frame. Rejects with `timeout`, or with the reason the channel ended.
    * A late answer is dropped.
    */
   request(api: string, type: string, json: string, options: RequestOptions): Promise<Frame> {
-    return this.ask(api, type, json, { ...options, decode: (frame) => frame });
+    const line = (ref: string) => encodeFrame(api, type, ref, json);
+    return this.ask(api, { ...options, line, decode: (frame) => frame });
   }
 
   /** The same, decoding the answer on the way: one promise less for whoever asks often. */
-  ask<T>(api: string, type: string, json: string, options: Question<T>): Promise<T> {
+  ask<T>(api: string, question: Question<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closedBy !== undefined) return reject(this.#closedError());
-      if (options.signal?.aborted === true) return reject(cancelled());
+      if (question.signal?.aborted === true) return reject(cancelled());
       this.#nextRef += 1;
       const ref = this.#nextRef;
-      const pending = new PendingRequest(this.#pending, api, ref, resolve, reject, options);
+      const pending = new PendingRequest(this.#pending, api, ref, resolve, reject, question);
       this.#pending.set(ref, pending as PendingRequest<unknown>);
-      this.#duplex.write(encodeFrame(api, type, String(ref), json));
+      this.#duplex.write(question.line(String(ref)));
     });
   }
 

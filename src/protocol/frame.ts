@@ -35,9 +35,14 @@ export class Frame {
     return this.#text.slice(this.#refFrom, this.#refTo);
   }
 
-  /** A REF of decimal digits as its number, without making a string of it; NaN for any other, and a longer one. */
+  /**
+   * A REF that is a number as JavaScript writes one, without making a string of it; NaN for any other, and for more
+   * than 15 digits.
+   */
   get refNumber(): number {
-    if (this.#refTo - this.#refFrom > maxRefDigits) return Number.NaN;
+    const digits = this.#refTo - this.#refFrom;
+    if (digits > maxRefDigits || (digits > 1 && this.#text.charCodeAt(this.#refFrom) === zero))
+      return Number.NaN;
     let number = 0;
     for (let at = this.#refFrom; at < this.#refTo; at++) {
       const digit = this.#text.charCodeAt(at) - zero;

@@ -1,6 +1,7 @@
 import { unquote } from "../base/json-string.ts";
 import type { Call, CallClient, CallOutcome, CallRequest, CallSink } from "../modules/call.ts";
 import type { RunnableVersion } from "../modules/runnable.ts";
+import { encodeFrame, type Frame } from "../protocol/frame.ts";
 import { errorPayload } from "../protocol/messages.ts";
 import type { PeerLabel, RequestRecord } from "./observer.ts";
 import { VersionText } from "./version-text.ts";
@@ -13,9 +14,17 @@ export interface CallSession {
   finish(call: SessionCall, outcome: CallOutcome): void;
 }
 
+/** A number costs no string and no hash of one. */
+export function keyOf(frame: Frame): number | string {
+  const { refNumber } = frame;
+  return Number.isNaN(refNumber) ? frame.ref : refNumber;
+}
+
 /** One exec of a session, from its request to its answer. */
 export class SessionCall implements CallRequest, CallSink {
   readonly ref: string;
+  /** What its session knows it by: the REF, as a number if it is one. */
+  readonly key: number | string;
   readonly client: CallClient;
   readonly #session: CallSession;
   readonly #startedAt: number;
@@ -27,9 +36,10 @@ export class SessionCall implements CallRequest, CallSink {
   #parts = 0;
 
   /** `startedAt` is of use only to observers; it is 0 without them. */
-  constructor(session: CallSession, ref: string, client: CallClient, startedAt: number) {
+  constructor(session: CallSession, frame: Frame, client: CallClient, startedAt: number) {
     this.#session = session;
-    this.ref = ref;
+    this.ref = frame.ref;
+    this.key = keyOf(frame);
     this.client = client;
     this.#startedAt = startedAt;
   }
@@ -58,12 +68,12 @@ export class SessionCall implements CallRequest, CallSink {
     this.#session.finish(this, outcome);
   }
 
-  /** The payload of `exec_resp`. */
+  /** The line of the `exec_resp`. */
   answer(outcome: CallOutcome): string {
-    if (!outcome.ok) return errorPayload(outcome.code, outcome.message);
+    if (!outcome.ok)
+      return encodeFrame("mod", "exec_resp", this.ref, errorPayload(outcome.code, outcome.message));
     // A call that succeeded has a version.
-    const text = VersionText.of(this.version as RunnableVersion);
-    return text.execHead + outcome.resultJson + text.execTail;
+    return VersionText.of(this.version as RunnableVersion).answer(this.ref, outcome.resultJson);
   }
 
   /** What observers are told of it. */

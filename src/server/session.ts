@@ -20,7 +20,7 @@ import {
 import type { Peer } from "../tls/peer.ts";
 import { ExecRequestReader } from "./exec-request.ts";
 import type { CallRecord, PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
-import { SessionCall } from "./session-call.ts";
+import { keyOf, SessionCall } from "./session-call.ts";
 import { VersionText } from "./version-text.ts";
 
 const log = loggerOf("session");
@@ -52,7 +52,7 @@ export class Session implements PeerLabel {
   readonly #remoteIp: string;
   readonly #owner: SessionOwner;
   readonly #channel: Channel;
-  readonly #calls = new Map<string, SessionCall>();
+  readonly #calls = new Map<number | string, SessionCall>();
   readonly #execRequests = new ExecRequestReader();
   /** Frames that arrived in one chunk with one that has to wait; reading is paused while there are any. */
   #backlog: Frame[] = [];
@@ -206,7 +206,7 @@ export class Session implements PeerLabel {
     else if (api === "mod" && type === "sync") this.#answer("sync", frame, () => this.#sync(frame));
     else if (api === "mod" && type === "verify") this.#answer("verify", frame, () => this.#verify(frame));
     else if (api === "mod" && type === "stats") this.#answer("stats", frame, () => this.#stats());
-    else if (api === "mod" && type === "cancel") this.#calls.get(frame.ref)?.cancel();
+    else if (api === "mod" && type === "cancel") this.#calls.get(keyOf(frame))?.cancel();
     else if (api === "sys" && type === "ping") this.#send("sys", "pong", frame.ref, "{}");
     else if (api === "sys" && type === "pong") return;
     else if (api === "sys" && type === "rotate") void this.#rotate(frame);
@@ -291,8 +291,7 @@ export class Session implements PeerLabel {
   #exec(frame: Frame): void {
     const { limits, isDraining } = this.#owner;
     const isObserved = this.#isObserved;
-    const { ref } = frame;
-    const call = new SessionCall(this, ref, this.#client, isObserved ? performance.now() : 0);
+    const call = new SessionCall(this, frame, this.#client, isObserved ? performance.now() : 0);
     try {
       const { mod, argsJson, tree, timeoutMs } = this.#execRequests.read(frame);
       call.mod = mod;
@@ -300,13 +299,13 @@ export class Session implements PeerLabel {
       this.#mustBeAllowed("exec", mod);
       if (isDraining)
         throw new VeripyError("shutting_down", "The server is stopping and takes no more calls.");
-      if (this.#calls.has(ref)) {
-        throw new VeripyError("bad_request", `Another call with the reference '${ref}' is in flight.`);
+      if (this.#calls.has(call.key)) {
+        throw new VeripyError("bad_request", `Another call with the reference '${call.ref}' is in flight.`);
       }
       const version = this.#find(mod, tree);
       call.version = version;
       if (isObserved) this.#admit(call);
-      this.#calls.set(ref, call);
+      this.#calls.set(call.key, call);
       call.timeoutMs = Math.min(timeoutMs ?? limits.execMs, limits.execMs);
       call.handle = version.call(call, call);
     } catch (error) {
@@ -353,9 +352,10 @@ export class Session implements PeerLabel {
   /** Called by a call, once, at its end, or by a request that never became one. */
   finish(call: SessionCall, outcome: CallOutcome): void {
     if (this.#isObserved) this.#report(call.record(this, outcome));
-    this.#send("mod", "exec_resp", call.ref, call.answer(outcome));
-    if (this.#calls.get(call.ref) !== call) return;
-    this.#calls.delete(call.ref);
+    this.#channel.sendLine(call.answer(outcome));
+    this.#watchOutput();
+    if (this.#calls.get(call.key) !== call) return;
+    this.#calls.delete(call.key);
     if (this.#isPaused) this.#adjustReading();
     if (this.#calls.size === 0) this.#owner.sessionIdle(this);
   }
@@ -368,6 +368,10 @@ export class Session implements PeerLabel {
 
   #send(api: string, type: string, ref: string, json: string): void {
     this.#channel.send(api, type, ref, json);
+    this.#watchOutput();
+  }
+
+  #watchOutput(): void {
     if (!this.#outputIsHigh && this.#channel.isHigh) {
       this.#outputIsHigh = true;
       this.#adjustReading();
