@@ -53,17 +53,20 @@ export function peerFingerprint(socket: Bun.Socket<unknown>): Fingerprint | unde
   }
 }
 
-/** Fingerprints of the keys that came last, by their DER. The same clients come again and again. */
+/** Fingerprints of the keys in the certificates that came last, by their DER. The same clients come again and again. */
 const fingerprints = new Map<string, Fingerprint>();
-const maxRemembered = 10_000;
+const maxRemembered = 4_096;
+/** Ours have a third of it. A stranger chooses how long a certificate is. */
+const maxRememberedBytes = 2_048;
 
-/** Hashing was a third of the JavaScript in a handshake; a key has the same fingerprint every time. */
+/** Reading and hashing the key was a third of the JavaScript in a handshake; the same bytes hold the same key. */
 function remembered(certificate: X509Certificate): Fingerprint {
-  const der = certificate.publicKey.export({ type: "spki", format: "der" });
-  const key = der.toString("latin1");
-  const known = fingerprints.get(key);
+  const { raw } = certificate;
+  const key = raw.length > maxRememberedBytes ? undefined : raw.toString("latin1");
+  const known = key === undefined ? undefined : fingerprints.get(key);
   if (known !== undefined) return known;
-  const fingerprint = fingerprintOfSpki(der);
+  const fingerprint = fingerprintOfSpki(certificate.publicKey.export({ type: "spki", format: "der" }));
+  if (key === undefined) return fingerprint;
   // A flood of new keys costs what it cost before, and pushes the others out, nothing more.
   if (fingerprints.size >= maxRemembered) fingerprints.clear();
   fingerprints.set(key, fingerprint);
