@@ -111,7 +111,8 @@ class Host {
         checkInput,
         limits: tightenHostLimits(payload.limits, exports.limits),
         send,
-        sendLine: (line) => this.#duplex.write(line),
+        // The answer of the only call goes at once; among others, the server would be woken for each chunk of them.
+        sendLine: (line) => this.#duplex.write(line, this.#calls.size > 1),
         log: (level, text, ref) => log.write(level, text, ref),
         forget: (ref) => this.#forget(ref),
       };

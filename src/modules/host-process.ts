@@ -154,8 +154,7 @@ async function connect(
   }
   const fd = child.stdio[3];
   if (typeof fd !== "number") throw new Error("the system gave no descriptor");
-  // One process serves the calls of all clients.
-  return connectDescriptor(fd, { maxQueuedBytes, gathers: true });
+  return connectDescriptor(fd, maxQueuedBytes);
 }
 
 function signalName(signal: NodeJS.Signals | number): string {

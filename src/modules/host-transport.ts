@@ -1,5 +1,5 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
-import { type Duplex, type RawSocket, SocketDuplex, type SocketDuplexOptions } from "../protocol/duplex.ts";
+import { type Duplex, type RawSocket, SocketDuplex } from "../protocol/duplex.ts";
 
 /** The descriptor of a module host's control channel, where the system can hand a socket to a child. */
 export const controlDescriptor = 3;
@@ -7,18 +7,18 @@ export const controlDescriptor = 3;
 /** After a goodbye, how long the other end has to take what is queued. */
 const closeMs = 500;
 
-/** Wraps one end of the socket between a server and a module host. */
-export async function connectDescriptor(
-  fd: number,
-  options: Omit<SocketDuplexOptions, "closeMs">,
-): Promise<SocketDuplex> {
+/**
+ * Wraps one end of the socket between a server and a module host. `maxQueuedBytes` bounds what waits for an end
+ * that does not read.
+ */
+export async function connectDescriptor(fd: number, maxQueuedBytes: number): Promise<SocketDuplex> {
   let duplex: SocketDuplex | undefined;
   await Bun.connect({
     // `fd` is how Bun wraps an open socket; its types list only host and unix.
     fd,
     socket: {
       open(socket: RawSocket) {
-        duplex = new SocketDuplex(socket, { ...options, closeMs });
+        duplex = new SocketDuplex(socket, { maxQueuedBytes, closeMs });
       },
       data(_socket: RawSocket, chunk: Uint8Array) {
         duplex?.received(chunk);
@@ -42,7 +42,7 @@ export async function connectDescriptor(
 /** The child's end: descriptor 3, or the standard streams. */
 export function connectControl(pipes: boolean): Promise<Duplex> {
   // What the server does not take is this process's own memory, which is bounded as a whole.
-  if (!pipes) return connectDescriptor(controlDescriptor, { maxQueuedBytes: Number.MAX_SAFE_INTEGER });
+  if (!pipes) return connectDescriptor(controlDescriptor, Number.MAX_SAFE_INTEGER);
   return Promise.resolve(
     connectPipes(Bun.stdin.stream(), Bun.stdout.writer(), Number.MAX_SAFE_INTEGER, () => process.exit(0)),
   );

@@ -139,9 +139,9 @@ export class ModuleHost implements WatchedProcess {
     const client = this.#clients.numberOf(request.client, this.#announce);
     // A REF has nothing to escape.
     const { argsJson, ref: clientRef } = request;
-    this.#process.duplex.write(
-      `host:exec:${ref} {"args":${argsJson},"client":${client},"ref":"${clientRef}"}\n`,
-    );
+    const line = `host:exec:${ref} {"args":${argsJson},"client":${client},"ref":"${clientRef}"}\n`;
+    // A call that is alone goes at once; among others, the process would be woken for each client's.
+    this.#process.duplex.write(line, this.#calls.size > 1);
     return ref;
   }
 

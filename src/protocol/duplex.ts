@@ -13,8 +13,8 @@ export interface DuplexHandler {
 }
 
 /**
- * Bytes both ways, whatever carries them. Text that is written while one event is handled leaves in one write; what
- * the transport does not take at once is queued up to `maxQueuedBytes`.
+ * Bytes both ways, whatever carries them. Text that is written while one event is handled leaves in one write, and
+ * with it what was allowed to wait; what the transport does not take at once is queued up to `maxQueuedBytes`.
  */
 export interface Duplex {
   /** Bytes accepted but not yet handed to the transport. */
@@ -24,8 +24,11 @@ export interface Duplex {
   readonly isClosed: boolean;
   /** Starts delivery, of what came before too. Call it once. */
   attach(handler: DuplexHandler): void;
-  /** Queues text. Ignored after the end: the caller learns of that from `closed`. */
-  write(text: string): void;
+  /**
+   * Queues text. Ignored after the end: the caller learns of that from `closed`. Text that may wait leaves when all
+   * that has arrived by now is handled: right for what is sent on behalf of many, when more is likely to come.
+   */
+  write(text: string, mayWait?: boolean): void;
   /** Stops and restarts reading, so that the peer's own queue fills instead of ours. */
   pause(): void;
   resume(): void;
@@ -51,11 +54,6 @@ export interface SocketDuplexOptions {
   highWaterBytes?: number;
   /** After `close()`, how long the peer has to take what is queued. */
   closeMs?: number;
-  /**
-   * Text leaves when all that had arrived is handled, not after each event: for a peer that is sent something on
-   * behalf of many others, and would be woken for each of them.
-   */
-  gathers?: boolean;
 }
 
 /**
@@ -67,11 +65,11 @@ export class SocketDuplex implements Duplex {
   readonly #maxQueuedBytes: number;
   readonly #highWaterBytes: number;
   readonly #closeMs: number;
-  readonly #gathers: boolean;
   #handler: DuplexHandler | undefined;
   /** Text that waits for the flush, not yet encoded. */
   #text = "";
-  #flushScheduled = false;
+  #flushesNow = false;
+  #flushesLater = false;
   /** Encoded bytes that the socket did not take. */
   #rest: Uint8Array[] = [];
   #restBytes = 0;
@@ -87,7 +85,6 @@ export class SocketDuplex implements Duplex {
     this.#maxQueuedBytes = options.maxQueuedBytes;
     this.#highWaterBytes = options.highWaterBytes ?? options.maxQueuedBytes / 4;
     this.#closeMs = options.closeMs ?? 2_000;
-    this.#gathers = options.gathers ?? false;
   }
 
   get queuedBytes(): number {
@@ -120,23 +117,35 @@ export class SocketDuplex implements Duplex {
     if (early.end !== undefined) this.#handler?.closed(early.end.reason);
   };
 
-  write(text: string): void {
+  write(text: string, mayWait = false): void {
     if (this.#closed || this.#closing) return;
     this.#text += text;
     // Told at once, not when the turn is over: one chunk may hold thousands of requests for large answers.
     if (this.queuedBytes > this.#highWaterBytes) this.#wasHigh = true;
-    if (!this.#flushScheduled) {
-      this.#flushScheduled = true;
-      if (this.#gathers) setImmediate(this.#flushNow);
-      else queueMicrotask(this.#flushNow);
+    if (mayWait) {
+      if (this.#flushesLater || this.#flushesNow) return;
+      this.#flushesLater = true;
+      setImmediate(this.#flushLater);
+    } else if (!this.#flushesNow) {
+      this.#flushesNow = true;
+      queueMicrotask(this.#flushNow);
     }
   }
 
   readonly #flushNow = (): void => {
-    this.#flushScheduled = false;
+    this.#flushesNow = false;
+    this.#flushAll();
+  };
+
+  readonly #flushLater = (): void => {
+    this.#flushesLater = false;
+    this.#flushAll();
+  };
+
+  #flushAll(): void {
     this.#flush();
     if (this.queuedBytes === 0 && !this.#closing) this.#tellDrained();
-  };
+  }
 
   #flush(): void {
     if (this.#closed || this.#text === "") return;

@@ -24,7 +24,7 @@ import {
 const root = dirname(dirname(import.meta.dir));
 const full: Settings = {
   rounds: 3,
-  warmupMs: 500,
+  warmupMs: 1_500,
   durationMs: 2_000,
   connections: 1_000,
   broadcastClients: 500,
