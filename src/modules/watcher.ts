@@ -13,7 +13,7 @@ export interface WatchTiming {
   pollMs: number;
 }
 
-export const defaultWatchTiming: Readonly<WatchTiming> = { quietMs: 2, stormMs: 50, pollMs: 1_000 };
+export const defaultWatchTiming: Readonly<WatchTiming> = { quietMs: 1, stormMs: 50, pollMs: 1_000 };
 
 /** Paths below `mods/`, with forward slashes, that may have changed; or that anything may have. */
 export type ChangeHint = ReadonlySet<string> | "anything";

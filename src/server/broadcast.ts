@@ -1,3 +1,4 @@
+import { encodeFrame } from "../protocol/frame.ts";
 import type { ModuleChange } from "./observer.ts";
 import type { Session } from "./session.ts";
 
@@ -16,8 +17,7 @@ export class Broadcaster {
 
   send(change: ModuleChange, sessions: Iterable<Session>): void {
     const payload = change.kind === "moderror" ? { mod: change.mod, error: change.error } : change.report;
-    const json = JSON.stringify(payload);
-    const ref = this.nextRef();
-    for (const session of sessions) session.broadcast(change.kind, ref, json, payload.mod);
+    const line = encodeFrame(change.kind, change.kind, this.nextRef(), JSON.stringify(payload));
+    for (const session of sessions) session.broadcast(line, payload.mod);
   }
 }

@@ -125,10 +125,10 @@ export class Session implements PeerLabel {
    * Sends a broadcast line about `mod`, if this client may know of it. A client that reads slowly gets no queue
    * of them but, once it has caught up, one `sys:resync`.
    */
-  broadcast(api: string, ref: string, json: string, mod: string): void {
+  broadcast(line: string, mod: string): void {
     if (!this.#grant.mayAct("sync") || !this.#grant.maySee(mod)) return;
     if (this.#outputIsHigh) this.#missedBroadcasts = true;
-    else this.#send(api, api, ref, json);
+    else this.#sendLine(line);
   }
 
   /** Tells the client that the server is about to stop; new calls are refused from here on. */
@@ -352,8 +352,7 @@ export class Session implements PeerLabel {
   /** Called by a call, once, at its end, or by a request that never became one. */
   finish(call: SessionCall, outcome: CallOutcome): void {
     if (this.#isObserved) this.#report(call.record(this, outcome));
-    this.#channel.sendLine(call.answer(outcome));
-    this.#watchOutput();
+    this.#sendLine(call.answer(outcome));
     if (this.#calls.get(call.key) !== call) return;
     this.#calls.delete(call.key);
     if (this.#isPaused) this.#adjustReading();
@@ -368,6 +367,11 @@ export class Session implements PeerLabel {
 
   #send(api: string, type: string, ref: string, json: string): void {
     this.#channel.send(api, type, ref, json);
+    this.#watchOutput();
+  }
+
+  #sendLine(line: string): void {
+    this.#channel.sendLine(line);
     this.#watchOutput();
   }
 

@@ -42,6 +42,18 @@ test.if(isLinux)("no host outlives a server that is killed, spinning or not", as
   }
 });
 
+test.if(isLinux)(
+  "a host does not push others off the processor, and goes first when memory is short",
+  async () => {
+    await using m = await load("export const execute = () => 'x';");
+    const { pid } = m.version.stats();
+    // Field 41 of proc(5)'s stat is the policy; 3 is SCHED_BATCH.
+    const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ") ?? [];
+    expect(fields[41 - 3]).toBe("3");
+    expect(readFileSync(`/proc/${pid}/oom_score_adj`, "latin1").trim()).toBe("500");
+  },
+);
+
 test("a host sees the few variables that it needs, and those that are passed by name", async () => {
   process.env.VERIPY_TEST_SECRET = "secret";
   process.env.VERIPY_TEST_PASSED = "passed";
