@@ -47,6 +47,7 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     .helpOption("--help", "print this page")
     .enablePositionalOptions()
     .exitOverride()
+    .configureOutput({ writeOut: print })
     .showHelpAfterError("Type 'veripy-client --help' for the list of commands and flags.")
     .addHelpText("after", help)
     .hook("preAction", (_, action) => {

@@ -37,6 +37,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .version(version, "--version", "print the version")
     .helpOption("--help", "print this page")
     .exitOverride()
+    .configureOutput({ writeOut: print })
     .showHelpAfterError("Type 'veripy-server --help' for the list of commands and flags.")
     .addHelpText("after", help)
     .hook("preAction", (_, action) => {

@@ -45,11 +45,23 @@ export function styled(style: Style, text: string): string {
 
 /** Standard output. Others read it, so it carries answers only. */
 export function print(line: string): void {
-  process.stdout.write(line.endsWith("\n") ? line : `${line}\n`);
+  standardOutput().write(line.endsWith("\n") ? line : `${line}\n`);
 }
 
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
+  standardOutput().write(`${JSON.stringify(value)}\n`);
+}
+
+let output: NodeJS.WriteStream | undefined;
+
+/** Opened by the first who prints: it takes a start longer. */
+function standardOutput(): NodeJS.WriteStream {
+  output ??= process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    // Whoever read has seen enough, as `head` does.
+    if (error.code === "EPIPE") process.exit(exitCodes.ok);
+    throw error;
+  });
+  return output;
 }
 
 /** Standard error: what a person should know, and no script reads. */

@@ -214,3 +214,14 @@ test("a server that starts without a key makes one and logs its fingerprint", as
   expect(line).toContain(fingerprint);
   expect((await stat(join(here.path, "certs/server.key"))).mode & 0o777).toBe(0o600);
 });
+
+test.skipIf(process.platform === "win32").each([["init"], ["fingerprint"], ["--help"], ["trust --help"]])(
+  "%s for a reader who has seen enough is no error",
+  async (command) => {
+    await using here = await folder();
+    await here.server("init");
+    // The pipe is closed before the first line is written.
+    const script = `{ sleep 0.3; ${built.server} ${command}; echo $? >&2; } | true`;
+    expect((await run(["sh", "-c", script], { cwd: here.path })).stderr).toBe("0\n");
+  },
+);
