@@ -21,6 +21,7 @@ import { type Listener, listen, type Refusal } from "../tls/listener.ts";
 import type { Peer } from "../tls/peer.ts";
 import { AuditLog } from "./audit.ts";
 import { Broadcaster } from "./broadcast.ts";
+import { ConnectionLog } from "./connection-log.ts";
 import type { MetricsEndpoint } from "./metrics.ts";
 import type { ModuleChange, PeerLabel, ServerObserver, TrustEdit } from "./observer.ts";
 import {
@@ -55,6 +56,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   readonly #broadcaster = new Broadcaster();
   readonly #hosts: HostReserve;
   readonly #refusals: RefusalLog;
+  readonly #connectionLog = new ConnectionLog();
   readonly #pairing: Pairing;
   readonly #ownKey: OwnKey;
   readonly #rotations: ClientRotations;
@@ -237,10 +239,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     this.#connectionsOfKey.set(peer.fingerprint, ofKey + 1);
     for (const observer of this.observers) observer.connected?.(session);
     this.emit("connected", labelOf(session));
-    log.info("Connected: {who} from {address}.", {
-      who: grant.name ?? peer.fingerprint,
-      address: peer.address,
-    });
+    this.#connectionLog.connected(grant.name ?? peer.fingerprint, peer.address);
     if (grant.next === peer.fingerprint) this.#rotations.confirm(session);
     if (this.isDraining) session.close("shutting_down", "The server is stopping.");
     else if (this.#sessions.size > this.limits.maxConnections) {

@@ -5,6 +5,7 @@ import { loggerOf } from "../base/log.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Grant } from "../identity/trusted-keys.ts";
 import type { CallClient, CallOutcome } from "../modules/call.ts";
+import { LogGate } from "../modules/log-gate.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
 import type { RunnableVersion } from "../modules/runnable.ts";
 import { Channel } from "../protocol/channel.ts";
@@ -69,8 +70,8 @@ export class Session implements PeerLabel {
   #queuedAtLastCheck = 0;
   #wasPinged = false;
   #isRotating = false;
-  #forbiddenSecond = 0;
-  #forbiddenInSecond = 0;
+  /** Most clients never need one. */
+  #forbiddenGate: LogGate | undefined;
   #lifeCheck: Deadline;
 
   constructor(peer: Peer, grant: Grant, owner: SessionOwner) {
@@ -331,13 +332,8 @@ export class Session implements PeerLabel {
 
   /** So many lines a second and no more: a client must not fill the disk with what it may not do. */
   #logForbidden(what: string): void {
-    const second = Math.floor(performance.now() / 1000);
-    if (second !== this.#forbiddenSecond) {
-      this.#forbiddenSecond = second;
-      this.#forbiddenInSecond = 0;
-    }
-    this.#forbiddenInSecond += 1;
-    if (this.#forbiddenInSecond > maxForbiddenLinesPerSecond) return;
+    this.#forbiddenGate ??= new LogGate(maxForbiddenLinesPerSecond);
+    if (!this.#forbiddenGate.pass()) return;
     const who = this.name ?? this.fingerprint;
     log.warn("Forbidden: {who} may not {what}.", { who, what, address: this.address });
   }
