@@ -8,6 +8,7 @@ import { HostLog, redirectConsole } from "./host-console.ts";
 import { dieWithParent } from "./host-guard.ts";
 import { clip, type LoadPayload, maxErrorText } from "./host-protocol.ts";
 import { connectControl, controlDescriptor } from "./host-transport.ts";
+import { IdleSpin } from "./idle-spin.ts";
 import type { InputCheck } from "./input-schema.ts";
 import { type CheckedExports, checkExports } from "./module-exports.ts";
 import { installVerifiedLoader } from "./verified-loader.ts";
@@ -37,6 +38,7 @@ class Host {
   readonly #decoder = new FrameDecoder(Number.MAX_SAFE_INTEGER);
   #module: HostedModule | undefined;
   #killGraceMs = 0;
+  readonly #spin = new IdleSpin();
   #ending = false;
   #exiting = false;
 
@@ -87,6 +89,7 @@ class Host {
   #exec(frame: Frame): void {
     const module = this.#module;
     if (module === undefined) return;
+    this.#spin.callCame();
     const call = new HostedCall(module, frame, this.#clients);
     this.#calls.set(frame.refNumber, call);
     call.run();
@@ -166,6 +169,7 @@ class Host {
 
   #forget(ref: number): void {
     this.#calls.delete(ref);
+    if (this.#calls.size === 0) this.#spin.becameIdle();
     if (this.#ending && this.#calls.size === 0) process.exit(0);
   }
 

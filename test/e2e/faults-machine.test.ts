@@ -8,7 +8,7 @@ import { LineClient } from "../helpers/line-client.ts";
 import { Running, run } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
 import { testModules } from "../helpers/test-modules.ts";
-import { vitalsOf } from "../helpers/vitals.ts";
+import { cpuMsOf, vitalsOf } from "../helpers/vitals.ts";
 import { eventually, within } from "../helpers/within.ts";
 
 let site: Site;
@@ -209,14 +209,4 @@ class SmallDisk implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await run(["umount", "--lazy", this.path]);
   }
-}
-
-/** Processor time of a process since its start; the system counts it in steps of 10 ms. */
-function cpuMsOf(pid: number): number {
-  const { stdout } = Bun.spawnSync(["cat", `/proc/${pid}/stat`]);
-  const fields = stdout
-    .toString()
-    .replace(/^.*\) /s, "")
-    .split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }

@@ -39,3 +39,13 @@ function isZombie(pid: number): boolean {
 export function mebibytes(bytes: number): string {
   return `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
 }
+
+/** Processor time of a process since its start; the system counts it in steps of 10 ms. */
+export function cpuMsOf(pid: number): number {
+  const { stdout } = Bun.spawnSync(["cat", `/proc/${pid}/stat`]);
+  const fields = stdout
+    .toString()
+    .replace(/^.*\) /s, "")
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
