@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { beforeEach, describe, expect, test } from "bun:test";
 import { withDefaultLimits } from "../../src/base/limits.ts";
 import { HostReserve } from "../../src/modules/host-reserve.ts";
 import { loadVersion, type ModuleVersion } from "../../src/modules/version.ts";
@@ -22,12 +22,21 @@ async function answerOf(version: ModuleVersion): Promise<unknown> {
   return within(5_000, "the answer", call.ended);
 }
 
-/** The process of this test's own that belongs to none of the given versions. */
+/** What tests before have left, which may still be about to end. */
+let others: readonly number[] = [];
+beforeEach(() => {
+  others = hasProcfs ? childrenOf(process.pid) : [];
+});
+
+/** The processes that this test has started. */
+function ownChildren(): number[] {
+  return childrenOf(process.pid).filter((pid) => !others.includes(pid));
+}
+
+/** The one that belongs to none of the given versions. */
 function spareBeside(...versions: ModuleVersion[]): Promise<number> {
   const known = versions.map((version) => version.stats().pid);
-  return eventually("a process that waits", () =>
-    childrenOf(process.pid).find((pid) => !known.includes(pid)),
-  );
+  return eventually("a process that waits", () => ownChildren().find((pid) => !known.includes(pid)));
 }
 
 describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => {
@@ -42,7 +51,7 @@ describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => 
     expect(await answerOf(first)).toEqual({ ok: true, resultJson: '"one"' });
     await reserve.close();
     await Promise.all([first.stop(), second.stop()]);
-    await eventually("the end of all", () => childrenOf(process.pid).length === 0);
+    await eventually("the end of all", () => ownChildren().length === 0);
   });
 
   test("and one that has died meanwhile is not missed", async () => {
@@ -67,7 +76,7 @@ describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => 
     const second = await loaded("two", reserve);
     const spare = await spareBeside(first, second);
     await reserve.close();
-    expect(childrenOf(process.pid)).not.toContain(spare);
+    expect(ownChildren()).not.toContain(spare);
     await Promise.all([first.stop(), second.stop()]);
   });
 });
@@ -76,6 +85,6 @@ test.skipIf(!hasProcfs)("while a server starts, no process waits", async () => {
   const reserve = new HostReserve({}, quick);
   const first = await loaded("one", reserve);
   const second = await loaded("two", reserve);
-  expect(childrenOf(process.pid).sort()).toEqual([first.stats().pid ?? 0, second.stats().pid ?? 0].sort());
+  expect(ownChildren().sort()).toEqual([first.stats().pid ?? 0, second.stats().pid ?? 0].sort());
   await Promise.all([first.stop(), second.stop()]);
 });
