@@ -7,6 +7,9 @@ const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 const SCHED_BATCH = 3;
 
+/** Lets whoever waits for this processor go first. Nothing where the system's library cannot be called. */
+export let yieldProcessor: () => void = () => {};
+
 /**
  * Ties this process to the server that started it: when the server dies, whatever the way, the kernel kills this
  * process, even one that spins and would never notice a closed socket. Also keeps `controlFd` from the programs
@@ -22,6 +25,7 @@ export function dieWithParent(serverPid: number, controlFd: number | undefined):
     // As large a share of the processor as before, but a call that arrives does not push aside the server or another
     // module in the middle of its work: fewer switches, and a module that wants every core is felt less.
     libc.symbols.sched_setscheduler(0, SCHED_BATCH, new Int32Array(1));
+    yieldProcessor = libc.symbols.sched_yield;
   }
   // The server may have died between its fork and the line above.
   if (process.ppid !== serverPid) process.exit(0);
@@ -41,6 +45,7 @@ function openLibc() {
       return dlopen(name, {
         prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
         fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
+        sched_yield: { args: [], returns: "i32" },
         sched_setscheduler: { args: ["i32", "i32", "ptr"], returns: "i32" },
       });
     } catch {

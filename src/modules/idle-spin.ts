@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { yieldProcessor } from "./host-guard.ts";
 
 /** So many calls one at a time, each within so long after the one before, make it likely that another follows. */
 const minStreak = 16;
@@ -40,6 +41,8 @@ export class IdleSpin {
   readonly #turn = (): void => {
     const isInVain = this.#isIdle && performance.now() - this.#idleSince >= spinMs;
     if (this.#isIdle && !isInVain) {
+      // The one it waits for may be waiting for this very processor.
+      yieldProcessor();
       setImmediate(this.#turn);
       return;
     }
