@@ -56,12 +56,15 @@ export async function readFileBounded(path: string, maxBytes: number): Promise<U
     let length = 0;
     while (length < bytes.length) {
       const { bytesRead } = await file.read(bytes, length, bytes.length - length, length);
-      if (bytesRead === 0) return bytes.subarray(0, length);
       length += bytesRead;
+      // A file as long as it said it is ends there, since there was room for more; others are read to their end.
+      if (bytesRead === 0 || (length === status.size && length < bytes.length))
+        return bytes.subarray(0, length);
     }
     throw new VeripyError("too_large", `Cannot read ${path}: it has more than ${maxBytes} bytes.`);
   } finally {
-    await file.close();
+    // What was read does not wait for it.
+    file.close().catch(() => {});
   }
 }
 

@@ -4,11 +4,15 @@ import { LogGate } from "./log-gate.ts";
 /** The log lines of a module host: bounded in length and rate before they are sent. */
 export class HostLog {
   readonly #send: (ref: string, json: string) => void;
-  readonly #gate: LogGate;
+  #gate = new LogGate(0);
 
-  constructor(maxLinesPerSecond: number, send: (ref: string, json: string) => void) {
-    this.#gate = new LogGate(maxLinesPerSecond);
+  constructor(send: (ref: string, json: string) => void) {
     this.#send = send;
+  }
+
+  /** From here on lines are sent; before, there is no module that could have any. */
+  open(maxLinesPerSecond: number): void {
+    this.#gate = new LogGate(maxLinesPerSecond);
   }
 
   write(level: LogLevel, text: string, ref = "-"): void {

@@ -11,7 +11,7 @@ import { connectControl, controlDescriptor } from "./host-transport.ts";
 import { IdleSpin } from "./idle-spin.ts";
 import type { InputCheck } from "./input-schema.ts";
 import { type CheckedExports, checkExports } from "./module-exports.ts";
-import { installVerifiedLoader } from "./verified-loader.ts";
+import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
 
 /**
  * The whole life of a module host, the process that runs one version of one module: loads the texts that the
@@ -36,8 +36,10 @@ class Host {
   readonly #calls = new Map<number, HostedCall>();
   /** The server is trusted, and its frames carry whole module trees. */
   readonly #decoder = new FrameDecoder(Number.MAX_SAFE_INTEGER);
+  #isLoading = false;
   #module: HostedModule | undefined;
   #killGraceMs = 0;
+  readonly #log = new HostLog((ref, json) => this.#send("log", ref, json));
   readonly #spin = new IdleSpin();
   #ending = false;
   #exiting = false;
@@ -48,6 +50,8 @@ class Host {
   }
 
   run(): Promise<never> {
+    redirectConsole(this.#log, this.#pipes);
+    this.#watchForLateErrors();
     this.#duplex.attach({
       data: (chunk) => this.#decoder.push(chunk, this.#frame),
       closed: (reason) => this.#hungUp(reason),
@@ -80,6 +84,9 @@ class Host {
       case "stop":
         this.#stop();
         return;
+      case "prepare":
+        setImmediate(() => void this.#prepare());
+        return;
       case "load":
         void this.#load(JSON.parse(frame.json) as LoadPayload);
         return;
@@ -95,13 +102,16 @@ class Host {
     call.run();
   }
 
+  /** Not when the module has come meanwhile: it has waited for this process to start. */
+  async #prepare(): Promise<void> {
+    if (!this.#isLoading) await warmUpLoader().catch(() => {});
+  }
+
   async #load(payload: LoadPayload): Promise<void> {
+    this.#isLoading = true;
     this.#killGraceMs = payload.killGraceMs;
+    this.#log.open(payload.limits.maxLogLinesPerSecond);
     const { mod, tree } = payload;
-    const send = (type: string, ref: string, json: string) => this.#send(type, ref, json);
-    const log = new HostLog(payload.limits.maxLogLinesPerSecond, (ref, json) => send("log", ref, json));
-    redirectConsole(log, this.#pipes);
-    this.#watchForLateErrors(log);
     try {
       const compileInput = await loadInputCompiler(payload);
       const load = installVerifiedLoader(payload);
@@ -113,16 +123,16 @@ class Host {
         execute: exports.execute,
         checkInput,
         limits: tightenHostLimits(payload.limits, exports.limits),
-        send,
+        send: (type, ref, json) => this.#send(type, ref, json),
         // The answer of the only call goes at once; among others, the server would be woken for each chunk of them.
         sendLine: (line) => this.#duplex.write(line, this.#calls.size > 1),
-        log: (level, text, ref) => log.write(level, text, ref),
+        log: (level, text, ref) => this.#log.write(level, text, ref),
         forget: (ref) => this.#forget(ref),
       };
       const { desc, input, limits } = exports;
-      send("ready", "0", JSON.stringify({ desc, input, limits }));
+      this.#send("ready", "0", JSON.stringify({ desc, input, limits }));
     } catch (error) {
-      send("failed", "0", JSON.stringify({ error: clip(describeLoadError(mod, error), maxErrorText) }));
+      this.#send("failed", "0", JSON.stringify({ error: clip(describeLoadError(mod, error), maxErrorText) }));
       this.#exitSoon(1);
     }
   }
@@ -133,14 +143,14 @@ class Host {
    * or an event handler is different: what it was in the middle of stays half done, in memory that later calls use.
    * So the process ends, the server says why, and the next call gets a fresh one.
    */
-  #watchForLateErrors(log: HostLog): void {
+  #watchForLateErrors(): void {
     process.on("unhandledRejection", (reason) => {
-      log.write("error", `A promise was rejected that nobody handles: ${stackOf(reason)}`);
+      this.#log.write("error", `A promise was rejected that nobody handles: ${stackOf(reason)}`);
     });
     process.on("uncaughtException", (error) => {
       if (this.#ending) return;
       this.#ending = true;
-      log.write("error", `An exception was not caught: ${stackOf(error)}`);
+      this.#log.write("error", `An exception was not caught: ${stackOf(error)}`);
       const text = `an exception was not caught: ${messageOf(error)}`;
       this.#send("fatal", "0", JSON.stringify({ error: clip(text, maxErrorText) }));
       this.#exitSoon(1);

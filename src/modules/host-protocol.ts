@@ -1,7 +1,8 @@
 /**
  * What a server and a module host say to each other, as frames of the network protocol on a socket of their own:
  *
- *     server → host   host:load:0 {…LoadPayload}              once, first
+ *     server → host   host:prepare:0 {}                       a module will follow, but not yet
+ *                     host:load:0 {…LoadPayload}              once, before all that follow
  *                     host:client:N {"fingerprint","name"?}   what the number N in `exec` stands for from now on
  *                     host:exec:R {"args","client","ref"}     R is the server's, a decimal number that no
  *                                                             other call has then, "ref" the client's

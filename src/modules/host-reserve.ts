@@ -1,3 +1,4 @@
+import { encodeFrame } from "../protocol/frame.ts";
 import type { HostOptions } from "./host-command.ts";
 import { HostProcess, type OnLine } from "./host-process.ts";
 
@@ -17,10 +18,10 @@ const defaultTiming: HostReserveTiming = { refillMs: 20, keepMs: 60_000 };
 export class HostReserve {
   readonly #options: Partial<HostOptions>;
   readonly #timing: HostReserveTiming;
-  #spare: Spare | undefined;
+  /** Started, or about to be; undefined when it cannot be started. */
+  #spare: Promise<Spare | undefined> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOpen = false;
-  #filling: Promise<void> | undefined;
 
   constructor(options: Partial<HostOptions>, timing: HostReserveTiming = defaultTiming) {
     this.#options = options;
@@ -32,14 +33,12 @@ export class HostReserve {
     this.#isOpen = true;
   }
 
-  /** The process that waits, or else a new one. Throws as `HostProcess.start` does. */
+  /** The process that waits or is just being started, or else a new one. Throws as `HostProcess.start` does. */
   async take(maxQueuedBytes: number, onLine: OnLine): Promise<HostProcess> {
-    const spare = this.#spare;
+    const taken = this.#spare;
     this.#spare = undefined;
-    if (this.#isOpen)
-      this.#later(this.#timing.refillMs, () => {
-        this.#filling = this.#fill(maxQueuedBytes);
-      });
+    if (this.#isOpen) this.#later(this.#timing.refillMs, () => this.#fill(maxQueuedBytes));
+    const spare = await taken;
     if (spare?.process.isAlive) {
       spare.onLine = onLine;
       return spare.process;
@@ -51,31 +50,20 @@ export class HostReserve {
   async close(): Promise<void> {
     this.#isOpen = false;
     clearTimeout(this.#timer);
-    const spare = this.#spare;
-    this.#spare = undefined;
-    await Promise.all([this.#filling, spare === undefined ? undefined : dismiss(spare.process)]);
+    await this.#dismiss();
   }
 
-  async #fill(maxQueuedBytes: number): Promise<void> {
-    const spare: Omit<Spare, "process"> = { onLine: () => {} };
-    let process: HostProcess;
-    try {
-      process = await HostProcess.start(this.#options, maxQueuedBytes, (level, text) =>
-        spare.onLine(level, text),
-      );
-    } catch {
-      // Whoever needs a process next tries again, and says why it can't be had.
-      return;
-    }
-    if (!this.#isOpen || this.#spare !== undefined) {
-      await dismiss(process);
-      return;
-    }
-    this.#spare = Object.assign(spare, { process });
-    this.#later(this.#timing.keepMs, () => {
-      void dismiss(process);
-      this.#spare = undefined;
-    });
+  #fill(maxQueuedBytes: number): void {
+    this.#spare = startSpare(this.#options, maxQueuedBytes);
+    this.#later(this.#timing.keepMs, () => void this.#dismiss());
+  }
+
+  async #dismiss(): Promise<void> {
+    const dismissed = this.#spare;
+    this.#spare = undefined;
+    const spare = await dismissed;
+    spare?.process.kill("nobody needed it");
+    await spare?.process.exited;
   }
 
   #later(ms: number, action: () => void): void {
@@ -85,9 +73,17 @@ export class HostReserve {
   }
 }
 
-function dismiss(process: HostProcess): Promise<void> {
-  process.kill("nobody needed it");
-  return process.exited;
+async function startSpare(options: Partial<HostOptions>, maxQueuedBytes: number): Promise<Spare | undefined> {
+  const spare: Omit<Spare, "process"> = { onLine: () => {} };
+  try {
+    const onLine: OnLine = (level, text) => spare.onLine(level, text);
+    const process = await HostProcess.start(options, maxQueuedBytes, onLine);
+    process.duplex.write(encodeFrame("host", "prepare", "0", "{}"));
+    return Object.assign(spare, { process });
+  } catch {
+    // Whoever needs a process next tries again, and says why it can't be had.
+    return undefined;
+  }
 }
 
 interface Spare {

@@ -192,7 +192,8 @@ export class ModuleRegistry {
     const { modsDir } = this.#options;
     try {
       if (hint === "anything") await this.#scanner.scan();
-      else await this.#scanner.look(hint);
+      // An editor's temporary file is such a path: its module is loaded before everything is compared.
+      else if (!(await this.#scanner.look(hint))) this.#watcher.pollSoon();
       this.#scanTrouble = undefined;
     } catch (error) {
       const reason = messageOf(error);

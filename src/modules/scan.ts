@@ -73,25 +73,25 @@ export class ModuleScanner {
     await Promise.all([...toCheck].map((name) => this.#check(name)));
   }
 
-  /** Reads again what a change at these paths, relative to `mods/`, can have changed. */
-  async look(paths: Iterable<string>): Promise<void> {
+  /**
+   * Reads again the modules that these paths, relative to `mods/`, are known to belong to. False when a path may also
+   * have changed others, for only a scan tells: a directory, a link that others go through, a temporary file.
+   */
+  async look(paths: Iterable<string>): Promise<boolean> {
     const names = new Set<string>();
-    let unexplained = this.#root === undefined;
+    let explained = this.#root !== undefined;
     for (const path of paths) {
       const readers = this.#readers.get(path);
       for (const name of readers ?? []) names.add(name);
       if (isModuleName(path)) names.add(path);
-      // A directory, a link that others go through, a temporary file: the stamps tell whether it mattered.
-      else if (readers === undefined) unexplained = true;
+      else if (readers === undefined) explained = false;
     }
     const unknown = [...names].filter((name) => !this.#seen.has(name));
     // Which modules are beyond the limit depends on all names.
-    if (this.#seen.size + unknown.length > this.#limits.maxModules) unexplained = true;
-    else {
-      this.#claim(names);
-      await Promise.all([...names].map((name) => this.#read(name)));
-    }
-    if (unexplained) await this.scan();
+    if (this.#seen.size + unknown.length > this.#limits.maxModules) return false;
+    this.#claim(names);
+    await Promise.all([...names].map((name) => this.#read(name)));
+    return explained;
   }
 
   async #list(): Promise<string[]> {

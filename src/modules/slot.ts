@@ -151,9 +151,10 @@ export class ModuleSlot {
     if (before !== undefined) kept.unshift(before);
     this.#kept = kept.slice(0, this.#owner.retain);
     before?.retire();
+    // Clients first: a process that ends keeps the machine busy for a moment.
+    this.#owner.changed({ kind: before === undefined ? "modload" : "modreload", report: reportOf(version) });
     if (twin !== undefined) this.#owner.end(twin);
     for (const old of kept.slice(this.#owner.retain)) this.#owner.end(old);
-    this.#owner.changed({ kind: before === undefined ? "modload" : "modreload", report: reportOf(version) });
   }
 
   /** One change for each broken content, however often its file is touched. */

@@ -46,6 +46,7 @@ export class ModsWatcher {
   #pendingSinceMs = 0;
   #quiet: ReturnType<typeof setTimeout> | undefined;
   #poll: ReturnType<typeof setTimeout> | undefined;
+  #pollAtMs = Number.POSITIVE_INFINITY;
   #closed = false;
 
   /** `onHint` must not throw. It is called from the first poll on, and never after `close`. */
@@ -67,6 +68,11 @@ export class ModsWatcher {
     this.#schedulePoll(this.#timing.pollMs);
   }
 
+  /** Has everything compared in a moment: something changed, and what it concerns is not known. */
+  pollSoon(): void {
+    this.#schedulePoll(this.#timing.stormMs);
+  }
+
   close(): void {
     this.#closed = true;
     clearTimeout(this.#quiet);
@@ -74,10 +80,14 @@ export class ModsWatcher {
     this.#unwatch();
   }
 
+  /** Unless one comes sooner. */
   #schedulePoll(ms: number): void {
+    const atMs = performance.now() + ms;
+    if (this.#closed || this.#pollAtMs <= atMs) return;
     clearTimeout(this.#poll);
-    if (this.#closed) return;
+    this.#pollAtMs = atMs;
     this.#poll = setTimeout(async () => {
+      this.#pollAtMs = Number.POSITIVE_INFINITY;
       await this.#ensureWatch();
       if (!this.#closed) this.#onHint("anything");
       this.#schedulePoll(this.#timing.pollMs);
@@ -148,7 +158,7 @@ export class ModsWatcher {
     this.#anything = false;
     this.#onHint(hint);
     // Perhaps the directory is just being replaced by another.
-    if (hint === "anything") this.#schedulePoll(this.#timing.stormMs);
+    if (hint === "anything") this.pollSoon();
   }
 }
 

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
+import { dirname, join } from "node:path";
 import { withDefaultLimits } from "../../src/base/limits.ts";
 import { HostReserve } from "../../src/modules/host-reserve.ts";
 import { loadVersion, type ModuleVersion } from "../../src/modules/version.ts";
@@ -13,10 +14,10 @@ async function loaded(text: string, reserve: HostReserve): Promise<ModuleVersion
   return loadVersion(source, { limits: withDefaultLimits(), reserve });
 }
 
-async function answerOf(version: ModuleVersion): Promise<unknown> {
+async function answerOf(version: ModuleVersion, args = ""): Promise<unknown> {
   const call = new RecordedCall();
   version.call(
-    { argsJson: '""', timeoutMs: 5_000, client: { fingerprint: "ab".repeat(32) }, ref: "1" },
+    { argsJson: JSON.stringify(args), timeoutMs: 5_000, client: { fingerprint: "ab".repeat(32) }, ref: "1" },
     call,
   );
   return within(5_000, "the answer", call.ended);
@@ -52,6 +53,27 @@ describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => 
     await reserve.close();
     await Promise.all([first.stop(), second.stop()]);
     await eventually("the end of all", () => ownChildren().length === 0);
+  });
+
+  test("and what it has tried its loader with is no file of the module", async () => {
+    const reserve = new HostReserve({}, quick);
+    reserve.open();
+    const first = await loaded("one", reserve);
+    const spare = await spareBeside(first);
+    // Long enough for it to start and to be done with its trial; the answer is the same if it was not.
+    await Bun.sleep(200);
+    const sources = dirname(Bun.resolveSync("../../src/modules/verified-loader.ts", import.meta.dir));
+    const source = await sourceOf(
+      `export const execute = (own) => import(own).then(() => "loaded", (error) => error.message);`,
+    );
+    const second = await loadVersion(source, { limits: withDefaultLimits(), reserve });
+    expect(second.stats().pid).toBe(spare);
+    expect(await answerOf(second, join(sources, "warm-up.ts"))).toEqual({
+      ok: true,
+      resultJson: expect.stringContaining("cannot import"),
+    });
+    await reserve.close();
+    await Promise.all([first.stop(), second.stop()]);
   });
 
   test("and one that has died meanwhile is not missed", async () => {

@@ -28,8 +28,9 @@ class Probe {
     return this.#take();
   }
 
+  /** As a registry does it, which scans when looking is not enough. */
   async look(...paths: string[]): Promise<string[]> {
-    await this.#scanner.look(paths);
+    if (!(await this.#scanner.look(paths))) await this.#scanner.scan();
     return this.#take();
   }
 
@@ -244,6 +245,22 @@ describe("a hint", () => {
       "a.ts: import './lib/x.ts' + // X",
       "b.ts: import './lib/y.ts' + // X + import './x.ts'",
     ]);
+  });
+
+  test("at a module and at a file that nobody knows reads the module alone, and calls for a scan", async () => {
+    await using mods = await ModsDir.create({ "a.ts": "// a", "b.ts": "// b" });
+    const findings: string[] = [];
+    const found = (finding: Finding) => findings.push(describeFinding(finding));
+    const scanner = new ModuleScanner(mods.path, defaultLimits, found);
+    await scanner.scan();
+    findings.length = 0;
+    await mods.write("a.ts", "// A");
+    await mods.write("b.ts", "// B");
+    expect(await scanner.look(["a.ts.tmp", "a.ts"])).toBe(false);
+    expect(findings).toEqual(["a.ts: // A"]);
+    expect(await scanner.look(["a.ts"])).toBe(true);
+    await scanner.scan();
+    expect(findings).toEqual(["a.ts: // A", "b.ts: // B"]);
   });
 
   test("at a file that nobody knows finds whatever it means", async () => {

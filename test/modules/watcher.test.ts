@@ -38,6 +38,10 @@ class Watched implements Disposable {
     await eventually("a hint at anything", () => this.hints.includes("anything"));
   }
 
+  pollSoon(): void {
+    this.#watcher.pollSoon();
+  }
+
   close(): void {
     this.#watcher.close();
   }
@@ -108,6 +112,13 @@ describe("the poll", () => {
       watched.hints.length = 0;
       await watched.untilAnything();
     }
+  });
+
+  test("comes soon when it is asked for, and is not put off by being asked again", async () => {
+    await using mods = await ModsDir.create();
+    using watched = await Watched.start(mods.path, { pollMs: 60_000, stormMs: 30 });
+    const asking = setInterval(() => watched.pollSoon(), 5);
+    await watched.untilAnything().finally(() => clearInterval(asking));
   });
 
   test("watches a folder that appears after the start", async () => {
