@@ -12,14 +12,16 @@ export interface Deadline {
 /**
  * Many deadlines on one timer, at a resolution of `tickMs`: arming and disarming are a few assignments each, where
  * a `setTimeout` per request would cost a heap operation and a closure. Nothing fires early; it may fire up to two
- * ticks late. The timer runs only while something is armed and does not keep the process alive.
+ * ticks late. The timer is set for the earliest deadline only, so that whoever waits for nothing sleeps, and does not
+ * keep the process alive.
  */
 export class DeadlineWheel {
   /** What is armed, by the tick in which it fires: each a ring of entries with this one as its head. */
   readonly #slots = new Map<number, Entry>();
   readonly #tickMs: number;
-  #timer: ReturnType<typeof setInterval> | undefined;
-  #next = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** The tick that the timer is set for. None that is armed is earlier. */
+  #wakesAt = Number.POSITIVE_INFINITY;
 
   constructor(tickMs = 20) {
     this.#tickMs = tickMs;
@@ -27,7 +29,7 @@ export class DeadlineWheel {
 
   /** Calls `item.expire()` once, `ms` from `now`, by `performance.now()`, unless disarmed before. */
   arm(item: Expirable, ms: number, now = performance.now()): Deadline {
-    const slot = Math.max(Math.floor((now + ms) / this.#tickMs) + 1, this.#next);
+    const slot = Math.floor((now + ms) / this.#tickMs) + 1;
     let head = this.#slots.get(slot);
     if (head === undefined) {
       head = new Entry(undefined);
@@ -35,30 +37,30 @@ export class DeadlineWheel {
     }
     const entry = new Entry(item);
     entry.joinBefore(head);
-    if (this.#timer === undefined) this.#start();
+    if (slot < this.#wakesAt) this.#wakeAt(slot);
     return entry;
   }
 
-  #start(): void {
-    this.#next = Math.floor(performance.now() / this.#tickMs);
-    this.#timer = setInterval(() => this.#turn(), this.#tickMs);
+  #wakeAt(slot: number): void {
+    this.#wakesAt = slot;
+    clearTimeout(this.#timer);
+    const ms = Math.ceil(slot * this.#tickMs - performance.now());
+    this.#timer = setTimeout(this.#turn, Math.min(Math.max(ms, 0), longestSleepMs));
     this.#timer.unref();
   }
 
-  #turn(): void {
+  readonly #turn = (): void => {
+    this.#wakesAt = Number.POSITIVE_INFINITY;
     const now = Math.floor(performance.now() / this.#tickMs);
-    // After a suspended machine wakes up, walking every missed tick would take long; the slots are few.
-    if (now - this.#next > this.#slots.size) {
-      for (const slot of [...this.#slots.keys()].sort((a, b) => a - b)) if (slot <= now) this.#fire(slot);
-    } else {
-      for (let slot = this.#next; slot <= now; slot++) this.#fire(slot);
+    const due = [...this.#slots.keys()].filter((slot) => slot <= now);
+    for (const slot of due.sort((a, b) => a - b)) this.#fire(slot);
+    let next = Number.POSITIVE_INFINITY;
+    for (const [slot, head] of this.#slots) {
+      if (head.isAlone) this.#slots.delete(slot);
+      else next = Math.min(next, slot);
     }
-    this.#next = now + 1;
-    if (this.#slots.size === 0) {
-      clearInterval(this.#timer);
-      this.#timer = undefined;
-    }
-  }
+    if (next < this.#wakesAt) this.#wakeAt(next);
+  };
 
   #fire(slot: number): void {
     const head = this.#slots.get(slot);
@@ -72,6 +74,9 @@ export class DeadlineWheel {
   }
 }
 
+/** Timers of more than 24 days would fire at once. */
+const longestSleepMs = 3_600_000;
+
 /** A place in a ring. Out of one it is a ring of its own, so leaving twice does nothing. */
 class Entry implements Deadline {
   readonly item: Expirable | undefined;
@@ -80,6 +85,10 @@ class Entry implements Deadline {
 
   constructor(item: Expirable | undefined) {
     this.item = item;
+  }
+
+  get isAlone(): boolean {
+    return this.next === this;
   }
 
   joinBefore(head: Entry): void {

@@ -40,3 +40,21 @@ test("one that expires may disarm and arm others", async () => {
   await expiry(wheel, 60);
   expect(fired).toEqual(["armed anew"]);
 });
+
+test("an earlier deadline is not held up by a later one, nor by one that was disarmed", async () => {
+  const wheel = new DeadlineWheel(5);
+  const late = wheel.arm({ expire: () => {} }, 60_000);
+  wheel.arm({ expire: () => {} }, 20).disarm();
+  const took = await Promise.all([expiry(wheel, 10), expiry(wheel, 50)]);
+  expect(Math.max(...took)).toBeLessThan(5_000);
+  late.disarm();
+});
+
+test("one that is longer than the system's timers go does not fire now", async () => {
+  const wheel = new DeadlineWheel(5);
+  const fired: string[] = [];
+  const deadline = wheel.arm({ expire: () => void fired.push("late") }, 2 ** 33);
+  await expiry(wheel, 30);
+  expect(fired).toEqual([]);
+  deadline.disarm();
+});

@@ -2,8 +2,10 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Running } from "../helpers/processes.ts";
+import { hasProcfs } from "../helpers/procfs.ts";
 import { Site } from "../helpers/site.ts";
 import { jsonLines, sha256 } from "../helpers/tools.ts";
+import { sleepsOf } from "../helpers/vitals.ts";
 import { eventually } from "../helpers/within.ts";
 
 setDefaultTimeout(20_000);
@@ -72,6 +74,17 @@ describe("a client that stays", () => {
     await writeFile(inMods("marker.ts"), saying("marker"));
     await verdictOn(saying("marker"));
     expect(eventsAbout("same.ts")).toEqual(["modload", "verdict"]);
+  });
+
+  test.skipIf(!hasProcfs)("sleeps while nothing happens", async () => {
+    const { pid } = watching.process;
+    // It may have something to tidy up first. A timer that ticks, in whatever part of it, is seen in every second.
+    const hasSlept = async () => {
+      const before = sleepsOf(pid);
+      await Bun.sleep(1_000);
+      return sleepsOf(pid) - before < 20;
+    };
+    await eventually("a second with few wake-ups", hasSlept, 10_000);
   });
 
   test("hears nothing of what is no module", async () => {

@@ -49,3 +49,9 @@ export function cpuMsOf(pid: number): number {
     .split(" ");
   return (Number(fields[11]) + Number(fields[12])) * 10;
 }
+
+/** How often its main thread has gone to sleep since its start. */
+export function sleepsOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, "latin1");
+  return Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(status)?.[1] ?? Number.NaN);
+}
