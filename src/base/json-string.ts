@@ -9,9 +9,16 @@ export function quote(text: string): string {
   return plainText.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 
-/** The string of a JSON literal, which the caller knows to be one. */
+/** A piece of a text keeps all of the text in memory. With one of this size, that is not much more. */
+const longPiece = 8 * 1024;
+
+/**
+ * The string of a JSON literal, which the caller knows to be one. It does not hold on to the text that the literal was
+ * cut out of: it may stay with a module, or a program, for as long as that likes.
+ */
 export function unquote(literal: string): string {
-  return literal.includes("\\") ? (JSON.parse(literal) as string) : literal.slice(1, -1);
+  if (literal.length < longPiece || literal.includes("\\")) return JSON.parse(literal) as string;
+  return literal.slice(1, -1);
 }
 
 /** Where the JSON string that begins at `from` ends, if it is short and without escapes. */

@@ -48,8 +48,9 @@ export async function makeCertificate({ commonName, keyPem, days }: CertificateO
       signingAlgorithm: algorithm,
       keys: { privateKey: signingKey, publicKey },
       extensions: [
+        // No key usage beside it: with one that does not sign certificates, TLS libraries don't take this for the
+        // self-signed certificate that it is, and look for its issuer on the disk in every handshake.
         new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
         new x509.ExtendedKeyUsageExtension([
           x509.ExtendedKeyUsage.serverAuth,
           x509.ExtendedKeyUsage.clientAuth,

@@ -17,6 +17,21 @@ test("quote writes what JSON.stringify writes, and unquote gives it back", () =>
   );
 });
 
+test("what is kept of a text is not the whole text", () => {
+  const text = "x".repeat(32 * 1024);
+  const kept: string[] = [];
+  Bun.gc(true);
+  const before = process.memoryUsage().rss;
+  for (let count = 0; count < 4_000; count++) {
+    const decoded = new TextDecoder().decode(Buffer.from(`"result ${count}"${text}`));
+    kept.push(unquote(decoded.slice(0, decoded.length - text.length)));
+  }
+  Bun.gc(true);
+  expect(kept[1_234]).toBe("result 1234");
+  // A quarter of what the texts have.
+  expect(process.memoryUsage().rss - before).toBeLessThan(text.length * 1_000);
+});
+
 test("isLiteral is true for a JSON string and nothing else", () => {
   fc.assert(
     fc.property(fc.json(), text, (json, value) => {

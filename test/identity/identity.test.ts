@@ -217,6 +217,10 @@ describe("with OpenSSL", () => {
     const { fingerprint, certificatePem } = await createIdentity(dir, "server");
     const path = join(dir, "server.crt");
     expect(openssl("verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", path, path)).toContain("OK");
+    const text = openssl("x509", "-in", path, "-noout", "-text");
+    expect(text).toContain("CA:FALSE");
+    // Else the TLS library would look for another issuer, in every handshake.
+    expect(text).not.toContain("X509v3 Key Usage");
     const spki = openssl("x509", "-in", path, "-noout", "-pubkey");
     const der = execFileSync("openssl", ["pkey", "-pubin", "-outform", "der"], { input: spki });
     expect(new Bun.CryptoHasher("sha256").update(der).digest("hex")).toBe(fingerprint);
