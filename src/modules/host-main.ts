@@ -6,7 +6,7 @@ import { killDescendants } from "./descendants.ts";
 import { HostedCall, type HostedModule, stackOf } from "./host-call.ts";
 import { HostLog, redirectConsole } from "./host-console.ts";
 import { dieWithParent } from "./host-guard.ts";
-import { clip, type LoadPayload, maxErrorText } from "./host-protocol.ts";
+import { clip, type LoadPayload, maxErrorText, type PreparePayload } from "./host-protocol.ts";
 import { connectControl, controlDescriptor } from "./host-transport.ts";
 import { IdleSpin } from "./idle-spin.ts";
 import type { InputCheck } from "./input-schema.ts";
@@ -85,7 +85,7 @@ class Host {
         this.#stop();
         return;
       case "prepare":
-        setImmediate(() => void this.#prepare());
+        setImmediate(() => void this.#prepare(JSON.parse(frame.json) as PreparePayload));
         return;
       case "load":
         void this.#load(JSON.parse(frame.json) as LoadPayload);
@@ -103,8 +103,8 @@ class Host {
   }
 
   /** Not when the module has come meanwhile: it has waited for this process to start. */
-  async #prepare(): Promise<void> {
-    if (!this.#isLoading) await warmUpLoader().catch(() => {});
+  async #prepare({ root }: PreparePayload): Promise<void> {
+    if (!this.#isLoading) await warmUpLoader(root).catch(() => {});
   }
 
   async #load(payload: LoadPayload): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * What a server and a module host say to each other, as frames of the network protocol on a socket of their own:
  *
- *     server → host   host:prepare:0 {}                       a module will follow, but not yet
+ *     server → host   host:prepare:0 {"root"}                 a module will follow, but not yet
  *                     host:load:0 {…LoadPayload}              once, before all that follow
  *                     host:client:N {"fingerprint","name"?}   what the number N in `exec` stands for from now on
  *                     host:exec:R {"args","client","ref"}     R is the server's, a decimal number that no
@@ -32,6 +32,11 @@ export interface LoadPayload {
   readonly limits: HostLimits;
   /** After a stop, or when the server has hung up, how long calls have to end by themselves. */
   readonly killGraceMs: number;
+}
+
+export interface PreparePayload {
+  /** Where its `LoadPayload.root` will be, if nothing changes that. */
+  readonly root: string;
 }
 
 /** The limits that a host keeps itself; the server checks them again. */

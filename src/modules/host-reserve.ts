@@ -1,6 +1,7 @@
 import { encodeFrame } from "../protocol/frame.ts";
 import type { HostOptions } from "./host-command.ts";
 import { HostProcess, type OnLine } from "./host-process.ts";
+import type { PreparePayload } from "./host-protocol.ts";
 
 export interface HostReserveTiming {
   /** From a taken process to the start of the next, so that it does not take the processor from a load. */
@@ -33,11 +34,14 @@ export class HostReserve {
     this.#isOpen = true;
   }
 
-  /** The process that waits or is just being started, or else a new one. Throws as `HostProcess.start` does. */
-  async take(maxQueuedBytes: number, onLine: OnLine): Promise<HostProcess> {
+  /**
+   * The process that waits or is just being started, or else a new one, for a module below `root`; the next is
+   * expected to be for one there too. Throws as `HostProcess.start` does.
+   */
+  async take(root: string, maxQueuedBytes: number, onLine: OnLine): Promise<HostProcess> {
     const taken = this.#spare;
     this.#spare = undefined;
-    if (this.#isOpen) this.#later(this.#timing.refillMs, () => this.#fill(maxQueuedBytes));
+    if (this.#isOpen) this.#later(this.#timing.refillMs, () => this.#fill(root, maxQueuedBytes));
     const spare = await taken;
     if (spare?.process.isAlive) {
       spare.onLine = onLine;
@@ -53,8 +57,8 @@ export class HostReserve {
     await this.#dismiss();
   }
 
-  #fill(maxQueuedBytes: number): void {
-    this.#spare = startSpare(this.#options, maxQueuedBytes);
+  #fill(root: string, maxQueuedBytes: number): void {
+    this.#spare = startSpare(this.#options, root, maxQueuedBytes);
     this.#later(this.#timing.keepMs, () => void this.#dismiss());
   }
 
@@ -73,12 +77,17 @@ export class HostReserve {
   }
 }
 
-async function startSpare(options: Partial<HostOptions>, maxQueuedBytes: number): Promise<Spare | undefined> {
+async function startSpare(
+  options: Partial<HostOptions>,
+  root: string,
+  maxQueuedBytes: number,
+): Promise<Spare | undefined> {
   const spare: Omit<Spare, "process"> = { onLine: () => {} };
   try {
     const onLine: OnLine = (level, text) => spare.onLine(level, text);
     const process = await HostProcess.start(options, maxQueuedBytes, onLine);
-    process.duplex.write(encodeFrame("host", "prepare", "0", "{}"));
+    const prepare: PreparePayload = { root };
+    process.duplex.write(encodeFrame("host", "prepare", "0", JSON.stringify(prepare)));
     return Object.assign(spare, { process });
   } catch {
     // Whoever needs a process next tries again, and says why it can't be had.

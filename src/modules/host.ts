@@ -76,7 +76,9 @@ export class ModuleHost implements WatchedProcess {
   /** Starts a process and has it load `source`; `loaded` tells how that went. Throws `bad_module`. */
   static async start(source: ModuleSource, settings: HostSettings, events: HostEvents): Promise<ModuleHost> {
     const { limits, reserve, log } = settings;
-    const child = await reserve.take(maxQueuedBytes(limits), (level, text) => log.line(level, text));
+    const child = await reserve.take(source.root, maxQueuedBytes(limits), (level, text) =>
+      log.line(level, text),
+    );
     return new ModuleHost(child, source, settings, events);
   }
 

@@ -85,16 +85,18 @@ export function installVerifiedLoader(
 }
 
 /**
- * Loads a text of VeriPy's own the way a module's are loaded: what Bun sets up for its first import of a TypeScript
- * text from a plugin, almost half of the time that a small module takes, is there when the module comes.
+ * Loads a text of VeriPy's own the way a module's are loaded, as if it were in the folder `root`: what Bun sets up for
+ * its first import of a TypeScript text from a plugin, and what it wants to know of the folder, half of the time that a
+ * small module takes, is there when the module comes.
  */
-export async function warmUpLoader(): Promise<void> {
-  const path = join(import.meta.dir, "warm-up.ts");
+export async function warmUpLoader(root: string): Promise<void> {
+  // No module can have or import a file with such an extension.
+  const path = join(root, "warm-up.veripy");
   let isOver = false;
   Bun.plugin({
     name: "warm-up",
     setup(build) {
-      const filter = /warm-up\.ts$/;
+      const filter = /warm-up\.veripy$/;
       build.onResolve({ filter }, (asked) => (isOver || asked.path !== path ? undefined : { path }));
       build.onLoad({ filter }, (asked) =>
         isOver || asked.path !== path ? undefined : { loader: "ts", contents: warmUpText },

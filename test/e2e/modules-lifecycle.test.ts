@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { rm } from "node:fs/promises";
+import { rename, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { VeripyClient } from "../../src/index.ts";
 import { printedBy, statsOf } from "../helpers/module-records.ts";
@@ -184,6 +184,34 @@ describe("versions", () => {
     expect(await client.exec("v", "", { tree: two })).toMatchObject({ result: "two", tree: two });
     expect(await failureOf(client.exec("v", "", { tree: one }))).toStartWith("version_mismatch");
     expect(await client.exec("v")).toMatchObject({ result: "three", tree: three });
+  });
+
+  test("a module is what it is now, whatever stood there when the process that runs it was started", async () => {
+    await using site = await Site.create({ ".1/a.ts": versioned("1"), ".2/a.ts": versioned("2") });
+    await site.start();
+    using client = await connectTo(site);
+    const at = (name: string) => join(site.path, "mods", name);
+    const answers = (mod: string, result: string) =>
+      eventually(`${mod} answering ${result}`, async () => {
+        const answer = await client.exec(mod).catch(() => undefined);
+        return answer?.result === result;
+      });
+    const linkTo = async (target: string) => {
+      await symlink(target, at(".new"));
+      await rename(at(".new"), at("a.ts"));
+    };
+    await linkTo(".1/a.ts");
+    await answers("a.ts", "1");
+    await linkTo(".2/a.ts");
+    await answers("a.ts", "2");
+    await site.write(".new", versioned("3"));
+    await rename(at(".new"), at("a.ts"));
+    await answers("a.ts", "3");
+    await linkTo(".1/a.ts");
+    await answers("a.ts", "1");
+    await site.write("lib/x.ts", versioned("4"));
+    await site.write("b.ts", `export { execute } from "./lib/x.ts";`);
+    await answers("b.ts", "4");
   });
 
   test("with --retain 0 only the current version runs", async () => {

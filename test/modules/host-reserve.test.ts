@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "bun:test";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { withDefaultLimits } from "../../src/base/limits.ts";
 import { HostReserve } from "../../src/modules/host-reserve.ts";
 import { loadVersion, type ModuleVersion } from "../../src/modules/version.ts";
@@ -62,13 +62,12 @@ describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => 
     const spare = await spareBeside(first);
     // Long enough for it to start and to be done with its trial; the answer is the same if it was not.
     await Bun.sleep(200);
-    const sources = dirname(Bun.resolveSync("../../src/modules/verified-loader.ts", import.meta.dir));
     const source = await sourceOf(
       `export const execute = (own) => import(own).then(() => "loaded", (error) => error.message);`,
     );
     const second = await loadVersion(source, { limits: withDefaultLimits(), reserve });
     expect(second.stats().pid).toBe(spare);
-    expect(await answerOf(second, join(sources, "warm-up.ts"))).toEqual({
+    expect(await answerOf(second, join(first.source.root, "warm-up.veripy"))).toEqual({
       ok: true,
       resultJson: expect.stringContaining("cannot import"),
     });
