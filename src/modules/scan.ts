@@ -44,6 +44,8 @@ export class ModuleScanner {
   readonly #twins = new Map<string, Set<string>>();
   /** By path: the modules that read it, or looked for it. */
   readonly #readers = new Map<string, Set<string>>();
+  /** Readings that were begun before a look asked for them; undefined for one that is out of date. */
+  readonly #ahead = new Map<string, Promise<Observation> | undefined>();
 
   constructor(
     modsDir: string,
@@ -62,6 +64,7 @@ export class ModuleScanner {
    * why it cannot be listed is thrown as the system error and says nothing about the modules.
    */
   async scan(): Promise<void> {
+    this.#ahead.clear();
     const names = await this.#list();
     const excess = new Set(names.slice(this.#limits.maxModules));
     const toCheck = new Set([...names, ...this.#seen.keys()]);
@@ -74,6 +77,18 @@ export class ModuleScanner {
   }
 
   /**
+   * Something is happening at these paths: begins to read the modules that they belong to. A `look` at them uses
+   * that, unless something has happened to them again by then.
+   */
+  readAhead(paths: Iterable<string>): void {
+    const root = this.#root;
+    if (root === undefined) return;
+    const names = new Set([...paths].flatMap((path) => this.#modulesAt(path)));
+    for (const name of names)
+      this.#ahead.set(name, this.#ahead.has(name) ? undefined : this.#observe(root, name));
+  }
+
+  /**
    * Reads again the modules that these paths, relative to `mods/`, are known to belong to. False when a path may also
    * have changed others, for only a scan tells: a directory, a link that others go through, a temporary file.
    */
@@ -81,17 +96,27 @@ export class ModuleScanner {
     const names = new Set<string>();
     let explained = this.#root !== undefined;
     for (const path of paths) {
-      const readers = this.#readers.get(path);
-      for (const name of readers ?? []) names.add(name);
-      if (isModuleName(path)) names.add(path);
-      else if (readers === undefined) explained = false;
+      const modules = this.#modulesAt(path);
+      for (const name of modules) names.add(name);
+      if (modules.length === 0) explained = false;
     }
     const unknown = [...names].filter((name) => !this.#seen.has(name));
     // Which modules are beyond the limit depends on all names.
     if (this.#seen.size + unknown.length > this.#limits.maxModules) return false;
     this.#claim(names);
-    await Promise.all([...names].map((name) => this.#read(name)));
+    await Promise.all(
+      [...names].map((name) => {
+        const ahead = this.#ahead.get(name);
+        this.#ahead.delete(name);
+        return this.#read(name, ahead);
+      }),
+    );
     return explained;
+  }
+
+  #modulesAt(path: string): string[] {
+    const readers = [...(this.#readers.get(path) ?? [])];
+    return isModuleName(path) && !readers.includes(path) ? [path, ...readers] : readers;
   }
 
   async #list(): Promise<string[]> {
@@ -117,10 +142,14 @@ export class ModuleScanner {
     await this.#read(name);
   }
 
-  async #read(name: string): Promise<void> {
+  async #read(name: string, ahead?: Promise<Observation>): Promise<void> {
     const root = this.#root;
     if (root === undefined) this.#forget(name);
-    else this.#record(await this.#gate.run(() => observeModule(root, name, this.#limits, this.#readBytes)));
+    else this.#record(await (ahead ?? this.#observe(root, name)));
+  }
+
+  #observe(root: string, name: string): Promise<Observation> {
+    return this.#gate.run(() => observeModule(root, name, this.#limits, this.#readBytes));
   }
 
   #record(found: Observation): void {

@@ -18,6 +18,13 @@ export const defaultWatchTiming: Readonly<WatchTiming> = { quietMs: 1, stormMs: 
 /** Paths below `mods/`, with forward slashes, that may have changed; or that anything may have. */
 export type ChangeHint = ReadonlySet<string> | "anything";
 
+export interface WatchListener {
+  /** Something has just happened at these paths. Once a turn of the event loop, before the hint that names them. */
+  stirred?(paths: ReadonlySet<string>): void;
+  /** From the first poll on. */
+  changed(hint: ChangeHint): void;
+}
+
 /** Opens a watch on a directory and everything below; `watch` of `node:fs`, or what a test puts in its place. */
 export type OpenWatch = (
   path: string,
@@ -34,13 +41,14 @@ const log = loggerOf("module");
  */
 export class ModsWatcher {
   readonly #modsDir: string;
-  readonly #onHint: (hint: ChangeHint) => void;
+  readonly #listener: WatchListener;
   readonly #timing: WatchTiming;
   readonly #openWatch: OpenWatch;
   #watch: FSWatcher | undefined;
   /** Which directory is watched, see `identityOf`. */
   #watched: string | undefined;
   #refusal: string | undefined;
+  #stirred = new Set<string>();
   #pending = new Set<string>();
   #anything = false;
   #pendingSinceMs = 0;
@@ -49,15 +57,15 @@ export class ModsWatcher {
   #pollAtMs = Number.POSITIVE_INFINITY;
   #closed = false;
 
-  /** `onHint` must not throw. It is called from the first poll on, and never after `close`. */
+  /** What `listener` has must not throw. Nothing of it is called after `close`. */
   constructor(
     modsDir: string,
-    onHint: (hint: ChangeHint) => void,
+    listener: WatchListener,
     timing: Readonly<WatchTiming> = defaultWatchTiming,
     openWatch: OpenWatch = watch,
   ) {
     this.#modsDir = modsDir;
-    this.#onHint = onHint;
+    this.#listener = listener;
     this.#timing = timing;
     this.#openWatch = openWatch;
   }
@@ -89,7 +97,7 @@ export class ModsWatcher {
     this.#poll = setTimeout(async () => {
       this.#pollAtMs = Number.POSITIVE_INFINITY;
       await this.#ensureWatch();
-      if (!this.#closed) this.#onHint("anything");
+      if (!this.#closed) this.#listener.changed("anything");
       this.#schedulePoll(this.#timing.pollMs);
     }, ms);
   }
@@ -138,7 +146,10 @@ export class ModsWatcher {
   #note(path: string | null | undefined): void {
     if (this.#closed) return;
     if (typeof path === "string" && path !== "") {
-      this.#pending.add(path.replaceAll("\\", "/"));
+      const changed = path.replaceAll("\\", "/");
+      this.#pending.add(changed);
+      if (this.#stirred.size === 0) setImmediate(() => this.#stir());
+      this.#stirred.add(changed);
     } else {
       // It is the directory itself that was moved or deleted: the next poll watches what stands there then.
       this.#anything = true;
@@ -151,12 +162,18 @@ export class ModsWatcher {
     this.#quiet = setTimeout(() => this.#tell(), Math.max(0, Math.min(this.#timing.quietMs, untilStorm)));
   }
 
+  #stir(): void {
+    const paths = this.#stirred;
+    this.#stirred = new Set();
+    if (!this.#closed) this.#listener.stirred?.(paths);
+  }
+
   #tell(): void {
     this.#quiet = undefined;
     const hint: ChangeHint = this.#anything ? "anything" : this.#pending;
     this.#pending = new Set();
     this.#anything = false;
-    this.#onHint(hint);
+    this.#listener.changed(hint);
     // Perhaps the directory is just being replaced by another.
     if (hint === "anything") this.pollSoon();
   }

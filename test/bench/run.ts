@@ -28,7 +28,7 @@ const full: Settings = {
   durationMs: 2_000,
   connections: 1_000,
   broadcastClients: 500,
-  broadcasts: 5,
+  broadcasts: 15,
   edits: 40,
   processes: 20,
   looks: 6,

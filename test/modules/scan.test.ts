@@ -8,6 +8,7 @@ import { defaultLimits } from "../../src/base/limits.ts";
 import { type Finding, isModuleName, ModuleScanner } from "../../src/modules/scan.ts";
 import { stampTrustMs } from "../../src/modules/stamp.ts";
 import { ModsDir } from "../helpers/mods-dir.ts";
+import { eventually } from "../helpers/within.ts";
 
 /** A scanner whose findings come back as `name: content`, `name: gone` or the error's message, sorted. */
 class Probe {
@@ -32,6 +33,10 @@ class Probe {
   async look(...paths: string[]): Promise<string[]> {
     if (!(await this.#scanner.look(paths))) await this.#scanner.scan();
     return this.#take();
+  }
+
+  readAhead(...paths: string[]): void {
+    this.#scanner.readAhead(paths);
   }
 
   #take(): string[] {
@@ -245,6 +250,40 @@ describe("a hint", () => {
       "a.ts: import './lib/x.ts' + // X",
       "b.ts: import './lib/y.ts' + // X + import './x.ts'",
     ]);
+  });
+
+  test("uses what was read ahead of it, unless that is out of date", async () => {
+    await using mods = await ModsDir.create({ "a.ts": "import './x.ts'", "x.ts": "// x" });
+    const probe = new Probe(mods);
+    await probe.scan();
+    await mods.write("x.ts", "// 1");
+    probe.readAhead("x.ts");
+    const reads = await eventually("the end of the reading", async () => {
+      const { reads } = probe;
+      await Bun.sleep(50);
+      return reads > 6 && reads === probe.reads && reads;
+    });
+    expect(await probe.look("x.ts")).toEqual(["a.ts: import './x.ts' + // 1", "x.ts: // 1"]);
+    expect(probe.reads).toBe(reads);
+
+    await mods.write("x.ts", "// 2");
+    probe.readAhead("x.ts");
+    await eventually("the reading", () => probe.reads > reads);
+    await mods.write("x.ts", "// 3");
+    probe.readAhead("x.ts");
+    expect(await probe.look("x.ts")).toEqual(["a.ts: import './x.ts' + // 3", "x.ts: // 3"]);
+    await mods.write("x.ts", "// 4");
+    expect(await probe.look("x.ts")).toEqual(["a.ts: import './x.ts' + // 4", "x.ts: // 4"]);
+  });
+
+  test("is not answered by a reading from before a scan", async () => {
+    await using mods = await ModsDir.create({ "a.ts": "// 1" });
+    const probe = new Probe(mods);
+    await probe.scan();
+    probe.readAhead("a.ts");
+    await probe.scan();
+    await mods.write("a.ts", "// 2");
+    expect(await probe.look("a.ts")).toEqual(["a.ts: // 2"]);
   });
 
   test("at a module and at a file that nobody knows reads the module alone, and calls for a scan", async () => {

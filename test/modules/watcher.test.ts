@@ -9,11 +9,16 @@ import { eventually } from "../helpers/within.ts";
 /** A watcher whose hints are kept; `using` closes it. */
 class Watched implements Disposable {
   readonly hints: ChangeHint[] = [];
+  readonly stirred: string[] = [];
   readonly #watcher: ModsWatcher;
 
   private constructor(path: string, timing: Partial<WatchTiming>, openWatch?: OpenWatch) {
     const all = { quietMs: 2, stormMs: 50, pollMs: 60_000, ...timing };
-    this.#watcher = new ModsWatcher(path, (hint) => this.hints.push(hint), all, openWatch);
+    const listener = {
+      stirred: (paths: ReadonlySet<string>) => this.stirred.push(...paths),
+      changed: (hint: ChangeHint) => this.hints.push(hint),
+    };
+    this.#watcher = new ModsWatcher(path, listener, all, openWatch);
   }
 
   static async start(
@@ -68,6 +73,7 @@ describe("a change is hinted at by its path", () => {
       using watched = await Watched.start(mods.path);
       await change(mods);
       await watched.until(path);
+      expect(watched.stirred).toContain(path);
     });
   }
 
