@@ -17,7 +17,15 @@ import { askServerKey } from "./ask.ts";
 import { ClientOutput, nextKeyText } from "./client-output.ts";
 import { hostAndPort, options, parsed } from "./config.ts";
 import { readText } from "./input.ts";
-import { configureLogs, exitCodes, note, print, printJson, reportFailure } from "./ui.ts";
+import {
+  configureLogs,
+  exitCodes,
+  note,
+  print,
+  printJson,
+  refuseUnknownCommand,
+  reportFailure,
+} from "./ui.ts";
 
 interface ClientOptions {
   host: string;
@@ -51,6 +59,7 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     .showHelpAfterError("Type 'veripy-client --help' for the list of commands and flags.")
     .addHelpText("after", help)
     .hook("preAction", (_, action) => {
+      refuseUnknownCommand(action);
       wantsJson = optionsOf(action).json ?? false;
     });
 
@@ -58,6 +67,7 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     program.command(name).description(description).copyInheritedSettings(program);
 
   withConnection(program.command("watch", { isDefault: true }))
+    .allowExcessArguments()
     .description("verify all modules, then stay and tell of every change (the default)")
     .action(async (_, self: Command) => {
       exitCode = await watch(optionsOf(self));

@@ -22,7 +22,7 @@ import {
 import { addLimitFlags, limitsFrom, options } from "./config.ts";
 import { readText } from "./input.ts";
 import { type StartOptions, start } from "./server-start.ts";
-import { exitCodes, note, print, printJson, reportFailure, styled } from "./ui.ts";
+import { exitCodes, note, print, printJson, refuseUnknownCommand, reportFailure, styled } from "./ui.ts";
 
 const help = `
 Exit codes: 0 stopped in order, or done; 1 a check or a policy test failed, or a fault while running; 2 usage,
@@ -41,10 +41,12 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .showHelpAfterError("Type 'veripy-server --help' for the list of commands and flags.")
     .addHelpText("after", help)
     .hook("preAction", (_, action) => {
+      refuseUnknownCommand(action);
       wantsJson = action.opts<StartOptions>().json ?? false;
     });
 
   addStartFlags(program.command("start", { isDefault: true }))
+    .allowExcessArguments()
     .description("serve the modules (the default; 'veripy-server start --help' lists its flags)")
     .action(async (given: StartOptions) => {
       await start(given);

@@ -1,6 +1,6 @@
 import { styleText } from "node:util";
 import { configure, type LogLevel, type LogRecord } from "@logtape/logtape";
-import { CommanderError } from "commander";
+import { type Command, CommanderError } from "commander";
 import { type ErrorCode, messageOf, VeripyError } from "../index.ts";
 
 /** The exit codes of both commands, as `--help` and the README list them. */
@@ -67,6 +67,13 @@ function standardOutput(): NodeJS.WriteStream {
 /** Standard error: what a person should know, and no script reads. */
 export function note(line: string): void {
   process.stderr.write(`${line}\n`);
+}
+
+/** The default command takes no arguments, so the first of them was meant to be the name of a command. */
+export function refuseUnknownCommand(action: Command): void {
+  const [name] = action.args;
+  if (name !== undefined && action.registeredArguments.length === 0)
+    action.error(`error: there is no command '${name}'.`);
 }
 
 /** Says what went wrong and gives the exit code. With `json`, as one object on standard output. */

@@ -68,9 +68,11 @@ export class ExecTarget {
   /** Throws the server's error, and for an answer of another version `verification_failed`. */
   result(frame: Frame): ExecResult {
     const { mod, sum, tree } = this;
-    const literal = sum === undefined ? undefined : frame.literalBetween(this.#answerHead, this.#answerTail);
-    // Nothing is left to parse or to check: the rest of the answer is what it has to be.
-    if (sum !== undefined && literal !== undefined) return { mod, result: unquote(literal), sum, tree };
+    if (sum !== undefined) {
+      const literal = frame.literalBetween(this.#answerHead, this.#answerTail);
+      // Nothing is left to parse or to check: the rest of the answer is what it has to be.
+      if (literal !== undefined) return { mod, result: unquote(literal), sum, tree };
+    }
     const answer = parseAnswer(execResponse, frame.json);
     if (answer.mod === mod && answer.tree === tree) return { ...answer, tree };
     throw new VeripyError(

@@ -1,4 +1,5 @@
 import { writeFileSync } from "node:fs";
+import { openLibc } from "../base/libc.ts";
 
 /** `prctl(2)`, `fcntl(2)` and `sched(7)` numbers, the same on every Linux architecture that Bun runs on. */
 const PR_SET_PDEATHSIG = 1;
@@ -7,25 +8,28 @@ const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 const SCHED_BATCH = 3;
 
-/** Lets whoever waits for this processor go first. Nothing where the system's library cannot be called. */
-export let yieldProcessor: () => void = () => {};
-
 /**
  * Ties this process to the server that started it: when the server dies, whatever the way, the kernel kills this
  * process, even one that spins and would never notice a closed socket. Also keeps `controlFd` from the programs
  * that a module starts, and lets modules take turns on the processor rather than interrupt others. Linux only;
  * elsewhere a host ends when it sees its socket closed.
+ *
+ * Returns how to let whoever waits for this processor go first, which does nothing where the library cannot be called.
  */
-export function dieWithParent(serverPid: number, controlFd: number | undefined): void {
-  if (process.platform !== "linux") return;
-  const libc = openLibc();
+export function dieWithParent(serverPid: number, controlFd: number | undefined): () => void {
+  if (process.platform !== "linux") return () => {};
+  const libc = openLibc({
+    prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+    fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
+    sched_yield: { args: [], returns: "i32" },
+    sched_setscheduler: { args: ["i32", "i32", "ptr"], returns: "i32" },
+  });
   if (libc !== undefined) {
     libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (controlFd !== undefined) libc.symbols.fcntl(controlFd, F_SETFD, FD_CLOEXEC);
     // As large a share of the processor as before, but a call that arrives does not push aside the server or another
     // module in the middle of its work: fewer switches, and a module that wants every core is felt less.
     libc.symbols.sched_setscheduler(0, SCHED_BATCH, new Int32Array(1));
-    yieldProcessor = libc.symbols.sched_yield;
   }
   // The server may have died between its fork and the line above.
   if (process.ppid !== serverPid) process.exit(0);
@@ -35,22 +39,5 @@ export function dieWithParent(serverPid: number, controlFd: number | undefined):
   } catch {
     // Not permitted in some containers; then the kernel chooses by itself.
   }
-}
-
-function openLibc() {
-  // Required here, not imported: the server's own process has no use for it.
-  const { dlopen } = require("bun:ffi") as typeof import("bun:ffi");
-  for (const name of ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`]) {
-    try {
-      return dlopen(name, {
-        prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
-        fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
-        sched_yield: { args: [], returns: "i32" },
-        sched_setscheduler: { args: ["i32", "i32", "ptr"], returns: "i32" },
-      });
-    } catch {
-      // The other C library, then.
-    }
-  }
-  return undefined;
+  return libc?.symbols.sched_yield ?? (() => {});
 }

@@ -22,8 +22,8 @@ import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
 export async function runModuleHost(): Promise<never> {
   const [serverPid, transport] = process.argv.slice(3);
   const pipes = transport === "pipes";
-  dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
-  const host = new Host(await connectControl(pipes), pipes);
+  const yieldProcessor = dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
+  const host = new Host(await connectControl(pipes), pipes, new IdleSpin(yieldProcessor));
   return host.run();
 }
 
@@ -40,13 +40,14 @@ class Host {
   #module: HostedModule | undefined;
   #killGraceMs = 0;
   readonly #log = new HostLog((ref, json) => this.#send("log", ref, json));
-  readonly #spin = new IdleSpin();
+  readonly #spin: IdleSpin;
   #ending = false;
   #exiting = false;
 
-  constructor(duplex: Duplex, pipes: boolean) {
+  constructor(duplex: Duplex, pipes: boolean, spin: IdleSpin) {
     this.#duplex = duplex;
     this.#pipes = pipes;
+    this.#spin = spin;
   }
 
   run(): Promise<never> {

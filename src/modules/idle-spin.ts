@@ -1,5 +1,4 @@
 import { availableParallelism } from "node:os";
-import { yieldProcessor } from "./host-guard.ts";
 
 /** So many calls one at a time, each within so long after the one before, make it likely that another follows. */
 const minStreak = 16;
@@ -21,6 +20,11 @@ export class IdleSpin {
   #isIdle = true;
   #streak = 0;
   #isSpinning = false;
+  readonly #yieldProcessor: () => void;
+
+  constructor(yieldProcessor: () => void) {
+    this.#yieldProcessor = yieldProcessor;
+  }
 
   callCame(): void {
     if (this.#isIdle && performance.now() - this.#idleSince < closeMs) this.#streak += 1;
@@ -42,7 +46,7 @@ export class IdleSpin {
     const isInVain = this.#isIdle && performance.now() - this.#idleSince >= spinMs;
     if (this.#isIdle && !isInVain) {
       // The one it waits for may be waiting for this very processor.
-      yieldProcessor();
+      this.#yieldProcessor();
       setImmediate(this.#turn);
       return;
     }

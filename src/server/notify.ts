@@ -1,4 +1,5 @@
-import { dlopen, ptr } from "bun:ffi";
+import { type Library, ptr } from "bun:ffi";
+import { openLibc } from "../base/libc.ts";
 import { loggerOf } from "../base/log.ts";
 
 const log = loggerOf("server");
@@ -7,18 +8,22 @@ const log = loggerOf("server");
 const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const maxPathBytes = 107;
+const functions = {
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  sendto: { args: ["i32", "ptr", "usize", "i32", "ptr", "u32"], returns: "i64" },
+} as const;
 
 /**
  * Speaks to systemd as `sd_notify(3)` describes: state lines in a datagram to the socket that `NOTIFY_SOCKET`
  * names. By `bun:ffi`, since Bun has no Unix datagram sockets of its own.
  */
 export class SystemdNotifier {
-  readonly #libc: NonNullable<ReturnType<typeof openLibc>>;
+  readonly #libc: Library<typeof functions>;
   readonly #address: Buffer;
   readonly #socket: number;
   #watchdog: ReturnType<typeof setInterval> | undefined;
 
-  private constructor(libc: NonNullable<ReturnType<typeof openLibc>>, address: Buffer, socket: number) {
+  private constructor(libc: Library<typeof functions>, address: Buffer, socket: number) {
     this.#libc = libc;
     this.#address = address;
     this.#socket = socket;
@@ -28,7 +33,7 @@ export class SystemdNotifier {
   static to(path: string | undefined): SystemdNotifier | undefined {
     if (path === undefined || path === "" || process.platform !== "linux") return undefined;
     const name = Buffer.from(path);
-    const libc = openLibc();
+    const libc = openLibc(functions);
     if (libc === undefined || name.length > maxPathBytes || !/^[/@]/.test(path)) {
       log.error("Cannot notify systemd at {path}.", { path });
       return undefined;
@@ -69,19 +74,4 @@ export class SystemdNotifier {
       this.#address.length,
     );
   }
-}
-
-function openLibc() {
-  const musl = `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`;
-  for (const name of ["libc.so.6", musl]) {
-    try {
-      return dlopen(name, {
-        socket: { args: ["i32", "i32", "i32"], returns: "i32" },
-        sendto: { args: ["i32", "ptr", "usize", "i32", "ptr", "u32"], returns: "i64" },
-      });
-    } catch {
-      // The other C library, then.
-    }
-  }
-  return undefined;
 }

@@ -143,6 +143,13 @@ describe("the exit code", () => {
     expect(late.stderr).toContain("200 ms");
   });
 
+  test("is 2 for a command that does not exist, which is named", async () => {
+    for (const ended of [await site.call(["lits"]), await site.manage(["tust", "ab"])]) {
+      expect(ended).toMatchObject({ exitCode: 2, stdout: "" });
+      expect(ended.stderr).toMatch(/^error: there is no command '(lits|tust)'\.\n.* --help/);
+    }
+  });
+
   test("is 0 for help and the version, which go to standard output", async () => {
     const help = await site.call(["--help"]);
     expect(help).toMatchObject({ exitCode: 0, stderr: "" });
