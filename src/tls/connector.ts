@@ -70,23 +70,26 @@ class Attempt implements Expirable {
   peer: SocketPeer | undefined;
   readonly #options: ConnectTlsOptions;
   readonly #name: string;
+  /** A name or an address. */
+  readonly #hostname: string;
   readonly #timeoutMs: number;
   readonly #settle: { resolve(peer: Peer): void; reject(error: VeripyError): void };
   readonly #deadline: Deadline;
   #socket: Bun.Socket<Attempt> | undefined;
   #isSettled = false;
 
-  constructor(options: ConnectTlsOptions, address: string, timeoutMs: number) {
+  constructor(options: ConnectTlsOptions, hostname: string, timeoutMs: number) {
     this.#options = options;
     this.#name = socketAddress(options.host.replace(/^\[(.*)\]$/, "$1"), options.port);
     this.#timeoutMs = options.timeoutMs;
+    this.#hostname = hostname;
     const { promise, ...settle } = Promise.withResolvers<Peer>();
     this.done = promise;
     this.#settle = settle;
     this.#deadline = deadlines.arm(this, timeoutMs);
     options.signal?.addEventListener("abort", this.#aborted, { once: true });
     if (options.signal?.aborted) this.#aborted();
-    else this.#connect(address);
+    else this.#connect(hostname);
   }
 
   #connect(hostname: string): void {
@@ -132,11 +135,12 @@ class Attempt implements Expirable {
   }
 
   #accept(socket: Bun.Socket<Attempt>, fingerprint: Fingerprint): void {
-    const { maxQueuedBytes = defaultLimits.maxQueuedBytes } = this.#options;
-    this.#end();
-    const remoteAddress = plainAddress(socket.remoteAddress);
-    const address = socketAddress(remoteAddress, socket.remotePort);
+    const { port, maxQueuedBytes = defaultLimits.maxQueuedBytes } = this.#options;
+    // One that was reset together with the end of its handshake has forgotten where it leads.
+    const remoteAddress = plainAddress(socket.remoteAddress ?? this.#hostname);
+    const address = socketAddress(remoteAddress, port);
     this.peer = new SocketPeer(socket, fingerprint, { address, remoteAddress }, maxQueuedBytes);
+    this.#end();
     this.#settle.resolve(this.peer);
   }
 

@@ -10,6 +10,8 @@ export type Direction = "up" | "down";
 export class TcpProxy implements Disposable {
   /** Bytes forwarded over the last connection. */
   readonly forwarded = { up: 0, down: 0 };
+  /** How many they were after each chunk: where one end had said what it had to say for the moment. */
+  ends: Record<Direction, number[]> = { up: [], down: [] };
   connections = 0;
   /** Cuts each new connection once this many bytes have gone that way. */
   cutAfter: { direction: Direction; bytes: number } | undefined;
@@ -70,6 +72,7 @@ export class TcpProxy implements Disposable {
     const room = cut === undefined ? chunk.length : cut.bytes - this.forwarded[direction];
     const piece = chunk.length > room ? chunk.subarray(0, room) : chunk;
     this.forwarded[direction] += piece.length;
+    this.ends[direction].push(this.forwarded[direction]);
     pair.write(direction, piece);
     if (cut !== undefined && this.forwarded[direction] >= cut.bytes) this.cut(pair);
   }
@@ -77,6 +80,7 @@ export class TcpProxy implements Disposable {
   #opened(client: Bun.Socket<Side>): void {
     this.connections += 1;
     this.forwarded.up = this.forwarded.down = 0;
+    this.ends = { up: [], down: [] };
     const pair = new Pair(this, client);
     client.data = { pair, direction: "up" };
     this.#pairs.add(pair);
