@@ -20,11 +20,15 @@ async function pair(maxQueuedBytes: number) {
   return { listener, near, [Symbol.dispose]: () => listener[Symbol.dispose]() };
 }
 
+/** Of one to four bytes in UTF-8, and of one or two units in memory. */
+const characters = ["x", "ü", "漢", "😀"];
+
 /** Lines that say where they stand, so that a lost, doubled or swapped one is seen. */
 function* lines(bytes: number): Generator<string> {
   for (let sent = 0, number = 0; sent < bytes; number++) {
-    const line = `${number} ${"x".repeat((number * 7_919) % 60_000)}\n`;
-    sent += line.length;
+    const character = characters[number % characters.length] ?? "";
+    const line = `${number} ${character.repeat((number * 7_919) % 30_000)}\n`;
+    sent += Buffer.byteLength(line);
     yield line;
   }
 }
@@ -74,7 +78,7 @@ describe("bytes over TLS", () => {
     up.drained();
     const most = await Promise.all([up.done, down.done]);
     clearInterval(pumping);
-    const size = [...lines(total)].reduce((sum, line) => sum + line.length, 0);
+    const size = [...lines(total)].reduce((sum, line) => sum + Buffer.byteLength(line), 0);
     await eventually("all bytes", () => nearBytes === size && farSide.bytes === size, 20_000);
     expect(nearHash.digest("hex")).toBe(digest);
     const farHash = new Bun.CryptoHasher("sha256");
