@@ -64,8 +64,9 @@ export class ModuleScanner {
    * why it cannot be listed is thrown as the system error and says nothing about the modules.
    */
   async scan(): Promise<void> {
-    this.#ahead.clear();
     const names = await this.#list();
+    // Whatever was begun before may be older than what this finds, or of another folder.
+    this.#ahead.clear();
     const excess = new Set(names.slice(this.#limits.maxModules));
     const toCheck = new Set([...names, ...this.#seen.keys()]);
     for (const name of excess) {
