@@ -6,9 +6,10 @@ import { connect, type VeripyClient, VeripyError } from "../../src/index.ts";
 import { clientOf, newIdentity } from "../helpers/keys.ts";
 import { LineClient } from "../helpers/line-client.ts";
 import { Running, run } from "../helpers/processes.ts";
+import { cpuMsOf } from "../helpers/procfs.ts";
 import { Site } from "../helpers/site.ts";
 import { testModules } from "../helpers/test-modules.ts";
-import { cpuMsOf, vitalsOf } from "../helpers/vitals.ts";
+import { vitalsOf } from "../helpers/vitals.ts";
 import { eventually, within } from "../helpers/within.ts";
 
 let site: Site;

@@ -24,13 +24,9 @@ export function hostsOf(serverPid: number): number[] {
 /** The processes that a process has started itself and that still live. */
 export function childrenOf(parent: number): number[] {
   return pids().filter((pid) => {
-    // pid (command) state ppid …: the command may have anything in it, so the fields are counted behind it.
-    const [state, ppid] =
-      unlessGone(() => readFileSync(`/proc/${pid}/stat`, "latin1"))
-        ?.split(") ")
-        .at(-1)
-        ?.split(" ") ?? [];
-    return ppid === String(parent) && state !== "Z";
+    // One look for both, since it may end in between.
+    const stat = statOf(pid);
+    return stat(4) === String(parent) && stat(3) !== "Z";
   });
 }
 
@@ -63,8 +59,21 @@ function isZombie(pid: number): boolean {
 }
 
 function stateOf(pid: number): string | undefined {
-  const stat = unlessGone(() => readFileSync(`/proc/${pid}/stat`, "latin1")) ?? "";
-  return /^\d+ \(.*\) (.)/s.exec(stat)?.[1];
+  return statOf(pid)(3);
+}
+
+/** Processor time of a process since its start; the system counts it in steps of 10 ms. */
+export function cpuMsOf(pid: number): number {
+  const stat = statOf(pid);
+  return (Number(stat(14)) + Number(stat(15))) * 10;
+}
+
+/** The fields of `/proc/PID/stat` from the third on, by their numbers in proc(5); undefined when it is gone. */
+export function statOf(pid: number): (field: number) => string | undefined {
+  const stat = unlessGone(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
+  // The command, field 2, may have anything in it, so the fields are counted behind it.
+  const fields = stat?.slice(stat.lastIndexOf(") ") + 2).split(" ") ?? [];
+  return (field) => fields[field - 3];
 }
 
 function kibibytes(path: string, name: string): number {

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { statOf } from "../helpers/procfs.ts";
 import { temporaryDirectory } from "../helpers/temporary.ts";
 import { gone, isAlive, load } from "../helpers/versions.ts";
 import { eventually, within } from "../helpers/within.ts";
@@ -46,10 +47,9 @@ test.if(isLinux)(
   "a host does not push others off the processor, and goes first when memory is short",
   async () => {
     await using m = await load("export const execute = () => 'x';");
-    const { pid } = m.version.stats();
-    // Field 41 of proc(5)'s stat is the policy; 3 is SCHED_BATCH.
-    const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ") ?? [];
-    expect(fields[41 - 3]).toBe("3");
+    const pid = m.version.stats().pid as number;
+    // Field 41 is the policy; 3 is SCHED_BATCH.
+    expect(statOf(pid)(41)).toBe("3");
     expect(readFileSync(`/proc/${pid}/oom_score_adj`, "latin1").trim()).toBe("500");
   },
 );

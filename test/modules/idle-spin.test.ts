@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
-import { hasProcfs } from "../helpers/procfs.ts";
+import { cpuMsOf, hasProcfs } from "../helpers/procfs.ts";
 import { load } from "../helpers/versions.ts";
-import { cpuMsOf } from "../helpers/vitals.ts";
 
 test.skipIf(!hasProcfs)(
   "a host that was called in quick succession rests when the calls have ended",
