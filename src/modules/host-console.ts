@@ -1,5 +1,5 @@
+import { LogGate } from "../base/log-gate.ts";
 import { clip, type LogLevel, logLevels, maxLogLine } from "./host-protocol.ts";
-import { LogGate } from "./log-gate.ts";
 
 /** The log lines of a module host: bounded in length and rate before they are sent. */
 export class HostLog {

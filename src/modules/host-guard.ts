@@ -14,10 +14,10 @@ const SCHED_BATCH = 3;
  * that a module starts, and lets modules take turns on the processor rather than interrupt others. Linux only;
  * elsewhere a host ends when it sees its socket closed.
  *
- * Returns how to let whoever waits for this processor go first, which does nothing where the library cannot be called.
+ * Returns how to let whoever waits for this processor go first; undefined where the library cannot be called.
  */
-export function dieWithParent(serverPid: number, controlFd: number | undefined): () => void {
-  if (process.platform !== "linux") return () => {};
+export function dieWithParent(serverPid: number, controlFd: number | undefined): (() => void) | undefined {
+  if (process.platform !== "linux") return undefined;
   const libc = openLibc({
     prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
     fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
@@ -39,5 +39,5 @@ export function dieWithParent(serverPid: number, controlFd: number | undefined):
   } catch {
     // Not permitted in some containers; then the kernel chooses by itself.
   }
-  return libc?.symbols.sched_yield ?? (() => {});
+  return libc?.symbols.sched_yield;
 }

@@ -20,9 +20,9 @@ export class IdleSpin {
   #isIdle = true;
   #streak = 0;
   #isSpinning = false;
-  readonly #yieldProcessor: () => void;
+  readonly #yieldProcessor: (() => void) | undefined;
 
-  constructor(yieldProcessor: () => void) {
+  constructor(yieldProcessor: (() => void) | undefined) {
     this.#yieldProcessor = yieldProcessor;
   }
 
@@ -46,7 +46,7 @@ export class IdleSpin {
     const isInVain = this.#isIdle && performance.now() - this.#idleSince >= spinMs;
     if (this.#isIdle && !isInVain) {
       // The one it waits for may be waiting for this very processor.
-      this.#yieldProcessor();
+      this.#yieldProcessor?.();
       setImmediate(this.#turn);
       return;
     }

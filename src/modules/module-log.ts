@@ -1,6 +1,6 @@
 import { loggerOf } from "../base/log.ts";
+import { LogGate } from "../base/log-gate.ts";
 import { clip, type LogLevel, maxLogLine } from "./host-protocol.ts";
-import { LogGate } from "./log-gate.ts";
 
 const logger = loggerOf("module");
 

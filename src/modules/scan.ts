@@ -115,9 +115,10 @@ export class ModuleScanner {
     return explained;
   }
 
+  /** The name of a module that is known comes twice at its own path. */
   #modulesAt(path: string): string[] {
     const readers = [...(this.#readers.get(path) ?? [])];
-    return isModuleName(path) && !readers.includes(path) ? [path, ...readers] : readers;
+    return isModuleName(path) ? [path, ...readers] : readers;
   }
 
   async #list(): Promise<string[]> {

@@ -97,9 +97,10 @@ export async function warmUpLoader(root: string): Promise<void> {
     name: "warm-up",
     setup(build) {
       const filter = /warm-up\.veripy$/;
-      build.onResolve({ filter }, (asked) => (isOver || asked.path !== path ? undefined : { path }));
+      const isOurs = (asked: string) => !isOver && asked === path;
+      build.onResolve({ filter }, (asked) => (isOurs(asked.path) ? { path } : undefined));
       build.onLoad({ filter }, (asked) =>
-        isOver || asked.path !== path ? undefined : { loader: "ts", contents: warmUpText },
+        isOurs(asked.path) ? { loader: "ts", contents: warmUpText } : undefined,
       );
     },
   });

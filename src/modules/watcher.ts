@@ -20,7 +20,7 @@ export type ChangeHint = ReadonlySet<string> | "anything";
 
 export interface WatchListener {
   /** Something has just happened at these paths. Once a turn of the event loop, before the hint that names them. */
-  stirred?(paths: ReadonlySet<string>): void;
+  stirred(paths: ReadonlySet<string>): void;
   /** From the first poll on. */
   changed(hint: ChangeHint): void;
 }
@@ -165,7 +165,7 @@ export class ModsWatcher {
   #stir(): void {
     const paths = this.#stirred;
     this.#stirred = new Set();
-    if (!this.#closed) this.#listener.stirred?.(paths);
+    if (!this.#closed) this.#listener.stirred(paths);
   }
 
   #tell(): void {

@@ -1,5 +1,5 @@
 import { loggerOf } from "../base/log.ts";
-import { LogGate } from "../modules/log-gate.ts";
+import { LogGate } from "../base/log-gate.ts";
 
 const log = loggerOf("server");
 const maxLinesPerSecond = 100;

@@ -89,10 +89,11 @@ class Attempt implements Expirable {
     this.#deadline = deadlines.arm(this, timeoutMs);
     options.signal?.addEventListener("abort", this.#aborted, { once: true });
     if (options.signal?.aborted) this.#aborted();
-    else this.#connect(hostname);
+    else this.#connect();
   }
 
-  #connect(hostname: string): void {
+  #connect(): void {
+    const hostname = this.#hostname;
     const { port, identity, protocol } = this.#options;
     try {
       Bun.connect<Attempt>({

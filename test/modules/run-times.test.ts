@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { LogGate } from "../../src/modules/log-gate.ts";
+import { LogGate } from "../../src/base/log-gate.ts";
 import { RunTimes } from "../../src/modules/run-times.ts";
 
 test("quantiles are at most an eighth off, from microseconds to minutes", () => {
