@@ -4,8 +4,19 @@
  *     const server = await serve({ modsDir: "./mods" });
  *     const client = await connect({ host: "localhost" });
  */
-export { type ErrorCode, messageOf, VeripyError, type WireCode } from "./base/errors.ts";
+export {
+  type ErrorCode,
+  messageOf,
+  type Started,
+  systemReasonOf,
+  VeripyError,
+  type WireCode,
+} from "./base/errors.ts";
 export { defaultLimits, type Limits } from "./base/limits.ts";
+export { reasonOf } from "./base/plain-reason.ts";
+export { printable } from "./base/printable.ts";
+export { editDistance } from "./base/similar.ts";
+export { snakeKeys } from "./base/snake-case.ts";
 export { version } from "./base/version.ts";
 export {
   type ConnectOptions,
@@ -17,6 +28,7 @@ export type { ServerNews } from "./client/connection.ts";
 export type { ModuleDifference } from "./client/difference.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
+export type { RememberServer } from "./client/remember-server.ts";
 export {
   type ClientRotation,
   type RotateClientOptions,
@@ -33,10 +45,19 @@ export {
   type VerifiedFile,
   type VerifiedModule,
 } from "./client/verifier.ts";
-export { type VerdictCause, type WatchEvent, watchModules } from "./client/watch.ts";
+export type { VerifyAllOptions, VerifyOutcome } from "./client/verify-each.ts";
+export { watchModules } from "./client/watch.ts";
+export type { VerdictCause, WatchEvent } from "./client/watch-event.ts";
+export { checkClientFiles } from "./identity/file-modes.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
-export { createInvitation } from "./identity/invitations.ts";
+export {
+  createInvitation,
+  type InviteOptions,
+  listInvitations,
+  type OpenInvitation,
+  revokeInvitations,
+} from "./identity/invitations.ts";
 export { type AssertionResult, parseAssertions, testPolicy } from "./identity/policy.ts";
 export {
   loadNextIdentity,
@@ -44,14 +65,33 @@ export {
   resumeSwap,
   swapIdentity,
 } from "./identity/rotation-files.ts";
-export { addTrustedKey, readTrustedKeys, removeTrustedKey } from "./identity/trusted-keys.ts";
+export { refuseWithoutServer } from "./identity/server-home.ts";
+export {
+  type ForgottenServer,
+  forgetServer,
+  type TrustedServer,
+  trustServer,
+} from "./identity/trust-server.ts";
+export {
+  type Action,
+  addTrustedKey,
+  type Grant as TrustedKey,
+  readTrustedKeys,
+  removeTrustedKey,
+  type TrustedKeyChanges,
+  type TrustedKeyFields,
+  trustKey,
+} from "./identity/trusted-keys.ts";
 export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./modules/api.ts";
 export type { CheckedModule } from "./modules/check.ts";
 export type { HostOptions } from "./modules/host.ts";
+export { moduleDeclarations } from "./modules/module-declarations.ts";
 export { findSystemUser } from "./modules/system-user.ts";
 export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
 export type { AuditOptions } from "./server/audit.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
+export { disconnectKey, listConnections } from "./server/control.ts";
+export type { ConnectionRecord, DisconnectedKey } from "./server/control-messages.ts";
 export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
 export { SystemdNotifier } from "./server/notify.ts";
 export type {

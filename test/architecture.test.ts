@@ -20,6 +20,8 @@ const mayImport: Record<string, readonly string[]> = {
 /** Packages that belong to one place. Everything else of package.json's dependencies is free to all but tools. */
 const packageOwners: Record<string, string> = {
   "@noble/hashes": "src/base/sha256.ts",
+  acorn: "src/modules/parse-source.ts",
+  "@sveltejs/acorn-typescript": "src/modules/parse-source.ts",
   commander: "src/cli/",
 };
 
@@ -35,6 +37,15 @@ const environmentReaders: Record<string, string> = {
   "src/cli/config.ts": "turns flags and environment into validated options, for everybody else",
   "src/tools/demo.ts": "stays up for play on a terminal, but not where CI says that nobody is there",
   "src/modules/host-command.ts": "builds the small environment that a module host gets",
+};
+
+/** What touches a standard stream or the console, each with its reason. The tools show nothing but their own. */
+const outputWriters: Record<string, string> = {
+  "src/cli/ui.ts": "the one door of the commands, which escapes what passes",
+  "src/modules/host-main.ts": "a module's process: its standard error is a pipe to the server, which logs it",
+  "src/modules/host-transport.ts":
+    "a module's process: its standard streams are the control channel where sockets are not",
+  "src/modules/host-console.ts": "a module's process: takes `console` over",
 };
 
 const root = dirname(import.meta.dir);
@@ -55,12 +66,25 @@ function violations(files: ReadonlyMap<string, string>): string[] {
     if (readsEnvironment(code) && !(path in environmentReaders)) {
       found.push(`${path} reads the environment`);
     }
+    if (touchesOutput(code) && !(path in outputWriters) && partOf(path) !== "tools") {
+      found.push(`${path} touches a standard stream or the console`);
+    }
+    // Only what a person asked for with `--raw` passes the door unescaped.
+    if (/\bprintRaw\(/.test(code) && !["src/cli/ui.ts", "src/cli/exec-output.ts"].includes(path)) {
+      found.push(`${path} prints without escaping`);
+    }
     return found;
   });
 }
 
 function readsEnvironment(code: string): boolean {
   return /\b(process|Bun|import\.meta)\.env\b|\.env\("/.test(code);
+}
+
+function touchesOutput(code: string): boolean {
+  return /\b(process|Bun)\.(stdout|stderr)\b|\bconsole\b(?!["'])|\bwriteSync\([12],|["']\/dev\/(tty|std)/.test(
+    code,
+  );
 }
 
 function importViolation(path: string, specifier: string): string | undefined {
@@ -149,6 +173,14 @@ test("no exception outlives its use", () => {
   }
 });
 
+test("nothing that writes to the terminal past the door outlives its reason", () => {
+  const files = sourceFiles();
+  for (const path of Object.keys(outputWriters)) {
+    const touches = touchesOutput(withoutComments(files.get(path) ?? ""));
+    expect({ path, touches }).toEqual({ path, touches: true });
+  }
+});
+
 test("a check of no files fails instead of passing", () => {
   expect(() => violations(new Map())).toThrow("there are no files");
 });
@@ -180,6 +212,13 @@ describe("the rule refuses", () => {
     ["a read of the environment", "src/server/a.ts", "const x = process.env.HOME;"],
     ["a flag that reads the environment", "src/cli/a.ts", 'new Option("-x").env("X");'],
     ["a read of Bun's environment", "src/server/a.ts", "const x = Bun.env.HOME;"],
+    ["a command that writes past the door", "src/cli/a.ts", 'process.stdout.write("x");'],
+    ["a command that asks what standard error is", "src/cli/a.ts", "const x = process.stderr.isTTY;"],
+    ["a command that writes by Bun", "src/cli/a.ts", 'Bun.write(Bun.stdout, "x");'],
+    ["the library's use of the console", "src/client/a.ts", 'console.warn("x");'],
+    ["a write to a descriptor", "src/server/a.ts", 'writeSync(2, "x");'],
+    ["the terminal's own device", "src/cli/a.ts", 'openSync("/dev/tty");'],
+    ["a command that prints without escaping", "src/cli/a.ts", "printRaw(name);"],
     ["a folder that nobody planned", "src/utils/a.ts", 'import { x } from "node:fs";'],
   ];
   for (const [what, path, line] of broken) {

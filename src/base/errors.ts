@@ -37,18 +37,40 @@ export type LocalCode =
 
 export type ErrorCode = WireCode | LocalCode;
 
+/** Whether a call that failed has run; see `VeripyError.started`. */
+export type Started = false | "unknown" | undefined;
+
 /**
  * The one error class of VeriPy. Callers decide by `code`, never by `message`.
  * A message says what could not be done, why, and what to do next.
  */
 export class VeripyError extends Error {
   readonly code: ErrorCode;
+  /** The message for this side's own log, with what the other end must not learn: paths, names of other modules. */
+  readonly detail: string | undefined;
+  /**
+   * Of a call that failed. `false`: it was never sent, or was refused before the module began, so it has not run and may
+   * be made again. `"unknown"`: it may have run. Undefined where the code says it, as `exec_failed` does, and for what
+   * was no call.
+   */
+  started: Started;
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options?: { cause?: unknown; detail?: string | undefined; started?: Started },
+  ) {
     super(message, options);
     this.name = "VeripyError";
     this.code = code;
+    this.detail = options?.detail;
+    this.started = options?.started;
   }
+}
+
+/** The message for this side's own log and its operator. Never throws. */
+export function detailOf(thrown: unknown): string {
+  return (thrown instanceof VeripyError ? thrown.detail : undefined) ?? messageOf(thrown);
 }
 
 /** The message of anything that was thrown; modules and libraries throw all kinds of values. Never throws. */
@@ -58,6 +80,12 @@ export function messageOf(thrown: unknown): string {
   } catch {
     return "something was thrown that cannot be shown";
   }
+}
+
+/** `EACCES: permission denied`, what a system error says before it names a path; undefined for any other. */
+export function systemReasonOf(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error) || !("code" in thrown)) return undefined;
+  return /^[A-Z0-9_]+: [^,]+/.exec(thrown.message)?.[0];
 }
 
 /** True for a Node-style system error (`ENOENT`, `EACCES`, …) with one of the given codes. */

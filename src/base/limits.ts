@@ -22,13 +22,15 @@ export interface Limits {
   maxConnections: number;
   /** Authenticated connections of one key. */
   maxConnectionsPerKey: number;
-  /** Connections that have not finished their handshake, in all. */
+  /** Connections that have not finished their handshake, in all. Past it the address with most loses its oldest. */
   maxHandshakes: number;
-  /** Connections that have not finished their handshake, from one address. */
+  /** The same from one address. Many clients may share one, and come back to it in the same moment. */
   maxHandshakesPerAddress: number;
   /** Handshakes from one address: sustained rate a second, and how many may come at once. */
   handshakesPerSecond: number;
   handshakeBurst: number;
+  /** Announcements of a next key by one key, and those that it has announced; good or not. 0: none. */
+  rotationsPerMinute: number;
   /** Calls in flight are given this long when the server stops. */
   shutdownMs: number;
 
@@ -69,19 +71,20 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 
 export const defaultLimits: Readonly<Limits> = Object.freeze({
-  handshakeMs: 5_000,
+  handshakeMs: 10_000,
   firstRequestMs: 30_000,
   idleMs: 600_000,
   maxLineBytes: 1 * MiB,
   maxAnswerLineBytes: 64 * MiB,
   maxRequestsInFlight: 64,
-  maxQueuedBytes: 4 * MiB,
+  maxQueuedBytes: 8 * MiB,
   maxConnections: 10_000,
   maxConnectionsPerKey: 256,
-  maxHandshakes: 256,
-  maxHandshakesPerAddress: 64,
+  maxHandshakes: 500,
+  maxHandshakesPerAddress: 400,
   handshakesPerSecond: 100,
-  handshakeBurst: 200,
+  handshakeBurst: 400,
+  rotationsPerMinute: 10,
   shutdownMs: 10_000,
 
   maxFileBytes: 1 * MiB,

@@ -34,4 +34,10 @@ export class LogGate {
     this.#dropped = 0;
     return dropped;
   }
+
+  /** What a line that has passed says at its end of those that were dropped before it; often nothing. */
+  takeSuffix(): string {
+    const dropped = this.takeDropped();
+    return dropped === 0 ? "" : ` (${dropped} similar lines suppressed)`;
+  }
 }

@@ -7,9 +7,20 @@ export type Sha256Hex = string & { readonly __brand: "Sha256Hex" };
 
 const encoder = new TextEncoder();
 
-/** The digest of the given bytes, or of the UTF-8 bytes of the given text. */
+/**
+ * The digest of the given bytes, or of the UTF-8 bytes of the given text, by the audited package: for what is
+ * verified or pinned.
+ */
 export function sha256Hex(data: Uint8Array | string): Sha256Hex {
   return bytesToHex(sha256(typeof data === "string" ? encoder.encode(data) : data)) as Sha256Hex;
+}
+
+/**
+ * The same digest by the runtime's own implementation, ten times faster (8 MiB: 6 ms instead of 60): for what the
+ * server hashes in bulk while others wait, its modules and the digests of its audit log.
+ */
+export function bulkSha256Hex(data: Uint8Array | string): Sha256Hex {
+  return new Bun.CryptoHasher("sha256").update(data).digest("hex") as Sha256Hex;
 }
 
 /** True for exactly 64 lowercase hexadecimal digits. */

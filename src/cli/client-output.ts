@@ -1,21 +1,23 @@
 import type {
   ClientRotation,
-  ExecProgress,
-  ExecResult,
   ModuleReport,
   ModuleStats,
   RotatedServer,
   Verdict,
+  VeripyError,
   WatchEvent,
 } from "../index.ts";
-import { note, print, printable, printJson, styled } from "./ui.ts";
+import { table, tableRow } from "./table.ts";
+import { shortId, styled, type Text, text } from "./text.ts";
+import { note, print, printAll, printJson } from "./ui.ts";
 
 /** What the client's commands say: short lines for a person, or one JSON object a line. */
 export class ClientOutput {
   readonly #json: boolean;
+  readonly #names = new NameColumn();
 
-  constructor(json: boolean | undefined) {
-    this.#json = json ?? false;
+  constructor(json = false) {
+    this.#json = json;
   }
 
   list(reports: readonly ModuleReport[]): void {
@@ -23,8 +25,8 @@ export class ClientOutput {
       for (const report of reports) printJson(report);
       return;
     }
-    if (reports.length === 0) note("The server has no modules.");
-    for (const { mod, sum, desc } of reports) print(row(mod, short(sum), desc ?? ""));
+    if (reports.length === 0) note`The server has no modules.`;
+    printAll(table(reports.map((report) => [report.mod, idOf(report), report.desc ?? ""])));
   }
 
   verdict(verdict: Verdict, { full = false }: { full?: boolean } = {}): void {
@@ -33,25 +35,28 @@ export class ClientOutput {
       return;
     }
     if (verdict.verified) {
-      const { mod, tree, sum, desc } = verdict;
-      print(`${styled("green", "verified")}  ${row(mod, full ? sum : short(sum), desc)}`);
-      if (full && verdict.files.length > 1) {
-        for (const file of verdict.files.slice(1)) print(`          ${row(file.path, file.sum, "")}`);
-        print(`          ${row("tree", tree, "")}`);
-      }
+      const { mod, tree, desc, files } = verdict;
+      print`${styled("green", "verified")}  ${this.#names.row(mod, full ? tree : shortId(tree), desc)}`;
+      // As `sha256sum` prints it, to be compared with what that prints.
+      if (full) for (const file of files) print`          ${file.sum}  ${file.path}`;
       return;
     }
-    print(`${styled("red", "REJECTED")}  ${printable(verdict.mod)}`);
+    print`${styled("red", "REJECTED")}  ${verdict.mod}`;
     for (const { what, by, expected, actual } of verdict.mismatches) {
-      print(
-        `          ${printable(what)}\n            ${by} says  ${printable(expected)}\n            received was     ${printable(actual)}`,
-      );
+      print`          ${what}\n            ${by} says  ${expected}\n            received was     ${actual}`;
     }
+  }
+
+  /** A module that could not be fetched. */
+  unverified(mod: string, error: VeripyError, hint: string): void {
+    const message = `${error.message}${hint}`;
+    if (this.#json) printJson({ mod, verified: false, error: message, code: error.code });
+    else note`${styled("red", "error")}: ${mod}: ${message}`;
   }
 
   connected(server: string, fingerprint: string): void {
     if (this.#json) printJson({ event: "connected", server, fingerprint });
-    else note(`Connected to ${server}, key ${short(fingerprint)}.`);
+    else note`Connected to ${server}, key ${shortId(fingerprint)}.`;
   }
 
   rotated(rotation: ClientRotation): void {
@@ -60,21 +65,19 @@ export class ClientOutput {
       return;
     }
     for (const { server, state, error } of rotation.servers) {
-      const why = error === undefined ? "" : `  ${printable(error.message)}`;
-      print(`${state.padEnd(9)}  ${server}${why}`);
+      const why = error === undefined ? "" : `  ${error.message}`;
+      print`${state.padEnd(9)}  ${server}${why}`;
     }
-    for (const server of rotation.leftOut) print(`not told   ${server}`);
+    for (const server of rotation.leftOut) print`not told   ${server}`;
     if (rotation.done) {
-      print(`\nThis client's key is now ${rotation.new}; the one before is kept as client.key.old.`);
+      print`\nThis client's key is now ${rotation.new}; the one before is kept as client.key.old.`;
       if (rotation.leftOut.length > 0) {
-        print(`On a server that was not told: veripy-server trust ${rotation.new}`);
+        print`On a server that was not told: veripy-server trust ${rotation.new}`;
       }
       return;
     }
-    print(
-      `\nThe key was not changed, since not every server accepts the next one yet. Do it again later, name only`,
-    );
-    print(`some servers with --host, or on a server that failed: veripy-server trust ${rotation.new}`);
+    print`\nThe key was not changed, since not every server accepts the next one yet. Do it again later, name only`;
+    print`some servers with --host, or on a server that failed: veripy-server trust ${rotation.new}`;
   }
 
   /** One line for each broadcast, verdict, and change of the connection. */
@@ -85,26 +88,24 @@ export class ClientOutput {
 
   #eventText(event: WatchEvent): void {
     if (event.event === "verdict") this.verdict(event.verdict);
-    else if (isOfConnection(event)) note(connectionText(event));
-    else print(moduleText(event));
+    else if (isOfConnection(event)) note`${connectionText(event)}`;
+    else print`${this.#moduleText(event)}`;
   }
 
-  /** The result alone on standard output, so that a script can take it as it is. */
-  result(result: ExecResult): void {
-    if (this.#json) printJson(result);
-    else if (result.result !== "") print(result.result);
-  }
-
-  part(data: string): void {
-    if (this.#json) printJson({ part: data });
-    else print(data);
-  }
-
-  progress({ fraction, message }: ExecProgress): void {
-    if (this.#json) printJson({ progress: { fraction, message } });
-    else if (process.stderr.isTTY) {
-      const share = fraction === undefined ? "" : `${Math.round(fraction * 100)} % `;
-      note(`${share}${printable(message ?? "")}`);
+  #moduleText(event: ModuleEvent): Text {
+    const tag = event.event.padEnd(9);
+    switch (event.event) {
+      case "modload":
+      case "modreload": {
+        const { report } = event;
+        return text`${styled("cyan", tag)} ${this.#names.row(report.mod, idOf(report), report.desc ?? "")}`;
+      }
+      case "modunload":
+        return text`${styled("cyan", tag)} ${event.mod}`;
+      case "moderror":
+        return text`${styled("red", tag)} ${event.mod}: ${event.error}`;
+      case "unverified":
+        return text`${styled("red", "UNKNOWN  ")} ${event.mod}: ${event.error.message}`;
     }
   }
 
@@ -126,42 +127,42 @@ export class ClientOutput {
       "p99",
     ];
     const rows = stats.map((one) => [
-      printable(one.mod),
-      one.tree.slice(0, 8) + (one.current ? "" : " (old)"),
+      one.mod,
+      shortId(one.tree) + (one.current ? "" : " (old)"),
       one.state,
-      String(one.pid ?? "-"),
+      one.pid ?? "-",
       one.memoryBytes === undefined ? "-" : `${(one.memoryBytes / 1024 ** 2).toFixed(1)} MiB`,
-      String(one.calls),
-      String(one.failures),
-      String(one.restarts),
+      one.calls,
+      one.failures,
+      one.restarts,
       milliseconds(one.p50Ms),
       milliseconds(one.p99Ms),
     ]);
-    const widths = header.map((title, column) =>
-      Math.max(title.length, ...rows.map((cells) => (cells[column] ?? "").length)),
-    );
-    for (const cells of [header, ...rows]) {
-      print(
-        cells
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join("  ")
-          .trimEnd(),
-      );
-    }
+    printAll(table([header, ...rows]));
   }
 }
 
+/** Lines that are printed one at a time, so how wide their names will be is not known: as wide as those so far. */
+class NameColumn {
+  #width = 16;
+
+  row(name: string, id: string, desc: string): Text {
+    // A longer name stands out, rather than move all that follow.
+    this.#width = Math.min(40, Math.max(this.#width, text`${name}`.width));
+    return tableRow([name, id, desc], [this.#width]);
+  }
+}
+
+/** Three digits that count; never an exponent. */
 function milliseconds(value: number | undefined): string {
-  return value === undefined ? "-" : `${value.toPrecision(3)} ms`;
+  if (value === undefined) return "-";
+  const decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
+  return `${value.toFixed(decimals)} ms`;
 }
 
-function row(name: string, digest: string, text: string): string {
-  return `${printable(name).padEnd(16)} ${digest}  ${printable(text)}`.trimEnd();
-}
-
-/** Enough of a digest to tell two apart by eye; whoever compares for real uses `verify` or `--json`. */
-function short(digest: string): string {
-  return digest.slice(0, 16);
+/** A version is known by its tree. A server of the plain protocol reports the sum of the module's file alone. */
+function idOf({ tree, sum }: ModuleReport): string {
+  return tree === undefined ? `sum:${shortId(sum)}` : shortId(tree);
 }
 
 /** What a person is told when the server has announced its next key. */
@@ -190,6 +191,7 @@ function eventJson(event: WatchEvent): object {
       mod: event.mod,
       error: event.error.message,
       code: event.error.code,
+      retryMs: event.retryMs,
     };
   }
   if (event.event === "disconnected") {
@@ -205,39 +207,25 @@ function eventJson(event: WatchEvent): object {
 
 const connectionEvents = ["drain", "disconnected", "reconnected", "rotate", "rotate_refused"] as const;
 type ConnectionEvent = Extract<WatchEvent, { event: (typeof connectionEvents)[number] }>;
+type ModuleEvent = Exclude<WatchEvent, ConnectionEvent | { event: "verdict" }>;
 
 function isOfConnection(event: WatchEvent): event is ConnectionEvent {
   return connectionEvents.some((name) => name === event.event);
 }
 
-function connectionText(event: ConnectionEvent): string {
-  if (event.event === "drain") return "The server is about to stop.";
-  if (event.event === "rotate") return nextKeyText(event.fingerprint);
-  if (event.event === "rotate_refused") return `${styled("red", "WARNING")} ${printable(event.error)}`;
+function connectionText(event: ConnectionEvent): Text {
+  if (event.event === "drain") return text`The server is about to stop.`;
+  if (event.event === "rotate") return text`${nextKeyText(event.fingerprint)}`;
+  if (event.event === "rotate_refused") return text`${styled("red", "WARNING")} ${event.error}`;
   if (event.event === "disconnected") {
     const next =
       event.retryMs === undefined ? "" : ` Trying again in ${(event.retryMs / 1000).toFixed(1)} s.`;
-    return `Disconnected: ${printable(event.reason.message)}${next}`;
+    return text`Disconnected: ${event.reason.message}${next}`;
   }
   const changes = [
     ...event.added.map(({ mod }) => `new ${mod}`),
     ...event.changed.map(({ mod }) => `changed ${mod}`),
     ...event.removed.map((mod) => `gone ${mod}`),
   ];
-  return `Connected again; ${changes.length === 0 ? "nothing has changed" : printable(changes.join(", "))}.`;
-}
-
-function moduleText(event: Exclude<WatchEvent, ConnectionEvent | { event: "verdict" }>): string {
-  const tag = event.event.padEnd(9);
-  switch (event.event) {
-    case "modload":
-    case "modreload":
-      return `${styled("cyan", tag)} ${row(event.report.mod, short(event.report.sum), event.report.desc ?? "")}`;
-    case "modunload":
-      return `${styled("cyan", tag)} ${printable(event.mod)}`;
-    case "moderror":
-      return `${styled("red", tag)} ${printable(event.mod)}: ${printable(event.error)}`;
-    case "unverified":
-      return `${styled("red", "UNKNOWN  ")} ${printable(event.mod)}: ${printable(event.error.message)}`;
-  }
+  return text`Connected again; ${changes.length === 0 ? "nothing has changed" : changes.join(", ")}.`;
 }

@@ -1,3 +1,4 @@
+import { isIPv6 } from "node:net";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { z } from "zod";
 import { defaultLimits, type Limits } from "../index.ts";
@@ -36,6 +37,8 @@ const durationIn = (unit: "s" | "m") =>
       Math.round(Number.parseFloat(text) * (durationUnits[/[a-z]+$/.exec(text)?.[0] ?? unit] ?? 1)),
     );
 export const duration = durationIn("s");
+/** Of something that must happen. A timer of the runtime has 31 bits. */
+const deadline = duration.refine((ms) => ms >= 1 && ms < 2 ** 31, "It must be from 1ms to 24d.");
 
 const sizeUnits: Record<string, number> = { "": 1, kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3 };
 /** `65536`, `64KiB`, `1MiB`, `2GiB`. Gives bytes. */
@@ -86,6 +89,11 @@ const limitFlags: Record<keyof Limits, LimitFlag | null> = {
   },
   handshakesPerSecond: { flag: "handshake-rate", kind: "count", text: "handshakes a second of one address" },
   handshakeBurst: { flag: "handshake-burst", kind: "count", text: "handshakes at once of one address" },
+  rotationsPerMinute: {
+    flag: "rotation-rate",
+    kind: "count",
+    text: "next keys that one key may announce a minute",
+  },
   shutdownMs: { flag: "shutdown-timeout", kind: "duration", text: "calls in flight when the server stops" },
   maxFileBytes: { flag: "max-file", kind: "size", text: "one module file" },
   maxTreeBytes: { flag: "max-tree", kind: "size", text: "a module with all it imports" },
@@ -118,15 +126,28 @@ const limitFlags: Record<keyof Limits, LimitFlag | null> = {
   },
 };
 
-/** Adds one flag for each limit, in their own group of the help page. */
-export function addLimitFlags(command: Command): Command {
+/** The limits that loading a module depends on. */
+export const loadLimits: ReadonlySet<keyof Limits> = new Set<keyof Limits>([
+  "maxFileBytes",
+  "maxTreeBytes",
+  "maxTreeFiles",
+  "loadMs",
+  "maxModuleMemoryBytes",
+]);
+
+/**
+ * Adds one flag for each limit, in their own group of the help page. Those that are not among `listed` are accepted, so
+ * that the flags of a start can be given as they are, but the help page leaves them out.
+ */
+export function addLimitFlags(command: Command, listed?: ReadonlySet<keyof Limits>): Command {
   for (const [limit, spec] of Object.entries(limitFlags) as [keyof Limits, LimitFlag | null][]) {
     if (spec === null) continue;
     const value = defaultLimits[limit];
     const shown = formatters[spec.kind](value);
     const option = new Option(`--${spec.flag} <${spec.kind}>`, `${spec.text} (default: ${shown})`)
       .argParser(parsed(kinds[spec.kind]))
-      .helpGroup("Limits:");
+      .helpGroup("Limits:")
+      .hideHelp(listed?.has(limit) === false);
     command.addOption(option);
   }
   return command;
@@ -165,11 +186,21 @@ export const endpoint = z
   })
   .refine((value) => value.port <= 65_535, "The port must be at most 65535.");
 
-/** `server.example`, `server.example:9443`, `[::1]:9443`. */
+export interface HostAndPort {
+  /** An IPv6 address is in brackets, so that `host:port` is one thing. */
+  readonly host: string;
+  readonly port: number | undefined;
+}
+
+/** `server.example`, `server.example:9443`, `[::1]:9443`, and `::1` without a port. */
 export const hostAndPort = z
   .string()
-  .regex(/^(\[[0-9a-f:.%]+\]|[^:\s[\]]+)(:\d{1,5})?$/i, "It must be HOST or HOST:PORT.")
-  .transform((text) => {
+  .transform((text) => (isIPv6(text) ? `[${text}]` : text))
+  .refine(
+    (text) => isIPv6(/^\[(.*)\](?::\d+)?$/.exec(text)?.[1] ?? "") || /^[^:\s[\]/@]+(:\d+)?$/.test(text),
+    "It must be HOST or HOST:PORT, with an IPv6 address in brackets, as in [::1]:9443.",
+  )
+  .transform((text): HostAndPort => {
     const [, host = "", port] = /^(.*?)(?::(\d+))?$/.exec(text) ?? [];
     return { host, port: port === undefined ? undefined : Number(port) };
   })
@@ -178,6 +209,43 @@ export const hostAndPort = z
     "The port must be from 1 to 65535.",
   );
 
+/** Whether the terminal can't go back in a line. */
+export function terminalIsDumb(): boolean {
+  return process.env.TERM === "dumb";
+}
+
+/** Where something is to listen: whether this machine has the address shows when it is tried. */
+const listenAddress = z
+  .string()
+  .refine(
+    (text) => isIPv6(text.replace(/^\[(.*)\]$/, "$1")) || /^[^:\s[\]/]+$/.test(text),
+    "It must be an address or a name of this machine; --port gives the port.",
+  );
+
+/** As useradd(8) and systemd take it, or a number. */
+const userName = z
+  .string()
+  .regex(
+    /^([A-Za-z_][A-Za-z0-9_-]{0,30}|\d{1,10})$/,
+    "It must be a user's name (letters, digits, - and _, at most 31) or a number.",
+  );
+
+/** A module's name: what the protocol can carry. */
+export const moduleName = z
+  .string()
+  .min(1, "It must not be empty.")
+  .max(255, "It must have at most 255 characters.");
+
+/** What `VERIPY_JSON` says. Throws for what is neither yes nor no. */
+export function jsonVariable(): boolean {
+  const value = process.env.VERIPY_JSON ?? "";
+  if (/^(1|true|yes)$/i.test(value)) return true;
+  if (/^(|0|false|no)$/i.test(value)) return false;
+  throw new InvalidArgumentError(
+    `VERIPY_JSON is '${value}'. It must be 1, true or yes; or 0, false, no or empty.`,
+  );
+}
+
 /** What systemd tells a service of `Type=notify`; see sd_notify(3) and sd_watchdog_enabled(3). */
 export function systemdEnvironment(): { socket: string | undefined; watchdogUsec: string | undefined } {
   return { socket: process.env.NOTIFY_SOCKET, watchdogUsec: process.env.WATCHDOG_USEC };
@@ -185,6 +253,7 @@ export function systemdEnvironment(): { socket: string | undefined; watchdogUsec
 
 export const options = {
   interface: new Option("-i, --interface <address>", "address to listen on; localhost is IPv4 and IPv6")
+    .argParser(parsed(listenAddress))
     .default("localhost")
     .env("VERIPY_INTERFACE"),
   listenPort: new Option("-p, --port <number>", "port to listen on; 0 picks a free one")
@@ -207,9 +276,10 @@ export const options = {
   moduleCgroup: new Option("--module-cgroup <folder>", "run modules in this cgroup (Linux)").helpGroup(
     "Modules:",
   ),
-  audit: new Option("--audit <file>", "write down who did what, one JSON object a line").helpGroup(
-    "Operation:",
-  ),
+  audit: new Option(
+    "--audit <file>",
+    "write down who did what, one JSON object a line; refusals go to FILE.refused",
+  ).helpGroup("Operation:"),
   auditRequired: new Option(
     "--audit-required",
     "run nothing while the audit log cannot be written",
@@ -220,6 +290,10 @@ export const options = {
   auditKeep: new Option("--audit-keep <count>", "older audit files to keep (default: 5)")
     .argParser(parsed(wholeNumber(1, 1_000)))
     .helpGroup("Operation:"),
+  logCalls: new Option(
+    "--log-calls",
+    "log each call: who, which module, which version, how it ended",
+  ).helpGroup("Operation:"),
   metrics: new Option(
     "--metrics <[host:]port>",
     "serve /metrics, /healthz and /readyz; on loopback unless told",
@@ -229,25 +303,39 @@ export const options = {
   logLevel: new Option("--log-level <level>", "how much to log")
     .choices(["trace", "debug", "info", "warning", "error", "fatal"])
     .env("VERIPY_LOG_LEVEL"),
-  json: new Option("--json", "one JSON object a line instead of text").env("VERIPY_JSON"),
+  // Commander takes any value of a flag's variable for yes: see `jsonVariable`.
+  json: new Option("--json", "one JSON object a line instead of text (env: VERIPY_JSON)"),
   expires: new Option("--expires <duration>", "how long the code is good")
     .argParser(parsed(duration.refine((ms) => ms > 0 && ms <= 7 * 86_400_000, "It must be at most 7d.")))
     .default(600_000, "10m"),
-  host: new Option("-H, --host <name>", "the server").default("localhost").env("VERIPY_HOST"),
+  host: new Option("-H, --host <host[:port]>", "the server")
+    .argParser(parsed(hostAndPort))
+    .default({ host: "localhost", port: undefined } satisfies HostAndPort, "localhost")
+    .env("VERIPY_HOST"),
   port: new Option("-p, --port <number>", "the server's port")
     .argParser(parsed(wholeNumber(1, 65_535)))
     .default(8443)
     .env("VERIPY_PORT"),
+  user: new Option("--user <user>", "the user that it runs as").argParser(parsed(userName)).default("veripy"),
   serverFingerprint: new Option("--server-fingerprint <hex>", "SHA-256 of the server's public key").env(
     "VERIPY_SERVER_FINGERPRINT",
   ),
+  remember: new Option(
+    "--remember",
+    "keep the key of --server-fingerprint in known-servers.json, without asking",
+  ),
+  noRemember: new Option("--no-remember", "do not ask whether to keep it"),
   timeout: new Option("--timeout <duration>", "deadline of a call")
-    .argParser(parsed(duration))
+    .argParser(parsed(deadline))
     .default(30_000, "30s"),
   connectTimeout: new Option(
     "--connect-timeout <duration>",
     "deadline of connecting and of every other request",
   )
-    .argParser(parsed(duration))
+    .argParser(parsed(deadline))
     .default(10_000, "10s"),
+  keepalive: new Option("--keepalive <duration>", "ping a server that is silent for this long")
+    .argParser(parsed(duration.refine((ms) => ms >= 100, "It must be at least 100ms.")))
+    .default(20_000, "20s")
+    .env("VERIPY_KEEPALIVE"),
 };

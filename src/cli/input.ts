@@ -1,10 +1,29 @@
-import { messageOf, VeripyError } from "../index.ts";
+import { reasonOf, VeripyError } from "../index.ts";
 
 const maxBytes = 16 * 1024 * 1024;
 
 /** The text of a file, or of standard input for `-`. Throws `bad_config` when it cannot be read or is too large. */
 export async function readText(file: string): Promise<string> {
-  const source = file === "-" ? Bun.stdin : Bun.file(file);
+  const name = file === "-" ? "standard input" : file;
+  const bytes = await readBytes(name, file === "-" ? Bun.stdin : Bun.file(file));
+  return decoded(
+    new TextDecoder("utf-8", { fatal: true }),
+    bytes,
+    `Cannot read ${name}: it is not UTF-8 text.`,
+  );
+}
+
+/** Everything on standard input as a module's arguments: any UTF-8, to the character. Throws `bad_config`. */
+export async function readArguments(): Promise<string> {
+  const bytes = await readBytes("standard input", Bun.stdin);
+  return decoded(
+    new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }),
+    bytes,
+    "Cannot send standard input: it is binary data, and a module takes UTF-8 text. Encode it first, for example with base64.",
+  );
+}
+
+async function readBytes(name: string, source: Bun.BunFile): Promise<Uint8Array> {
   try {
     const chunks: Uint8Array[] = [];
     let bytes = 0;
@@ -13,9 +32,16 @@ export async function readText(file: string): Promise<string> {
       if (bytes > maxBytes) throw new Error(`it has more than ${maxBytes} bytes`);
       chunks.push(chunk);
     }
-    return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
+    return Buffer.concat(chunks);
   } catch (error) {
-    const name = file === "-" ? "standard input" : file;
-    throw new VeripyError("bad_config", `Cannot read ${name}: ${messageOf(error)}.`, { cause: error });
+    throw new VeripyError("bad_config", `Cannot read ${name}: ${reasonOf(error)}.`, { cause: error });
+  }
+}
+
+function decoded(decoder: TextDecoder, bytes: Uint8Array, failure: string): string {
+  try {
+    return decoder.decode(bytes);
+  } catch (error) {
+    throw new VeripyError("bad_config", failure, { cause: error });
   }
 }

@@ -1,48 +1,57 @@
 import { Command } from "commander";
 import {
-  addTrustedKey,
   checkModules,
-  createInvitation,
+  findSystemUser,
   initServer,
   loadIdentity,
   loadNextIdentity,
   parseAssertions,
-  parseFingerprint,
   prepareNextIdentity,
   readTrustedKeys,
-  removeTrustedKey,
   renewCertificate,
   resumeSwap,
   swapIdentity,
   systemdUnit,
   testPolicy,
   VeripyError,
-  version,
 } from "../index.ts";
-import { addLimitFlags, limitsFrom, options } from "./config.ts";
+import { addVersionFlags, applyJsonVariable, asksForJson, refuseUnknownCommand } from "./command-line.ts";
+import { addLimitFlags, limitsFrom, loadLimits, options } from "./config.ts";
 import { readText } from "./input.ts";
 import { type StartOptions, start } from "./server-start.ts";
-import { exitCodes, note, print, printJson, refuseUnknownCommand, reportFailure, styled } from "./ui.ts";
+import { addTypesCommand } from "./server-types.ts";
+import { indented, styled } from "./text.ts";
+import { addTrustCommands } from "./trust-commands.ts";
+import {
+  commanderOutput,
+  exitCodes,
+  note,
+  print,
+  printData,
+  printJson,
+  reportFailure,
+  reportUncaught,
+} from "./ui.ts";
 
 const help = `
 Exit codes: 0 stopped in order, or done; 1 a check or a policy test failed, or a fault while running; 2 usage,
-configuration or keys.`;
+configuration or keys; 130 stopped at once by a second SIGINT (Ctrl-C), 143 by a second SIGTERM.`;
 
 /** Runs `veripy-server` with the given arguments and resolves with its exit code. */
 export async function runServerCommand(args: readonly string[]): Promise<number> {
   let exitCode: number = exitCodes.ok;
   let wantsJson = false;
+  reportUncaught(() => wantsJson);
   const program = new Command("veripy-server")
     .description("Serves the modules of a folder to clients whose keys are trusted.")
-    .version(version, "--version", "print the version")
-    .helpOption("--help", "print this page")
+    .helpOption("-h, --help", "print this page")
     .exitOverride()
-    .configureOutput({ writeOut: print })
+    .configureOutput(commanderOutput(() => wantsJson))
     .showHelpAfterError("Type 'veripy-server --help' for the list of commands and flags.")
     .addHelpText("after", help)
     .hook("preAction", (_, action) => {
-      refuseUnknownCommand(action);
-      wantsJson = action.opts<StartOptions>().json ?? false;
+      wantsJson = applyJsonVariable(action);
+      refuseUnknownCommand(program, action, wantsJson);
     });
 
   addStartFlags(program.command("start", { isDefault: true }))
@@ -61,40 +70,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .addOption(options.json)
     .action(init);
 
-  program
-    .command("trust")
-    .description("trust a client's key")
-    .argument("<fingerprint>", "as 'veripy-client fingerprint' prints it")
-    .option("--name <name>", "a name for logs and for 'untrust'")
-    .addOption(options.trustedKeys)
-    .addOption(options.json)
-    .action(trust);
-
-  program
-    .command("untrust")
-    .description("trust a client's key no more; its connections are closed within a second")
-    .argument("<fingerprint|name>")
-    .addOption(options.trustedKeys)
-    .addOption(options.json)
-    .action(untrust);
-
-  program
-    .command("invite")
-    .description("print a one-time code by which a client joins without copying fingerprints")
-    .option("--name <name>", "the name that the client gets in the trust file")
-    .addOption(options.expires)
-    .addOption(options.certs)
-    .addOption(options.json)
-    .action(async (given: StartOptions & { name?: string; expires: number }) => {
-      const { name } = given;
-      const invited = { validMs: given.expires, ...(name === undefined ? {} : { name }) };
-      const { code, expires } = await createInvitation(given.certs, invited);
-      if (given.json) printJson({ code, expires });
-      else
-        print(
-          `${code}\n\nUntil ${expires.toISOString()}, type on the client:\n  veripy-client join HOST ${code}`,
-        );
-    });
+  addTrustCommands(program);
 
   program
     .command("fingerprint")
@@ -104,16 +80,18 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .action(async (given: StartOptions) => {
       const { fingerprint } = await loadIdentity(given.certs, "server");
       if (given.json) printJson({ fingerprint });
-      else print(fingerprint);
+      else print`${fingerprint}`;
     });
 
   program
     .command("renew")
     .description("make a new certificate for this server's key; its fingerprint stays")
     .addOption(options.certs)
+    .addOption(options.json)
     .action(async (given: StartOptions) => {
       const { fingerprint, notAfter } = await renewCertificate(given.certs, "server");
-      print(`The certificate of ${fingerprint} is valid until ${notAfter.toISOString().slice(0, 10)}.`);
+      if (given.json) printJson({ fingerprint, notAfter: notAfter.toISOString() });
+      else print`The certificate of ${fingerprint} is valid until ${notAfter.toISOString().slice(0, 10)}.`;
     });
 
   program
@@ -129,7 +107,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
       else await beginRotation(given);
     });
 
-  addLimitFlags(program.command("check"))
+  addLimitFlags(program.command("check"), loadLimits)
     .description("load modules as the server would, and print what is wrong with them")
     .argument("[mod...]", "names, or paths of files; all, when none is named")
     .addOption(options.mods)
@@ -153,12 +131,15 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
   program
     .command("unit")
     .description("print a hardened systemd unit for a server in this folder")
-    .option("--user <user>", "the user that it runs as", "veripy")
+    .addOption(options.user)
+    .addOption(options.interface)
     .addOption(options.listenPort)
-    .action((given: { user: string; port: number }) => {
-      print(systemdUnit({ executable: process.execPath, directory: process.cwd(), ...given }));
-    });
+    .action((given: { user: string; interface: string; port: number }) => printUnit(given));
 
+  addTypesCommand(program);
+
+  addVersionFlags(program);
+  wantsJson = asksForJson(program, args);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
@@ -176,6 +157,7 @@ function addStartFlags(command: Command): Command {
     .addOption(options.trustedKeys)
     .addOption(options.logLevel)
     .addOption(options.json)
+    .addOption(options.logCalls)
     .addOption(options.metrics)
     .addOption(options.audit)
     .addOption(options.auditRequired)
@@ -197,25 +179,10 @@ async function init(given: StartOptions): Promise<void> {
     printJson({ made, server: server.fingerprint, client: client.fingerprint });
     return;
   }
-  for (const what of made) print(`made ${what}`);
-  if (made.length === 0) print("Everything was there already; nothing was changed.");
-  print(`\nserver key ${server.fingerprint}\nclient key ${client.fingerprint}`);
-  print("\nNext, in two terminals:\n  veripy-server\n  veripy-client");
-}
-
-async function trust(text: string, given: StartOptions & { name?: string }): Promise<void> {
-  const fingerprint = parseFingerprint(text);
-  const fields = given.name === undefined ? {} : { name: given.name };
-  const { changed } = await addTrustedKey(given.trustedKeys, fingerprint, fields);
-  if (given.json) printJson({ fingerprint, changed });
-  else
-    print(changed ? `Trusted ${fingerprint}.` : `${fingerprint} was trusted already; nothing was changed.`);
-}
-
-async function untrust(who: string, given: StartOptions): Promise<void> {
-  const { changed } = await removeTrustedKey(given.trustedKeys, who);
-  if (given.json) printJson({ who, changed });
-  else print(changed ? `${who} is not trusted any more.` : `${who} was not trusted; nothing was changed.`);
+  for (const what of made) print`made ${what}`;
+  if (made.length === 0) print`Everything was there already; nothing was changed.`;
+  print`\nserver key ${server.fingerprint}\nclient key ${client.fingerprint}`;
+  print`\nNext, in two terminals:\n  veripy-server\n  veripy-client`;
 }
 
 async function beginRotation(given: StartOptions): Promise<void> {
@@ -231,11 +198,9 @@ async function beginRotation(given: StartOptions): Promise<void> {
     printJson({ old: current.fingerprint, new: next.fingerprint });
     return;
   }
-  print(`The next key is ${next.fingerprint}.`);
-  print(
-    "A server that runs announces it to its clients within a second, and its log names those that know of it.",
-  );
-  print("When all do, change to it:\n  veripy-server rotate --finish");
+  print`The next key is ${next.fingerprint}.`;
+  print`A server that runs announces it to its clients within a second, and its log names those that know of it.`;
+  print`When all do, change to it:\n  veripy-server rotate --finish`;
 }
 
 async function finishRotation({ certs, json }: StartOptions): Promise<void> {
@@ -251,21 +216,19 @@ async function finishRotation({ certs, json }: StartOptions): Promise<void> {
     printJson({ fingerprint });
     return;
   }
-  print(`This server's key is now ${fingerprint}; the one before is kept as server.key.old.`);
-  print(
-    "A server that runs changes to it within a second; who is connected stays connected. Clients that have not heard",
-  );
-  print("of it refuse it until they are told: give them the fingerprint, or invite them.");
+  print`This server's key is now ${fingerprint}; the one before is kept as server.key.old.`;
+  print`A server that runs changes to it within a second; who is connected stays connected. Clients that have not heard`;
+  print`of it refuse it until they are told: give them the fingerprint, or invite them.`;
 }
 
 async function check(mods: string[], given: StartOptions): Promise<number> {
   const checked = await checkModules({ modsDir: given.mods, mods, limits: limitsFrom(given) });
   for (const one of checked) {
     if (given.json) printJson(one);
-    else if (one.ok) print(`${styled("green", "ok")}      ${one.mod}  ${one.desc ?? ""}`.trimEnd());
-    else print(`${styled("red", "FAILED")}  ${one.problem}`);
+    else if (one.ok) print`${styled("green", "ok")}      ${`${one.mod}  ${one.desc ?? ""}`.trimEnd()}`;
+    else print`${styled("red", "FAILED")}  ${indented(one.problem)}`;
   }
-  if (checked.length === 0) note(`There is no module in ${given.mods}.`);
+  if (checked.length === 0) note`There is no module in ${given.mods}.`;
   return checked.every(({ ok }) => ok) ? exitCodes.ok : exitCodes.moduleFailed;
 }
 
@@ -277,9 +240,19 @@ async function testPolicyFile(file: string, given: StartOptions): Promise<number
     for (const { assertion, holds, because } of results) printJson({ ...assertion, holds, because });
   } else {
     for (const { assertion, because } of failed) {
-      print(`${styled("red", "FAILED")}  line ${assertion.line}: ${assertion.text}  (${because})`);
+      print`${styled("red", "FAILED")}  line ${assertion.line}: ${assertion.text}  (${because})`;
     }
-    print(`${results.length - failed.length} of ${results.length} assertions hold.`);
+    print`${results.length - failed.length} of ${results.length} assertions hold.`;
   }
   return failed.length === 0 ? exitCodes.ok : exitCodes.moduleFailed;
+}
+
+async function printUnit(given: { user: string; interface: string; port: number }): Promise<void> {
+  const { user, port } = given;
+  // A unit may be for another machine, or for a user that is still to be made.
+  await findSystemUser(user).catch(() => {
+    note`warning: /etc/passwd has no user '${user}'. Make one before you start the unit: useradd --system ${user}`;
+  });
+  const place = { executable: process.execPath, directory: process.cwd() };
+  printData(systemdUnit({ ...place, user, hostname: given.interface, port }));
 }

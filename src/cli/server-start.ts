@@ -10,7 +10,9 @@ import {
   type VeripyServer,
 } from "../index.ts";
 import { limitsFrom, systemdEnvironment } from "./config.ts";
-import { configureLogs, note, styled } from "./ui.ts";
+import { configureLogs } from "./logs.ts";
+import { styled } from "./text.ts";
+import { note, notesAreSeen } from "./ui.ts";
 
 /** The flags of `veripy-server start`, parsed. */
 export interface StartOptions extends Record<string, unknown> {
@@ -21,6 +23,7 @@ export interface StartOptions extends Record<string, unknown> {
   trustedKeys: string;
   logLevel?: LogLevel;
   json?: boolean;
+  logCalls?: boolean;
   metrics?: { hostname: string; port: number };
   audit?: string;
   auditRequired?: boolean;
@@ -42,8 +45,10 @@ export async function start(given: StartOptions): Promise<void> {
     modsDir: given.mods,
     certsDir: given.certs,
     trustedKeysPath: given.trustedKeys,
+    control: true,
     limits: limitsFrom(given),
     hosts: await hostOptions(given),
+    logCalls: given.logCalls ?? false,
     ...auditOptions(given),
     ...(given.metrics === undefined ? {} : { metrics: given.metrics }),
   });
@@ -81,7 +86,7 @@ function signalled(server: VeripyServer, onFirst: () => void): Promise<void> {
       if (isStopping) process.exit(signal === "SIGINT" ? 130 : 143);
       isStopping = true;
       onFirst();
-      if (process.stderr.isTTY) note(styled("gray", "Stopping; once more to stop at once."));
+      if (notesAreSeen()) note`${styled("gray", "Stopping; once more to stop at once.")}`;
       server.stop().then(resolve, reject);
     };
     process.on("SIGINT", stop);

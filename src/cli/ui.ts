@@ -1,7 +1,13 @@
-import { styleText } from "node:util";
-import { configure, type LogLevel, type LogRecord } from "@logtape/logtape";
-import { type Command, CommanderError } from "commander";
-import { type ErrorCode, messageOf, VeripyError } from "../index.ts";
+import { createInterface } from "node:readline/promises";
+import { CommanderError, type OutputConfiguration } from "commander";
+import { type ErrorCode, messageOf, printable, snakeKeys, VeripyError } from "../index.ts";
+import { terminalIsDumb } from "./config.ts";
+import { StatusLine } from "./status-line.ts";
+import { indented, lines, styled, type Text, text, type Value } from "./text.ts";
+import { WriteFailure } from "./write-failure.ts";
+
+// The one door to the terminal: nothing else in `cli/` writes to a standard stream, and everything that passes here is
+// escaped (see `text.ts`). test/architecture.test.ts enforces the first, the types of `print` and `note` the second.
 
 /** The exit codes of both commands, as `--help` and the README list them. */
 export const exitCodes = {
@@ -15,7 +21,7 @@ export const exitCodes = {
 
 const exitCodeOf: Record<ErrorCode, number> = {
   bad_request: exitCodes.moduleFailed,
-  not_found: exitCodes.moduleFailed,
+  not_found: exitCodes.usage,
   exec_failed: exitCodes.moduleFailed,
   module_crashed: exitCodes.moduleFailed,
   too_large: exitCodes.moduleFailed,
@@ -36,130 +42,202 @@ const exitCodeOf: Record<ErrorCode, number> = {
   timeout: exitCodes.timedOut,
 };
 
-type Style = Parameters<typeof styleText>[0];
-
-/** Text in colour, if standard output is a terminal that wants it. */
-export function styled(style: Style, text: string): string {
-  return styleText(style, text, { stream: process.stdout });
+/** A line on standard output. Others read it, so it carries answers only. */
+export function print(strings: TemplateStringsArray, ...values: Value[]): void {
+  printAll([text(strings, ...values)]);
 }
 
-/** Standard output. Others read it, so it carries answers only. */
-export function print(line: string): void {
-  standardOutput().write(line.endsWith("\n") ? line : `${line}\n`);
+/** Several of them in one write. */
+export function printAll(lines: readonly Text[]): void {
+  writeOutput(lines.map((line) => `${line.renderFor(standardOutput())}\n`).join(""));
 }
 
-export function printJson(value: unknown): void {
-  standardOutput().write(`${JSON.stringify(value)}\n`);
+/** One JSON object on a line of standard output, its fields in snake_case. */
+export function printJson(record: object): void {
+  print`${JSON.stringify(snakeKeys(record))}`;
+}
+
+/** A document, such as a result or a unit file. It is escaped on a terminal and left alone in a pipe or a file. */
+export function printData(data: string): void {
+  printPart(data.endsWith("\n") ? data : `${data}\n`);
+}
+
+/** The same for a piece of a document: no newline is added to it. */
+export function printPart(data: string): void {
+  writeOutput(standardOutput().isTTY ? printable(data, "\n\t") : data);
+}
+
+/** Exactly these characters, on a terminal too. Only for what a person asked for with `--raw`. */
+export function printRaw(data: string): void {
+  writeOutput(data);
+}
+
+/** On a terminal, a newline where the last of the output has none. */
+export function endOutputLine(): void {
+  if (isMidLine) writeOutput("\n");
+}
+
+/** A line on standard error: what a person should know, and no script reads. */
+export function note(strings: TemplateStringsArray, ...values: Value[]): void {
+  writeNotes([text(strings, ...values)], (error) => {
+    // EPIPE: there is no reader left.
+    if (error.code !== "EPIPE") process.exit(exitCodes.moduleFailed);
+  });
+}
+
+/** Lines of the log in one write. A server goes on when it can't be written. */
+export function noteAll(lines: readonly Text[]): void {
+  writeNotes(lines, () => {});
+}
+
+/** Shows a line that is redrawn below all other output. Where a person sees no such line, nothing is shown. */
+export function showStatus(render: (columns: number) => Text): void {
+  if (notesAreSeen() && !terminalIsDumb()) statusLine.show(render);
+}
+
+/** Removes that line for good. */
+export function endStatus(): void {
+  statusLine.end();
+}
+
+/** Standard output is a terminal, and its cursor stands behind something. */
+let isMidLine = false;
+
+const statusLine = new StatusLine({
+  get columns() {
+    // A terminal that does not know its width says 0.
+    return process.stderr.columns || 80;
+  },
+  get isAtLineStart() {
+    return !isMidLine;
+  },
+  write: (data) => void standardError().write(data),
+});
+
+function writeOutput(data: string): void {
+  if (data === "") return;
+  statusLine.clear();
+  const stream = standardOutput();
+  stream.write(data);
+  if (stream.isTTY) isMidLine = !data.endsWith("\n");
+}
+
+function writeNotes(lines: readonly Text[], onError: (error: NodeJS.ErrnoException) => void): void {
+  statusLine.clear();
+  const stream = standardError();
+  // On the same terminal as the output, most likely.
+  const lineEnd = isMidLine && stream.isTTY ? "\n" : "";
+  if (lineEnd !== "") isMidLine = false;
+  const data = lines.map((line) => `${line.renderFor(stream)}\n`).join("");
+  stream.write(`${lineEnd}${data}`, (error) => {
+    if (error) onError(error);
+  });
 }
 
 let output: NodeJS.WriteStream | undefined;
 
-/** Opened by the first who prints: it takes a start longer. */
+/** Opened by the first caller: it takes a start longer. */
 function standardOutput(): NodeJS.WriteStream {
   output ??= process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    // Whoever read has seen enough, as `head` does.
-    if (error.code === "EPIPE") process.exit(exitCodes.ok);
-    throw error;
+    // Without JSON, which would go the same way.
+    process.exit(reportFailure(new WriteFailure("standard output", error), false));
   });
   return output;
 }
 
-/** Standard error: what a person should know, and no script reads. */
-export function note(line: string): void {
-  process.stderr.write(`${line}\n`);
+let errors: NodeJS.WriteStream | undefined;
+
+function standardError(): NodeJS.WriteStream {
+  // Each write has a callback that is told.
+  errors ??= process.stderr.on("error", () => {});
+  return errors;
 }
 
-/** The default command takes no arguments, so the first of them was meant to be the name of a command. */
-export function refuseUnknownCommand(action: Command): void {
-  const [name] = action.args;
-  if (name !== undefined && action.registeredArguments.length === 0)
-    action.error(`error: there is no command '${name}'.`);
+/** Whether a person sees what `note` writes. */
+export function notesAreSeen(): boolean {
+  return process.stderr.isTTY;
+}
+
+/** Whether `ask` would reach a person. */
+export function canAsk(): boolean {
+  return process.stdin.isTTY && process.stderr.isTTY;
+}
+
+/**
+ * Puts a question on the terminal and resolves with the line that is typed; at the end of input, with nothing.
+ * Ctrl-C, which is a character while a line is being read, is the signal that it is at other times.
+ */
+export async function ask(question: Text): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  terminal.once("SIGINT", () => {
+    terminal.close();
+    // At once, where there is a handler: a signal comes later, and this promise would settle before it.
+    if (!process.emit("SIGINT", "SIGINT")) process.kill(process.pid, "SIGINT");
+  });
+  const ended = new Promise<string>((resolve) => terminal.once("close", () => resolve("")));
+  try {
+    // Closed by Ctrl-C or at the end of input, it may reject.
+    const typed = terminal.question(question.renderFor(process.stderr)).catch(() => "");
+    return await Promise.race([typed, ended]);
+  } finally {
+    terminal.close();
+  }
+}
+
+/**
+ * What commander writes: pages of help, and errors that quote arguments and variables. With JSON an error is one
+ * object instead, which `reportFailure` prints.
+ */
+export function commanderOutput(wantsJson: () => boolean): OutputConfiguration {
+  return {
+    writeOut: printData,
+    writeErr: (page) => {
+      if (!wantsJson()) note`${lines(page.trimEnd())}`;
+    },
+    outputError: (message) => {
+      if (!wantsJson()) note`${indented(message)}`;
+    },
+  };
+}
+
+/** The exit code of a command that has failed with this error. */
+export function exitCodeFor({ code }: VeripyError): number {
+  return exitCodeOf[code];
 }
 
 /** Says what went wrong and gives the exit code. With `json`, as one object on standard output. */
 export function reportFailure(thrown: unknown, json: boolean): number {
-  if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-  const code: ErrorCode | "internal" = thrown instanceof VeripyError ? thrown.code : "internal";
-  if (json) printJson({ error: messageOf(thrown), code });
-  else note(`${styleText("red", "error", { stream: process.stderr })}: ${messageOf(thrown)}`);
+  if (thrown instanceof CommanderError) {
+    if (thrown.exitCode === 0) return exitCodes.ok;
+    if (json) printJson({ error: usageError(thrown), code: "bad_config" });
+    return exitCodes.usage;
+  }
+  if (thrown instanceof WriteFailure && thrown.isBrokenPipe) return exitCodes.ok;
+  const code = codeOf(thrown);
+  const started = thrown instanceof VeripyError ? thrown.started : undefined;
+  if (json) printJson({ error: messageOf(thrown), code, started });
+  else note`${styled("red", "error")}: ${indented(messageOf(thrown))}`;
+  if (code === "write_failed") return exitCodes.moduleFailed;
   if (code !== "internal") return exitCodeOf[code];
-  // A fault of ours: whoever reports it needs the stack.
-  if (thrown instanceof Error && thrown.stack !== undefined) note(thrown.stack);
+  // A bug in this program: a report of it needs the stack.
+  if (thrown instanceof Error && thrown.stack !== undefined) note`${indented(thrown.stack)}`;
   return exitCodes.moduleFailed;
 }
 
-const levelStyles: Record<LogLevel, Style> = {
-  trace: "gray",
-  debug: "gray",
-  info: "green",
-  warning: "yellow",
-  error: "red",
-  fatal: "red",
-};
-
-/** Logs go to standard error: a line of text each, or with `json` a JSON object. */
-export async function configureLogs({ level, json }: { level: LogLevel; json: boolean }): Promise<void> {
-  const encode = json ? jsonLine : textLine;
-  const lines = new LineBuffer();
-  await configure({
-    sinks: { stderr: (record) => lines.add(encode(record), record.level) },
-    loggers: [
-      { category: ["veripy"], lowestLevel: level, sinks: ["stderr"] },
-      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["stderr"] },
-    ],
-  });
+function codeOf(thrown: unknown): ErrorCode | "write_failed" | "internal" {
+  if (thrown instanceof WriteFailure) return "write_failed";
+  return thrown instanceof VeripyError ? thrown.code : "internal";
 }
 
-/**
- * Log lines on their way to standard error: the lines of one turn of the event loop leave in one write, since a
- * write each would be a third of what a short connection costs. Warnings and worse take along what waits.
- */
-class LineBuffer {
-  #waiting = "";
-
-  constructor() {
-    process.on("exit", () => this.#flush());
-  }
-
-  add(line: string, level: LogLevel): void {
-    if (this.#waiting === "") setImmediate(() => this.#flush());
-    this.#waiting += line;
-    if (level !== "trace" && level !== "debug" && level !== "info") this.#flush();
-  }
-
-  #flush(): void {
-    if (this.#waiting === "") return;
-    process.stderr.write(this.#waiting);
-    this.#waiting = "";
-  }
+/** Commander's message without its tag, on one line. */
+function usageError({ code, message }: CommanderError): string {
+  if (code === "commander.help") return "There is no command. --help lists them.";
+  return message.replace(/^error: /, "").replaceAll("\n", " ");
 }
 
-function jsonLine({ timestamp, level, category, message, properties }: LogRecord): string {
-  const record = {
-    ...properties,
-    time: new Date(timestamp).toISOString(),
-    level,
-    logger: category.join("."),
-    message: message.map(plain).join(""),
-  };
-  return `${JSON.stringify(record)}\n`;
-}
-
-function textLine({ timestamp, level, category, message }: LogRecord): string {
-  const time = styleText("gray", new Date(timestamp).toISOString(), { stream: process.stderr });
-  const tag = styleText(levelStyles[level], level.padEnd(7), { stream: process.stderr });
-  return `${time} ${tag} ${category.slice(1).join(".")}: ${message.map(plain).map(printable).join("")}\n`;
-}
-
-function plain(part: unknown): string {
-  if (Array.isArray(part)) return part.join(", ");
-  return typeof part === "string" ? part : JSON.stringify(part);
-}
-
-/** What others put into a log line must not move the cursor, change colours or forge a line. */
-export function printable(text: string): string {
-  return text.replaceAll(
-    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+/** Reports an uncaught error and exits. The runtime's own report would not be escaped. */
+export function reportUncaught(wantsJson: () => boolean): void {
+  const report = (thrown: unknown) => process.exit(reportFailure(thrown, wantsJson()));
+  process.on("uncaughtException", report);
+  process.on("unhandledRejection", report);
 }

@@ -15,12 +15,25 @@ import {
   verifyResponse,
 } from "../protocol/messages.ts";
 import { Backoff } from "./backoff.ts";
+import { NotSentError, withStarted } from "./call-fate.ts";
 import { Connection, type ServerNews, type WireNews } from "./connection.ts";
+import { ConnectionGate } from "./connection-gate.ts";
 import { type ConnectTarget, dial, refreshTarget, resolveTarget } from "./dial.ts";
 import { differenceOf, type ModuleDifference, sameReport } from "./difference.ts";
-import { ExecCall, type ExecOptions, type ExecResult, ExecTarget, type Recover } from "./exec.ts";
+import {
+  defaultTimeoutMs,
+  ExecCall,
+  type ExecOptions,
+  type ExecResult,
+  ExecTarget,
+  type Recover,
+} from "./exec.ts";
+import { Patience } from "./patience.ts";
+import { type RememberServer, rememberServer } from "./remember-server.ts";
+import { repeat } from "./repeat.ts";
 import { ServerKeyFollower } from "./server-key.ts";
 import { type Verdict, VerificationError, verifyModule } from "./verifier.ts";
+import { type VerifyAllOptions, verifyEach } from "./verify-each.ts";
 
 export interface ConnectOptions {
   host?: string;
@@ -33,10 +46,19 @@ export interface ConnectOptions {
   serverFingerprint?: string;
   /** Asked when nothing says which key the server must show. True accepts it and keeps it in `known-servers.json`. */
   confirmServer?: (fingerprint: string) => Promise<boolean>;
-  /** For the connection and for every request but `exec`. */
+  /**
+   * Whether to keep the key of `serverFingerprint` in `known-servers.json`, when nothing in `certsDir` names it. Asked, if
+   * it is a function, once `connect` has connected and the server has accepted this client. Default: no.
+   */
+  rememberServer?: RememberServer;
+  /** For connecting, and for every request but `exec`: so long without an answer or any other sign of life. */
   timeoutMs?: number;
   /** After a broken connection: try again, with growing pauses, until `close()`. */
   reconnect?: boolean;
+  /** A call made while there is no connection waits for one, within its deadline. Default: as `reconnect`. */
+  waitForConnection?: boolean;
+  /** A server that is silent for this long is pinged. Default 20 s. */
+  keepaliveMs?: number;
   limits?: Partial<Limits>;
 }
 
@@ -58,8 +80,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   // In a turn of its own: the first sync may have it, before whoever awaits `connect` can listen.
   readonly #serverKey = new ServerKeyFollower((news) => void setImmediate(() => this.emit("news", news)));
   readonly #limits: Readonly<Limits>;
-  readonly #timeoutMs: number;
+  readonly #patience: Patience;
   readonly #reconnects: boolean;
+  readonly #gate: ConnectionGate | undefined;
   readonly #backoff = new Backoff();
   #connection: Connection | undefined;
   /** The first sync is under way, which learns of the connection's end by itself. */
@@ -68,6 +91,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   /** The modules whose report is a broadcast's. */
   readonly #broadcasts = new Set<string>();
   readonly #verdicts = new Map<string, Known>();
+  #rememberedIn: string | undefined;
   #closedBy: VeripyError | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #dialling = new AbortController();
@@ -78,8 +102,10 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     this.#options = options;
     this.#target = target;
     this.#limits = withDefaultLimits(options.limits);
-    this.#timeoutMs = options.timeoutMs ?? 10_000;
+    this.#patience = new Patience(options.timeoutMs ?? 10_000);
     this.#reconnects = options.reconnect ?? false;
+    const waits = this.#reconnects && (options.waitForConnection ?? true);
+    this.#gate = waits ? new ConnectionGate() : undefined;
   }
 
   static async open(options: ConnectOptions): Promise<VeripyClient> {
@@ -87,6 +113,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     const client = new VeripyClient(target, options);
     try {
       await client.#join();
+      await client.#remember();
     } catch (error) {
       client.close();
       throw error;
@@ -101,6 +128,11 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
 
   get serverFingerprint(): string {
     return this.#target.seenFingerprint ?? "";
+  }
+
+  /** The file into which `rememberServer` has written the server's key; undefined when it wrote nothing. */
+  get rememberedIn(): string | undefined {
+    return this.#rememberedIn;
   }
 
   get isConnected(): boolean {
@@ -133,9 +165,18 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     return sameReport(before, this.#reports.get(name)) ? verdict : this.#verifyAsReported(name);
   }
 
-  /** The modules of the last sync, all requested at once. */
-  verifyAll(): Promise<Verdict[]> {
-    return Promise.all([...this.#reports.keys()].map((mod) => this.verify(mod)));
+  /**
+   * Verifies modules, those of the last sync by default, a few at a time, and resolves with the verdicts in their order.
+   * `onOutcome` is told of each as it comes. What could not be fetched does not keep the others from being verified; the
+   * promise then rejects with the first such error.
+   */
+  async verifyAll(options: VerifyAllOptions = {}): Promise<Verdict[]> {
+    const { mods = [...this.#reports.keys()], onOutcome } = options;
+    const outcomes = await verifyEach(mods, (mod) => this.verify(mod), onOutcome);
+    return outcomes.map((outcome) => {
+      if ("error" in outcome) throw outcome.error;
+      return outcome.verdict;
+    });
   }
 
   /** The verdict on the version that is reported now, if it was verified. */
@@ -150,30 +191,86 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
 
   /**
    * Runs a module, after verifying it if that has not happened yet, and names the verified version to the
-   * server. Rejects with `verification_failed`, the server's code, `timeout` or `cancelled`.
+   * server. Rejects with `verification_failed`, the server's code, `timeout` or `cancelled`; the error's `started`
+   * tells whether the call may have run. With `repeat`, what has certainly not run is made again.
    */
   exec(mod: string, args = "", options: ExecOptions = {}): Promise<ExecResult> {
     // Not async: whoever calls a verified module over and over pays for one promise a call.
     const name = this.#nameOf(mod);
     const known = options.tree === undefined ? this.#knownOf(name) : undefined;
     const channel = this.#connection?.channel;
-    if (known?.target === undefined || channel === undefined) return this.#execUnknown(name, args, options);
+    if (known?.target === undefined || channel === undefined || channel.isClosed)
+      return this.#repeat(name, args, options, performance.now());
     return new ExecCall(channel, known.target, args, options, this.#recover).run();
   }
 
-  async #execUnknown(name: string, args: string, options: ExecOptions): Promise<ExecResult> {
-    const { tree } = options;
-    if (tree !== undefined) return this.#exec(new ExecTarget(name, tree, undefined), args, options);
-    return this.#exec(targetOf(await this.verify(name)), args, options, this.#recover);
-  }
+  /** It has not run: the version was replaced between check and call, or the server refused it. */
+  readonly #recover: Recover = (error, call) => {
+    if (!(error instanceof VeripyError)) return undefined;
+    if (error.code === "version_mismatch") return this.#execAnew(call);
+    const { target, args, options, startedAt } = call;
+    if (error.started !== false || !this.#mayRepeat(error, options)) return undefined;
+    return this.#repeat(target.mod, args, options, startedAt, error);
+  };
 
-  /** It was replaced between the check and the call, and has not run: check and call the new one. */
-  readonly #recover: Recover = (error, call) =>
+  /** The same without a repetition, for a call that is in one. */
+  readonly #recoverMismatch: Recover = (error, call) =>
     error instanceof VeripyError && error.code === "version_mismatch" ? this.#execAnew(call) : undefined;
 
-  async #execAnew({ target, args, options }: ExecCall): Promise<ExecResult> {
-    await this.#refresh();
-    return this.#exec(targetOf(await this.verify(target.mod)), args, options);
+  async #execAnew({ target: { mod }, args, options }: ExecCall): Promise<ExecResult> {
+    const call = await notStarted(async () => {
+      await this.#refresh();
+      const target = targetOf(await this.verify(mod));
+      return new ExecCall(this.#openConnection().channel, target, args, options);
+    });
+    return call.run();
+  }
+
+  #repeat(
+    name: string,
+    args: string,
+    options: ExecOptions,
+    startedAt: number,
+    failure?: VeripyError,
+  ): Promise<ExecResult> {
+    const { signal, timeoutMs = defaultTimeoutMs } = options;
+    const deadline = startedAt + timeoutMs;
+    let isFirst = failure === undefined;
+    const attempt = () => {
+      const own = isFirst ? options : { ...options, timeoutMs: leftUntil(deadline) };
+      isFirst = false;
+      return this.#attempt(name, args, own, deadline);
+    };
+    const mayRepeat = (error: VeripyError) => this.#mayRepeat(error, options);
+    return repeat({ deadline, signal, mayRepeat, attempt }, failure);
+  }
+
+  /** Whether what has not run may work later. A server that stops takes calls only on another connection. */
+  #mayRepeat(error: VeripyError, { repeat: isWanted = this.#reconnects }: ExecOptions): boolean {
+    if (!isWanted || this.#closedBy !== undefined || error.code === "cancelled") return false;
+    if (error.code === "busy") return true;
+    return this.#gate !== undefined && (error.code === "shutting_down" || error instanceof NotSentError);
+  }
+
+  async #attempt(name: string, args: string, options: ExecOptions, deadline: number): Promise<ExecResult> {
+    let own = options;
+    const call = await notStarted(async () => {
+      if (!this.isConnected && this.#gate !== undefined) {
+        await this.#gate.wait(leftUntil(deadline), options.signal);
+        own = { ...options, timeoutMs: leftUntil(deadline) };
+      }
+      const target = await this.#targetFor(this.#nameOf(name), options.tree);
+      const recover = options.tree === undefined ? this.#recoverMismatch : undefined;
+      const { channel } = this.#openConnection();
+      return new ExecCall(channel, target, args, own, recover);
+    });
+    return call.run();
+  }
+
+  async #targetFor(name: string, tree: string | undefined): Promise<ExecTarget> {
+    if (tree === undefined) return this.#knownOf(name)?.target ?? targetOf(await this.verify(name));
+    const verified = this.#verdicts.get(name)?.target;
+    return verified?.tree === tree ? verified : new ExecTarget(name, tree, undefined);
   }
 
   /** Per module: version, process, memory, calls, failures, restarts, run times. */
@@ -209,6 +306,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     const connection = this.#connection;
     this.#connection = undefined;
     connection?.close();
+    this.#gate?.end(reason);
     this.emit("closed", reason);
   }
 
@@ -231,8 +329,18 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     }
   }
 
+  async #remember(): Promise<void> {
+    const { rememberServer: remember = false } = this.#options;
+    if (remember === false) return;
+    // A key that the server has announced meanwhile is kept with the current one.
+    await this.#serverKey.settled();
+    this.#rememberedIn = await rememberServer(this.#target, remember);
+    // While a question was open; there was no listener yet.
+    if (this.#closedBy !== undefined) throw this.#closedBy;
+  }
+
   async #connect(): Promise<void> {
-    const peer = await dial(this.#target, this.#timeoutMs, this.#dialling.signal);
+    const peer = await dial(this.#target, this.#patience.timeoutMs, this.#dialling.signal);
     if (this.#closedBy !== undefined) {
       peer.duplex.close();
       throw this.#closedBy;
@@ -240,6 +348,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     const connection = new Connection(peer, {
       limits: this.#limits,
       fingerprint: this.fingerprint,
+      keepaliveMs: this.#options.keepaliveMs ?? defaultKeepaliveMs,
+      pongMs: this.#patience.pongMs,
+      onPong: (tookMs) => this.#patience.answered(tookMs),
       onNews: (news) => this.#news(news),
       onRotation: (announcement) => this.#serverKey.announced(this.#target, peer.fingerprint, announcement),
       onClosed: (reason) => this.#disconnected(connection, reason),
@@ -260,6 +371,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   }
 
   #retryLater(reason: VeripyError): void {
+    this.#patience.failed(reason);
+    this.#gate?.shut(reason);
     const retryMs = this.#backoff.nextMs();
     this.#retryTimer = setTimeout(() => void this.#retry(), retryMs);
     this.emit("disconnected", { reason, retryMs });
@@ -281,6 +394,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       return;
     }
     this.#backoff.reset();
+    this.#gate?.open();
     this.emit("reconnected", differenceOf(before, this.#reports));
   }
 
@@ -335,18 +449,17 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     return verdict;
   }
 
-  #exec(target: ExecTarget, args: string, options: ExecOptions, recover?: Recover): Promise<ExecResult> {
-    return new ExecCall(this.#openConnection().channel, target, args, options, recover).run();
-  }
-
   #request(api: string, type: string, json: string): Promise<Frame> {
-    return this.#openConnection().channel.request(api, type, json, { timeoutMs: this.#timeoutMs });
+    return this.#openConnection().channel.request(api, type, json, {
+      timeoutMs: this.#patience.timeoutMs,
+      countsProgress: true,
+    });
   }
 
   #openConnection(): Connection {
     if (this.#connection !== undefined) return this.#connection;
-    throw (
-      this.#closedBy ?? new VeripyError("unreachable", "There is no connection to the server at the moment.")
+    throw new NotSentError(
+      this.#closedBy ?? new VeripyError("unreachable", "There is no connection to the server at the moment."),
     );
   }
 
@@ -360,6 +473,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
 /** More often a module is not fetched for one verdict, however often it changes meanwhile. */
 const maxAttempts = 10;
 
+const defaultKeepaliveMs = 20_000;
+
 /** What this client has found out about a module. */
 interface Known {
   /** What the server had said of it. */
@@ -367,6 +482,19 @@ interface Known {
   readonly verdict: Verdict;
   /** Undefined for a module that is not to be called. */
   readonly target: ExecTarget | undefined;
+}
+
+function leftUntil(deadline: number): number {
+  return Math.max(1, Math.ceil(deadline - performance.now()));
+}
+
+/** Whatever goes wrong before a call is sent: it has not run. */
+async function notStarted<T>(prepare: () => Promise<T>): Promise<T> {
+  try {
+    return await prepare();
+  } catch (error) {
+    throw error instanceof VeripyError ? withStarted(error, false) : error;
+  }
 }
 
 /** Throws for a module that is not what the server said, and for a server that runs none. */

@@ -1,5 +1,5 @@
-import { type Deadline, deadlines } from "../base/deadlines.ts";
-import { VeripyError } from "../base/errors.ts";
+import { isSystemError, VeripyError } from "../base/errors.ts";
+import { isDeeperThan } from "../base/json-depth.ts";
 import type { Limits } from "../base/limits.ts";
 import { Channel } from "../protocol/channel.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
@@ -7,11 +7,13 @@ import type { Frame } from "../protocol/frame.ts";
 import {
   errorAnswer,
   type ModuleReport,
+  maxPayloadDepth,
   moduleError,
   moduleReport,
   parseAnswer,
 } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
+import { Keepalive } from "./keepalive.ts";
 import type { ServerKeyNews } from "./server-key.ts";
 
 /** What a server says unasked. */
@@ -30,60 +32,53 @@ export interface ConnectionOptions {
   limits: Readonly<Limits>;
   /** This client's fingerprint, for the advice when the server does not accept it. */
   fingerprint: string;
+  /** A server that is silent for this long is pinged. */
+  keepaliveMs: number;
+  /** A pong may take this long, from when its ping left this process. */
+  pongMs: number;
+  /** A pong has come, after this long. */
+  onPong?(tookMs: number): void;
   onNews(news: WireNews): void;
   /** The server announces its next key, in a payload that nobody has checked. */
   onRotation(announcement: unknown): void;
   onClosed(reason: VeripyError): void;
 }
 
-const pingEveryMs = 20_000;
-const pongWithinMs = 10_000;
-
 /** One authenticated connection to a server: its channel, its broadcasts, its life signs. */
 export class Connection {
   readonly channel: Channel;
+  readonly #peer: Peer;
   readonly #options: ConnectionOptions;
-  #framesSeen = 0;
-  #framesAtLastCheck = 0;
+  readonly #openedAt = performance.now();
+  #hasHeard = false;
   #lastWord: VeripyError | undefined;
   /** Pinging starts when the server has shown that it knows more than the plain protocol. */
-  #pinging: Deadline | undefined;
+  #keepalive: Keepalive | undefined;
 
   constructor(peer: Peer, options: ConnectionOptions) {
+    this.#peer = peer;
     this.#options = options;
     this.channel = new Channel(peer.duplex, {
       maxLineBytes: options.limits.maxAnswerLineBytes,
       onFrame: (frame) => this.#frame(frame),
       onReceived: () => {
-        this.#framesSeen += 1;
+        this.#hasHeard = true;
+        this.#keepalive?.heard();
       },
       explain: (reason) => this.#explain(reason),
       onClosed: (reason) => this.#closed(reason),
     });
   }
 
+  /** What was sent still leaves. The process need not stay for the server's goodbye, which is a round trip away. */
   close(): void {
     this.channel.close();
+    if (this.channel.queuedBytes === 0) this.#peer.unref?.();
   }
 
   /** From now on a silent server is pinged, and given up when it does not answer. */
   startPinging(): void {
-    this.#pinging ??= deadlines.arm(this, pingEveryMs);
-  }
-
-  /** The ping's turn. */
-  expire(): void {
-    if (this.channel.isClosed) return;
-    if (this.#framesSeen === this.#framesAtLastCheck) {
-      this.channel.request("sys", "ping", "{}", { timeoutMs: pongWithinMs }).catch((error: VeripyError) => {
-        if (error.code !== "timeout") return;
-        this.channel.abort(
-          new VeripyError("unreachable", `The server has not answered a ping for ${pongWithinMs} ms.`),
-        );
-      });
-    }
-    this.#framesAtLastCheck = this.#framesSeen;
-    this.#pinging = deadlines.arm(this, pingEveryMs);
+    this.#keepalive ??= new Keepalive(this.channel, this.#options);
   }
 
   #frame(frame: Frame): void {
@@ -132,23 +127,43 @@ export class Connection {
   }
 
   #closed(reason: CloseReason): void {
-    this.#pinging?.disarm();
+    this.#keepalive?.stop();
     const ours = new VeripyError("closed", "The connection was closed by this client.");
     this.#options.onClosed(reason ?? ours);
   }
 
   #explain(reason: CloseReason): VeripyError {
     if (this.#lastWord !== undefined) return this.#lastWord;
-    if (this.#framesSeen === 0) {
+    const why = reason ?? new VeripyError("unreachable", "The server closed the connection.");
+    if (this.#hasHeard || !isClose(reason)) return why;
+    if (performance.now() - this.#openedAt <= this.#refusalMs) {
       return new VeripyError(
         "untrusted",
-        "The server closed the connection without an answer: it does not seem to trust this client's key. " +
-          `On the server, type: veripy-server trust ${this.#options.fingerprint}`,
+        "The server closed the connection without an answer: it may not trust this client's key, or the key's entry " +
+          "may have expired or not allow this address; the server's log says why. If the key is new to it, type on " +
+          `the server: veripy-server trust ${this.#options.fingerprint}`,
         { cause: reason },
       );
     }
-    return reason ?? new VeripyError("unreachable", "The server closed the connection.");
+    return new VeripyError(
+      "unreachable",
+      "The connection was closed before the server had answered: the network seems to lose packets. Try again.",
+      { cause: reason },
+    );
   }
+
+  /**
+   * In TLS 1.3 a server checks the client's key last, when the handshake is over for the client. It refuses a key a
+   * round trip later. Where the client's last message was lost, it closes too, but only at its own deadline.
+   */
+  get #refusalMs(): number {
+    return Math.max(2_000, 2 * (this.#peer.connectMs ?? 0));
+  }
+}
+
+/** The other end, or something that speaks for it, has closed the connection; it did not break on this side. */
+function isClose(reason: CloseReason): boolean {
+  return reason === undefined || isSystemError(reason.cause, "ECONNRESET", "EPIPE");
 }
 
 function parseNewsOfError(json: string): { mod: string; error: string } {
@@ -169,6 +184,7 @@ function lastWordOf(json: string): VeripyError {
 }
 
 function safeJson(json: string): unknown {
+  if (isDeeperThan(json, maxPayloadDepth)) return undefined;
   try {
     return JSON.parse(json);
   } catch {

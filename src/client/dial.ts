@@ -1,10 +1,18 @@
 import { VeripyError } from "../base/errors.ts";
 import { type Fingerprint, parseFingerprint } from "../identity/fingerprint.ts";
 import { type Identity, loadIdentity } from "../identity/identity.ts";
-import { keepKnownServer, resolveServerPin } from "../identity/known-servers.ts";
-import { connectTls, UntrustedServerError } from "../tls/connector.ts";
+import {
+  keepKnownServer,
+  knownServersFile,
+  resolveServerPin,
+  serverName,
+} from "../identity/known-servers.ts";
+import { trustServerCommand } from "../identity/server-pin-advice.ts";
+import { BrokenHandshakeError, connectTls, UntrustedServerError } from "../tls/connector.ts";
 import type { Peer } from "../tls/peer.ts";
 import type { ConnectOptions } from "./client.ts";
+import { pause } from "./repeat.ts";
+import { wrongServerKey } from "./wrong-server-key.ts";
 
 /** Where to connect, as whom, and which key must be there. */
 export interface ConnectTarget {
@@ -15,6 +23,8 @@ export interface ConnectTarget {
   readonly confirmServer: ConnectOptions["confirmServer"];
   /** Empty: nothing names a key yet. */
   expected: readonly Fingerprint[];
+  /** What names them: see `ServerPin`. Empty when nothing does. */
+  source: string;
   /** A key that the server has announced and that is in no file, since none could be written. */
   unkept?: Fingerprint;
   /** The key that the server showed at the last handshake. */
@@ -40,6 +50,7 @@ export async function resolveTarget(
     certsDir,
     identity,
     expected: pin?.fingerprints ?? [],
+    source: pin?.source ?? "",
     confirmServer: options.confirmServer,
   };
 }
@@ -54,7 +65,7 @@ export async function refreshTarget(target: ConnectTarget, options: ConnectOptio
     const resolved = await resolveTarget({ ...options, host, port, certsDir });
     const seen = target.seenFingerprint;
     const fresh = { ...resolved, ...(seen === undefined ? {} : { seenFingerprint: seen }) };
-    if (fresh.expected.length === 0) return { ...fresh, expected: target.expected };
+    if (fresh.expected.length === 0) return { ...fresh, expected: target.expected, source: target.source };
     if (unkept === undefined || fresh.expected.includes(unkept)) return fresh;
     return { ...fresh, expected: [...fresh.expected, unkept], unkept };
   } catch {
@@ -68,32 +79,58 @@ export async function refreshTarget(target: ConnectTarget, options: ConnectOptio
  */
 export async function dial(target: ConnectTarget, timeoutMs: number, signal: AbortSignal): Promise<Peer> {
   try {
-    const peer = await connectTls({
-      host: target.host,
-      port: target.port,
-      identity: target.identity,
-      isExpected: (fingerprint) => target.expected.includes(fingerprint),
-      timeoutMs,
-      signal,
-    });
+    const peer = await dialAgain(target, timeoutMs, signal);
     target.seenFingerprint = peer.fingerprint;
     return peer;
   } catch (error) {
-    if (!(error instanceof UntrustedServerError) || target.expected.length > 0) throw error;
+    if (!(error instanceof UntrustedServerError)) throw error;
+    if (target.expected.length > 0) throw await wrongServerKey(target, error);
     await confirm(target, error);
     return dial(target, timeoutMs, signal);
+  }
+}
+
+const maxTries = 3;
+
+/**
+ * A server that many clients reach for at once, as after its restart, closes some of their connections before the
+ * handshake. Those try again, each at a moment of its own, as long as the deadline leaves time for it. The pauses are
+ * as long as the failed try took, up to twice that, and then twice as long: such a server takes its time to refuse.
+ */
+async function dialAgain(target: ConnectTarget, timeoutMs: number, signal: AbortSignal): Promise<Peer> {
+  const { host, port, identity } = target;
+  const isExpected = (fingerprint: Fingerprint) => target.expected.includes(fingerprint);
+  const deadline = performance.now() + timeoutMs;
+  for (let tries = 1; ; tries++) {
+    const startedAt = performance.now();
+    const leftMs = tries === 1 ? timeoutMs : Math.ceil(deadline - startedAt);
+    try {
+      return await connectTls({ host, port, identity, isExpected, timeoutMs: leftMs, signal });
+    } catch (error) {
+      if (!(error instanceof BrokenHandshakeError) || tries === maxTries) throw error;
+      const now = performance.now();
+      const pauseMs = (now - startedAt) * tries * (1 + Math.random());
+      if (now + pauseMs >= deadline) throw error;
+      // The caller of `close()` learns of nothing but that.
+      await pause(pauseMs, signal).catch(() => {
+        throw error;
+      });
+    }
   }
 }
 
 async function confirm(target: ConnectTarget, { fingerprint }: UntrustedServerError): Promise<void> {
   const { host, port, certsDir } = target;
   if (!(await target.confirmServer?.(fingerprint))) {
+    const name = serverName(host, port);
     throw new VeripyError(
       "untrusted",
-      `Nothing says which key ${host}:${port} must show. It showed ${fingerprint}. Compare that with ` +
-        "'veripy-server fingerprint' on the server; if it is the same, give it as --server-fingerprint.",
+      `Nothing says which key ${name} must show. It showed ${fingerprint}. Compare that with ` +
+        "'veripy-server fingerprint' on the server; if it is the same, give it as --server-fingerprint, or type: " +
+        trustServerCommand(certsDir, name, fingerprint),
     );
   }
   await keepKnownServer(certsDir, host, port, fingerprint);
   target.expected = [fingerprint];
+  target.source = knownServersFile(certsDir);
 }

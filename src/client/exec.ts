@@ -1,5 +1,7 @@
 import { VeripyError } from "../base/errors.ts";
 import { quote, unquote } from "../base/json-string.ts";
+import { isSha256Hex } from "../base/sha256.ts";
+import { treeSum } from "../modules/tree.ts";
 import type { Channel, Question } from "../protocol/channel.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
@@ -9,6 +11,7 @@ import {
   execResponse,
   parseAnswer,
 } from "../protocol/messages.ts";
+import { NotSentError, startedOf, withStarted } from "./call-fate.ts";
 
 export interface ExecOptions {
   /** The call's deadline; the server may have a lower ceiling. Default 30 s. */
@@ -17,6 +20,11 @@ export interface ExecOptions {
   /** The strings of a module that streams, in order. */
   onPart?(data: string): void;
   onProgress?(progress: ExecProgress): void;
+  /**
+   * Makes the call again, with growing pauses and until its deadline, when it has certainly not run: the server refused
+   * it as `busy` or `shutting_down` before it started, or it could not be sent. Default: as the client's `reconnect`.
+   */
+  repeat?: boolean;
   /** Runs this verified tree, or fails with `version_mismatch`. Default: the one this client verified last. */
   tree?: string;
 }
@@ -25,11 +33,15 @@ export interface ExecResult {
   readonly mod: string;
   readonly result: string;
   /** The version that produced the result. */
-  readonly sum: string;
   readonly tree: string;
+  /**
+   * The sum of the module's own file. Omitted when only the server vouches for it: the call named a tree that this
+   * client has not verified, of a module with imports.
+   */
+  readonly sum?: string;
 }
 
-const defaultTimeoutMs = 30_000;
+export const defaultTimeoutMs = 30_000;
 /** The server answers at the deadline; the rest is for the way. */
 const answerGraceMs = 2_000;
 
@@ -74,12 +86,26 @@ export class ExecTarget {
       if (literal !== undefined) return { mod, result: unquote(literal), sum, tree };
     }
     const answer = parseAnswer(execResponse, frame.json);
-    if (answer.mod === mod && answer.tree === tree) return { ...answer, tree };
-    throw new VeripyError(
-      "verification_failed",
-      `The server ran another version than the verified one: asked was ${mod} ${tree}, answered ${answer.mod} ${answer.tree}.`,
-    );
+    if (answer.mod !== mod || answer.tree !== tree || (sum !== undefined && answer.sum !== sum)) {
+      throw new VeripyError(
+        "verification_failed",
+        `The server ran another version than the one asked for: expected ${described(this)}, got ${described(answer)}.`,
+      );
+    }
+    const { result } = answer;
+    const isKnown = sum !== undefined || provesSum(this, answer.sum);
+    return isKnown ? { mod, result, sum: answer.sum, tree } : { mod, result, tree };
   }
+}
+
+/** The tree of a module without imports is made of its sum alone, so the two prove each other. */
+function provesSum({ mod, tree }: ExecTarget, sum: string): boolean {
+  return isSha256Hex(sum) && treeSum([{ path: mod, sum }]) === tree;
+}
+
+function described(version: { mod: string; tree?: string | undefined; sum: string | undefined }): string {
+  const { mod, tree = "not given", sum } = version;
+  return `${mod}, tree ${tree}${sum === undefined ? "" : `, sum ${sum}`}`;
 }
 
 /** Takes over when a call has failed and may be made again: the promise is the call's from then on. */
@@ -92,9 +118,13 @@ export class ExecCall implements Question<ExecResult> {
   readonly options: ExecOptions;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
+  /** By `performance.now()`. */
+  readonly startedAt = performance.now();
   readonly #channel: Channel;
   readonly #recover: Recover | undefined;
   #nextPart = 0;
+  /** Something came before the answer, so the module has begun. */
+  #hasBegun = false;
 
   constructor(channel: Channel, target: ExecTarget, args: string, options: ExecOptions, recover?: Recover) {
     this.#channel = channel;
@@ -116,7 +146,15 @@ export class ExecCall implements Question<ExecResult> {
   }
 
   decode(frame: Frame): ExecResult {
-    return this.target.result(frame);
+    try {
+      return this.target.result(frame);
+    } catch (error) {
+      throw error instanceof VeripyError ? withStarted(error, startedOf(error, this.#hasBegun)) : error;
+    }
+  }
+
+  unanswered(error: VeripyError, isSent: boolean): VeripyError {
+    return isSent ? withStarted(error, "unknown") : new NotSentError(error);
   }
 
   recover(error: unknown): Promise<ExecResult> | undefined {
@@ -125,6 +163,7 @@ export class ExecCall implements Question<ExecResult> {
 
   /** Parts must come in order and without gaps; anything else is a broken server. */
   onPart(frame: Frame): void {
+    this.#hasBegun = true;
     if (frame.type === "exec_progress") this.options.onProgress?.(parseAnswer(execProgress, frame.json));
     if (frame.type !== "exec_part") return;
     const { seq, data } = parseAnswer(execPart, frame.json);

@@ -1,5 +1,6 @@
 import { VeripyError } from "../base/errors.ts";
 import { defaultLimits } from "../base/limits.ts";
+import { checkClientFiles } from "../identity/file-modes.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { loadOrCreateIdentity } from "../identity/identity.ts";
 import {
@@ -10,7 +11,12 @@ import {
   proofOf,
   verifierOf,
 } from "../identity/invitation-code.ts";
-import { keepKnownServer, resolveServerPin } from "../identity/known-servers.ts";
+import {
+  certificatePin,
+  keepKnownServer,
+  resolveServerPin,
+  type ServerPin,
+} from "../identity/known-servers.ts";
 import { Channel } from "../protocol/channel.ts";
 import { joinProtocol, joinResponse, parseAnswer } from "../protocol/messages.ts";
 import { connectTls } from "../tls/connector.ts";
@@ -29,13 +35,15 @@ export interface JoinResult {
   readonly server: Fingerprint;
   /** What the server calls this client, if the invitation had a name. */
   readonly name: string | undefined;
+  /** The server trusted this client's key before. Nothing was changed there, and the code is still good. */
+  readonly alreadyTrusted: boolean;
 }
 
 /**
  * Redeems an invitation: proves the code to the server over this very TLS connection, has the server prove it too,
  * and only then keeps the server's key in `known-servers.json`. Makes a client key when there is none. Rejects with
- * `forbidden` for a code that the server does not accept, and with `untrusted` for a server that does not know the
- * code; nothing is kept then.
+ * `forbidden` for a code that the server does not accept, with `untrusted` for a server that does not know the code, and
+ * with `bad_config`, before the code is shown to it, for a server other than that of `server.crt`; nothing is kept then.
  */
 export async function join({
   host,
@@ -45,6 +53,9 @@ export async function join({
   timeoutMs = 10_000,
 }: JoinOptions): Promise<JoinResult> {
   const parsed = parseCode(code);
+  // Before the code is spent.
+  await checkClientFiles(certsDir);
+  const pin = await certificatePin(certsDir);
   const { identity } = await loadOrCreateIdentity(certsDir, "client");
   // Whose key it is, is what the proof decides; until then the server learns nothing but our public key.
   const peer = await connectTls({
@@ -55,6 +66,10 @@ export async function join({
     timeoutMs,
     protocol: joinProtocol,
   });
+  if (pin !== undefined && !pin.fingerprints.includes(peer.fingerprint)) {
+    peer.duplex.close();
+    throw otherServer(host, port, peer.fingerprint, pin);
+  }
   const binding = {
     exporter: peer.exportKeyingMaterial(exporterBytes, exporterLabel),
     client: identity.fingerprint,
@@ -86,10 +101,25 @@ export async function join({
       );
     }
     await keepServer(certsDir, host, port, peer.fingerprint);
-    return { client: identity.fingerprint, server: peer.fingerprint, name: answer.name ?? undefined };
+    return {
+      client: identity.fingerprint,
+      server: peer.fingerprint,
+      name: answer.name ?? undefined,
+      alreadyTrusted: answer.already_trusted ?? false,
+    };
   } finally {
     channel.close();
   }
+}
+
+/** The key of `server.crt` comes before any that `join` could keep, so the joined server would be refused. */
+function otherServer(host: string, port: number, shown: Fingerprint, pin: ServerPin): VeripyError {
+  return new VeripyError(
+    "bad_config",
+    `Cannot join ${host}:${port}: it shows the key ${shown}, but ${pin.source} names the server's key as ` +
+      `${pin.fingerprints.join(" or ")}, and comes first. The code was not spent. If that file is of another server, ` +
+      "move it away, or give this one a folder of its own with --certs; then run this again.",
+  );
 }
 
 async function keepServer(
@@ -103,6 +133,6 @@ async function keepServer(
   if (pin?.fingerprints.includes(fingerprint)) return;
   throw new VeripyError(
     "bad_config",
-    `Joined ${host}:${port}, but ${pin?.source ?? certsDir} names another server's key and comes first. Remove it, or use another --certs folder.`,
+    `${host}:${port} trusts this client, but ${pin?.source ?? certsDir} names another server's key and comes first. Remove it, or use another --certs folder.`,
   );
 }

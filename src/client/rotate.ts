@@ -91,7 +91,7 @@ async function announce(
   try {
     await connected(server, current, options, async (connection, sync) => {
       mustKnowRotation(sync);
-      const statement = JSON.stringify(signRotation(current.keyPem, next.fingerprint));
+      const statement = JSON.stringify(signRotation(current.keyPem, next.keyPem));
       const frame = await connection.channel.request("sys", "rotate", statement, timeoutOf(options));
       parseAnswer(rotateResponse, frame.json);
     });
@@ -142,6 +142,9 @@ async function connected<T>(
   const connection = new Connection(peer, {
     limits: defaultLimits,
     fingerprint: identity.fingerprint,
+    // It is over long before.
+    keepaliveMs: timeoutMs,
+    pongMs: timeoutMs,
     onNews: () => {},
     onRotation: () => {},
     onClosed: () => {},

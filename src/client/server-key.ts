@@ -52,6 +52,11 @@ export class ServerKeyFollower {
     }, "The server announced its next key, which is accepted only until this program ends");
   }
 
+  /** Resolves when what was announced so far is in the files, or was refused. */
+  settled(): Promise<void> {
+    return this.#last;
+  }
+
   #change(change: () => Promise<void>, otherwise: string): void {
     this.#last = this.#last.then(change).catch((error) => this.#refuse(`${otherwise}: ${messageOf(error)}`));
   }

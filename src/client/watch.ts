@@ -1,53 +1,20 @@
-import { messageOf, VeripyError } from "../base/errors.ts";
-import type { ModuleReport } from "../protocol/messages.ts";
 import type { VeripyClient } from "./client.ts";
 import type { ServerNews } from "./connection.ts";
-import { differenceOf, type ModuleDifference } from "./difference.ts";
-import type { Verdict } from "./verifier.ts";
-
-/** Why a verdict was made. */
-export type VerdictCause = "sync" | "modload" | "modreload" | "reconnected";
-
-export type WatchEvent =
-  | { readonly event: "verdict"; readonly cause: VerdictCause; readonly verdict: Verdict }
-  /** A module could not be fetched, so there is no verdict on it. */
-  | {
-      readonly event: "unverified";
-      readonly cause: VerdictCause;
-      readonly mod: string;
-      readonly error: VeripyError;
-    }
-  | { readonly event: "modload" | "modreload"; readonly report: ModuleReport }
-  | { readonly event: "modunload"; readonly mod: string }
-  | { readonly event: "moderror"; readonly mod: string; readonly error: string }
-  | { readonly event: "drain" }
-  /** The server changes its key: this one is accepted too from now on. */
-  | { readonly event: "rotate"; readonly fingerprint: string }
-  /** Somebody said that it does, who could not prove it, or it could not be written down. */
-  | { readonly event: "rotate_refused"; readonly error: string }
-  | { readonly event: "disconnected"; readonly reason: VeripyError; readonly retryMs: number | undefined }
-  | ({ readonly event: "reconnected" } & ModuleDifference);
+import { differenceOf } from "./difference.ts";
+import { Verifications } from "./verifications.ts";
+import type { VerdictCause, WatchEvent } from "./watch-event.ts";
 
 /**
  * Verifies every module, then stays: tells of every broadcast, verifies what is loaded or reloaded, and after a
- * broken connection what has changed meanwhile. Resolves when the first round of verdicts is complete; the
- * events go on until the client is closed.
+ * broken connection everything that has no current verdict. Resolves when the first round of verdicts is complete;
+ * the events go on until the client is closed.
  */
 export async function watchModules(
   client: VeripyClient,
   onEvent: (event: WatchEvent) => void,
 ): Promise<void> {
-  const verify = async (mod: string, cause: VerdictCause): Promise<void> => {
-    try {
-      onEvent({ event: "verdict", cause, verdict: await client.verify(mod) });
-    } catch (error) {
-      // A connection that breaks is told once, as `disconnected`; a module that is gone, as `modunload`.
-      if (!client.isConnected || !client.reports.has(mod)) return;
-      const reason =
-        error instanceof VeripyError ? error : new VeripyError("protocol_error", messageOf(error));
-      onEvent({ event: "unverified", cause, mod, error: reason });
-    }
-  };
+  const verifications = new Verifications(client, onEvent);
+  const verify: Verify = (mod, cause) => verifications.add(mod, cause);
 
   client.on("news", (news) => {
     if (news.kind === "resync") void resync(client, onEvent, verify);
@@ -56,11 +23,13 @@ export async function watchModules(
   client.on("disconnected", ({ reason, retryMs }) => onEvent({ event: "disconnected", reason, retryMs }));
   client.on("reconnected", (difference) => {
     onEvent({ event: "reconnected", ...difference });
-    for (const { mod } of [...difference.added, ...difference.changed]) void verify(mod, "reconnected");
+    // Not only what has changed: a verification that the break has cut off left a module without a verdict.
+    for (const mod of client.reports.keys()) {
+      if (client.verdictOf(mod) === undefined) void verify(mod, "reconnected");
+    }
   });
 
-  const mods = [...client.reports.keys()];
-  await Promise.all(mods.map((mod) => verify(mod, "sync")));
+  await Promise.all([...client.reports.keys()].map((mod) => verify(mod, "sync")));
 }
 
 type Verify = (mod: string, cause: VerdictCause) => Promise<void>;

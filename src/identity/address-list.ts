@@ -2,10 +2,13 @@ import { BlockList, isIP } from "node:net";
 
 /** A set of IP addresses, written as CIDR ranges (`10.0.0.0/8`, `2001:db8::/32`) or single addresses. */
 export class AddressList {
+  /** As they were written. */
+  readonly ranges: readonly string[];
   readonly #ranges = new BlockList();
 
   /** Throws a RangeError, its message a clause about the range, for what is no range. */
   constructor(ranges: readonly string[]) {
+    this.ranges = ranges;
     for (const range of ranges) this.#add(range);
   }
 

@@ -1,5 +1,5 @@
 import { timingSafeEqual, X509Certificate } from "node:crypto";
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { VeripyError } from "../base/errors.ts";
 import { sha256Hex } from "../base/sha256.ts";
 
 /**
@@ -55,9 +55,13 @@ export function fingerprintOfCertificate(pem: string): Fingerprint {
   try {
     return fingerprintOfX509(new X509Certificate(pem));
   } catch (error) {
-    throw new VeripyError("bad_identity", `Cannot read a certificate: ${messageOf(error)}.`, {
-      cause: error,
-    });
+    throw new VeripyError(
+      "bad_identity",
+      "Cannot read a certificate: it is not one in PEM form, or its key is of a kind that is not known.",
+      {
+        cause: error,
+      },
+    );
   }
 }
 

@@ -7,8 +7,10 @@ import {
 } from "node:crypto";
 import { link, mkdir, open, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { isSystemError, VeripyError } from "../base/errors.ts";
 import { readFileBounded, readTextIfThere, writeFileAtomic } from "../base/files.ts";
+import { reasonOf } from "../base/plain-reason.ts";
+import { shellQuoted } from "../base/shell-quote.ts";
 import { decodeUtf8 } from "../base/utf8.ts";
 import { algorithmOf, makeCertificate } from "./certificate.ts";
 import { type Fingerprint, fingerprintOfX509 } from "./fingerprint.ts";
@@ -178,7 +180,7 @@ async function readKey(path: string): Promise<OwnKey | undefined> {
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return undefined;
     if (error instanceof VeripyError && error.code === "bad_identity") throw error;
-    throw new VeripyError("bad_identity", `Cannot read the key ${path}: ${messageOf(error)}`, {
+    throw new VeripyError("bad_identity", `Cannot read the key ${path}: ${reasonOf(error)}.`, {
       cause: error,
     });
   }
@@ -189,7 +191,9 @@ async function readKey(path: string): Promise<OwnKey | undefined> {
   } catch (error) {
     const why = text.includes("ENCRYPTED")
       ? `it has a passphrase. Take that off: openssl pkey -in ${path} -out ${path}`
-      : messageOf(error);
+      : error instanceof VeripyError
+        ? error.message
+        : "it is not a private key in PEM form. Put the right file there.";
     throw new VeripyError("bad_identity", `Cannot use the key ${path}: ${why}`, { cause: error });
   }
   return { pem: object.export({ type: "pkcs8", format: "pem" }).toString(), object };
@@ -211,7 +215,7 @@ async function readCertificate(path: string): Promise<string | undefined> {
   try {
     return await readTextIfThere(path, maxPemBytes);
   } catch (error) {
-    throw new VeripyError("bad_identity", `Cannot read the certificate ${path}: ${messageOf(error)}`, {
+    throw new VeripyError("bad_identity", `Cannot read the certificate ${path}: ${reasonOf(error)}.`, {
       cause: error,
     });
   }
@@ -224,7 +228,7 @@ function checkIdentity(key: OwnKey, certificatePem: string, files: IdentityFiles
   } catch (error) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot read the certificate ${files.certificate}: ${messageOf(error)}. ` +
+      `Cannot read the certificate ${files.certificate}: it is not one in PEM form. ` +
         `'veripy-${role} renew' makes a new one for ${files.key}.`,
       { cause: error },
     );
@@ -249,7 +253,8 @@ function checkIdentity(key: OwnKey, certificatePem: string, files: IdentityFiles
 
 /** Makes a key, and the directory if it is missing; false when there is a key already. */
 async function makeKey(dir: string, path: string): Promise<boolean> {
-  await mkdir(dir, { recursive: true }).catch(cannotWrite(dir));
+  // Not for the group, whatever the umask: its members could replace the files in it.
+  await mkdir(dir, { recursive: true, mode: 0o755 }).catch(cannotWrite(dir));
   const { privateKey } = generateKeyPairSync("ed25519");
   const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
   return writeNewKey(path, pem).catch(cannotWrite(path));
@@ -257,7 +262,7 @@ async function makeKey(dir: string, path: string): Promise<boolean> {
 
 function cannotWrite(path: string): (error: unknown) => never {
   return (error) => {
-    throw new VeripyError("bad_identity", `Cannot write ${path}: ${messageOf(error)}`, { cause: error });
+    throw new VeripyError("bad_identity", `Cannot write ${path}: ${reasonOf(error)}.`, { cause: error });
   };
 }
 
@@ -315,10 +320,6 @@ async function exists(path: string): Promise<boolean> {
     return true;
   } catch (error) {
     if (isSystemError(error, "ENOENT")) return false;
-    throw new VeripyError("bad_identity", `Cannot read ${path}: ${messageOf(error)}`, { cause: error });
+    throw new VeripyError("bad_identity", `Cannot read ${path}: ${reasonOf(error)}.`, { cause: error });
   }
-}
-
-function shellQuoted(path: string): string {
-  return /^[A-Za-z0-9_./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }

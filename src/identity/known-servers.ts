@@ -2,8 +2,11 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { readTextIfThere, writeFileAtomic } from "../base/files.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 import { withFileLock } from "./file-lock.ts";
+import { checkClientFiles } from "./file-modes.ts";
 import { type Fingerprint, fingerprintOfCertificate, parseFingerprint } from "./fingerprint.ts";
+import { howToTrustInstead, pinnedByOption } from "./server-pin-advice.ts";
 import { parseStrictJson } from "./strict-json.ts";
 
 /** Which keys each server may show, by `host:port` as `serverName` writes it. */
@@ -12,7 +15,7 @@ export type KnownServers = ReadonlyMap<string, readonly Fingerprint[]>;
 export interface ServerPin {
   /** Never empty. More than one while a server changes its key. */
   readonly fingerprints: readonly Fingerprint[];
-  /** What says so: a path, or `--server-fingerprint`. */
+  /** What says so: a path, or `pinnedByOption`. */
   readonly source: string;
 }
 
@@ -29,7 +32,8 @@ export function serverName(host: string, port: number): string {
 /**
  * Which key the server must show: that of `<certsDir>/server.crt` if it is there, else what
  * `<certsDir>/known-servers.json` has for it, else the option; undefined when nothing says. Throws `bad_config`
- * when the option says otherwise than the file that comes before it, and for a file that is not valid.
+ * when the option says otherwise than the file that comes before it, and for a file that is not valid; `bad_identity`
+ * when everyone on this machine may write one of the files, or the folder.
  */
 export async function resolveServerPin(options: {
   certsDir: string;
@@ -38,15 +42,17 @@ export async function resolveServerPin(options: {
   fingerprintOption?: Fingerprint;
 }): Promise<ServerPin | undefined> {
   const { certsDir, host, port, fingerprintOption } = options;
+  await checkClientFiles(certsDir);
   const pin = (await certificatePin(certsDir)) ?? (await knownPin(certsDir, host, port));
   if (fingerprintOption === undefined) return pin;
-  if (pin === undefined) return { fingerprints: [fingerprintOption], source: "--server-fingerprint" };
+  if (pin === undefined) return { fingerprints: [fingerprintOption], source: pinnedByOption };
   if (pin.fingerprints.includes(fingerprintOption)) return pin;
+  const name = serverName(host, port);
+  const advice = await howToTrustInstead({ certsDir, name, source: pin.source }, fingerprintOption);
   throw new VeripyError(
     "bad_config",
-    `Cannot tell which key ${serverName(host, port)} must show: ${pin.source} says ` +
-      `${pin.fingerprints.join(" or ")}, --server-fingerprint says ${fingerprintOption}. ` +
-      "Leave out the option, or correct the file.",
+    `Cannot tell which key ${name} must show: ${pin.source} says ${pin.fingerprints.join(" or ")}, ` +
+      `${pinnedByOption} says ${fingerprintOption}. If the file is right, leave out the option. ${advice}`,
   );
 }
 
@@ -77,14 +83,18 @@ export function parseKnownServers(text: string, file = fileName): KnownServers {
   return servers;
 }
 
+export function knownServersFile(certsDir: string): string {
+  return join(certsDir, fileName);
+}
+
 /** Reads `<certsDir>/known-servers.json`; nobody is known when there is none. */
 export async function readKnownServers(certsDir: string): Promise<KnownServers> {
-  const path = join(certsDir, fileName);
+  const path = knownServersFile(certsDir);
   let text: string | undefined;
   try {
     text = await readTextIfThere(path, maxFileBytes);
   } catch (error) {
-    throw new VeripyError("bad_identity", `Cannot read ${path}: ${messageOf(error)}`, { cause: error });
+    throw new VeripyError("bad_identity", `Cannot read ${path}: ${reasonOf(error)}.`, { cause: error });
   }
   return text === undefined ? new Map() : parseKnownServers(text, path);
 }
@@ -106,10 +116,15 @@ export async function setKnownServer(
   port: number,
   fingerprints: readonly Fingerprint[],
 ): Promise<void> {
-  const path = join(certsDir, fileName);
+  const path = knownServersFile(certsDir);
   const name = serverName(host, port);
+  // The file would be refused from then on.
+  if (canonicalName(name) === undefined) {
+    throw new VeripyError("bad_config", `Cannot keep the key of '${name}': it is no host and port.`);
+  }
   try {
     await withFileLock(path, async () => {
+      await checkClientFiles(certsDir);
       const servers = new Map(await readKnownServers(certsDir));
       if (fingerprints.length === 0) servers.delete(name);
       else servers.set(name, fingerprints);
@@ -118,29 +133,30 @@ export async function setKnownServer(
     });
   } catch (error) {
     if (error instanceof VeripyError) throw error;
-    throw new VeripyError("bad_identity", `Cannot keep the key of ${name} in ${path}: ${messageOf(error)}`, {
+    throw new VeripyError("bad_identity", `Cannot keep the key of ${name} in ${path}: ${reasonOf(error)}.`, {
       cause: error,
     });
   }
 }
 
-async function certificatePin(certsDir: string): Promise<ServerPin | undefined> {
+/** The key of `<certsDir>/server.crt`, which comes before all others; undefined when there is none. */
+export async function certificatePin(certsDir: string): Promise<ServerPin | undefined> {
   const source = join(certsDir, "server.crt");
   try {
     const pem = await readTextIfThere(source, maxCertificateBytes);
     return pem === undefined ? undefined : { fingerprints: [fingerprintOfCertificate(pem)], source };
   } catch (error) {
-    throw new VeripyError("bad_identity", `Cannot use ${source}: ${messageOf(error)}`, { cause: error });
+    throw new VeripyError("bad_identity", `Cannot use ${source}: ${reasonOf(error)}.`, { cause: error });
   }
 }
 
 async function knownPin(certsDir: string, host: string, port: number): Promise<ServerPin | undefined> {
   const fingerprints = (await readKnownServers(certsDir)).get(serverName(host, port));
-  return fingerprints === undefined ? undefined : { fingerprints, source: join(certsDir, fileName) };
+  return fingerprints === undefined ? undefined : { fingerprints, source: knownServersFile(certsDir) };
 }
 
 function canonicalName(name: string): string | undefined {
-  const [, host = "", port] = /^(\[[0-9A-Fa-f:.]+\]|[^\s:[\]]+):(\d{1,5})$/.exec(name) ?? [];
+  const [, host = "", port] = /^(\[[0-9A-Fa-f:.]+(?:%[^\s[\]]+)?\]|[^\s:[\]]+):(\d{1,5})$/.exec(name) ?? [];
   if (port === undefined || Number(port) < 1 || Number(port) > 65_535) return undefined;
   if (host.startsWith("[") && isIP(host.slice(1, -1)) !== 6) return undefined;
   return serverName(host, Number(port));

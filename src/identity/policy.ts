@@ -1,5 +1,5 @@
-import { messageOf, VeripyError } from "../base/errors.ts";
-import { parseFingerprint } from "./fingerprint.ts";
+import { VeripyError } from "../base/errors.ts";
+import { isFingerprint, parseFingerprint } from "./fingerprint.ts";
 import { type Action, actions, type Grant, type TrustedKeys } from "./trusted-keys.ts";
 
 /** `alice may exec deploy.ts`, `bob may not sync`, `carol may verify db-x.ts from 10.0.0.7`. */
@@ -56,33 +56,29 @@ function parseAssertion(text: string, line: number): Assertion {
   return { line, text, who, expected: not === undefined, action: action as Action, mod, from };
 }
 
-/** Holds each assertion against the trusted keys, as the server would decide at the moment `now`. */
+/**
+ * Holds each assertion against the trusted keys, as the server would decide at the moment `now`. One about a name that
+ * is in no entry does not hold, whatever it says: it is most likely a typing error, and `… may not …` would hold for ever.
+ */
 export function testPolicy(
   keys: TrustedKeys,
   assertions: readonly Assertion[],
   now = Date.now(),
 ): AssertionResult[] {
   return assertions.map((assertion) => {
-    const obstacle = obstacleTo(assertion, findGrant(keys, assertion.who), now);
+    const { who, expected } = assertion;
+    const named = [...keys].find(({ name }) => name === who);
+    if (named === undefined && !isFingerprint(who)) {
+      const because = `'${who}' is neither a name in the trust file nor a fingerprint`;
+      return { assertion, holds: false, because };
+    }
+    const obstacle = obstacleTo(assertion, named ?? keys.lookup(parseFingerprint(who)), now);
     return {
       assertion,
-      holds: (obstacle === undefined) === assertion.expected,
+      holds: (obstacle === undefined) === expected,
       because: obstacle ?? "nothing forbids it",
     };
   });
-}
-
-/** A name that is nobody's is most likely a typing error, and `nobody may not …` would hold for ever. */
-function findGrant(keys: TrustedKeys, who: string): Grant | undefined {
-  const byName = [...keys].find(({ name }) => name === who);
-  if (byName !== undefined) return byName;
-  try {
-    return keys.lookup(parseFingerprint(who));
-  } catch (error) {
-    throw new VeripyError("bad_config", `'${who}' is neither a name in the trust file nor a fingerprint.`, {
-      cause: messageOf(error),
-    });
-  }
 }
 
 function obstacleTo(

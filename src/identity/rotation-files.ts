@@ -1,6 +1,7 @@
 import { chown, copyFile, link, rename, stat, unlink } from "node:fs/promises";
-import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { isSystemError, VeripyError } from "../base/errors.ts";
 import { flushDirectory, isThere } from "../base/files.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 import { type Identity, identityFiles, loadIdentity, loadOrCreateIdentity, type Role } from "./identity.ts";
 
 /**
@@ -105,5 +106,5 @@ async function keepAs(path: string, kept: string): Promise<void> {
 
 function identityError(what: string, error: unknown): VeripyError {
   if (error instanceof VeripyError) return error;
-  return new VeripyError("bad_identity", `${what}: ${messageOf(error)}`, { cause: error });
+  return new VeripyError("bad_identity", `${what}: ${reasonOf(error)}.`, { cause: error });
 }

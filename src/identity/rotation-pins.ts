@@ -1,9 +1,10 @@
 import { rename } from "node:fs/promises";
-import { messageOf, VeripyError } from "../base/errors.ts";
-import { isThere } from "../base/files.ts";
+import { VeripyError } from "../base/errors.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { identityFiles } from "./identity.ts";
 import { readKnownServers, resolveServerPin, serverName, setKnownServer } from "./known-servers.ts";
+import { isOwnCertificate } from "./server-pin-advice.ts";
 
 export interface PinnedServer {
   readonly certsDir: string;
@@ -24,21 +25,27 @@ export async function pinNextServerKey(
   const { certsDir, host, port } = server;
   const pin = await resolveServerPin(server);
   if (pin?.fingerprints.includes(next)) return;
-  const { certificate, key } = identityFiles(certsDir, "server");
   try {
-    if (pin?.source !== certificate) return await setKnownServer(certsDir, host, port, [old, next]);
-    if (await isThere(key)) return;
+    if (pin !== undefined && (await isOwnCertificate(certsDir, pin.source))) return;
     // In this order, so that there is a pin at every moment.
     await setKnownServer(certsDir, host, port, [old, next]);
-    await rename(certificate, identityFiles(certsDir, "server", ".old").certificate);
+    if (pin?.source === identityFiles(certsDir, "server").certificate)
+      await putServerCertificateAside(certsDir);
   } catch (error) {
     if (error instanceof VeripyError) throw error;
     throw new VeripyError(
       "bad_identity",
-      `Cannot keep the next key of ${serverName(host, port)} in ${certsDir}: ${messageOf(error)}`,
+      `Cannot keep the next key of ${serverName(host, port)} in ${certsDir}: ${reasonOf(error)}.`,
       { cause: error },
     );
   }
+}
+
+/** Renames `server.crt`, which would come before `known-servers.json`, to the path that is returned. */
+export async function putServerCertificateAside(certsDir: string): Promise<string> {
+  const { certificate } = identityFiles(certsDir, "server", ".old");
+  await rename(identityFiles(certsDir, "server").certificate, certificate);
+  return certificate;
 }
 
 /**

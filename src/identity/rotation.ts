@@ -1,6 +1,8 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
 import { z } from "zod";
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { VeripyError } from "../base/errors.ts";
+import { plainWords } from "../base/plain-issue.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 import { algorithmOf } from "./certificate.ts";
 import { type Fingerprint, fingerprintOfSpki, parseFingerprint } from "./fingerprint.ts";
 
@@ -12,8 +14,8 @@ export interface Rotation {
 }
 
 /**
- * A rotation on the wire: `{"old","new","issued","key","signature"}`, fingerprints, an ISO date, then in base64
- * the old public key (SubjectPublicKeyInfo) and its signature.
+ * A rotation on the wire: `{"old","new","issued","key","signature","next_key","next_signature"}`, fingerprints, an ISO
+ * date, then in base64 the old public key (SubjectPublicKeyInfo) and its signature, and the new one and its signature.
  */
 export type SignedRotation = z.infer<typeof signedRotation>;
 
@@ -29,26 +31,47 @@ const signedRotation = z.object({
   // An Ed25519 or P-256 key and signature are below 100 bytes.
   key: z.base64().max(256),
   signature: z.base64().max(256),
+  next_key: z.base64().max(256),
+  next_signature: z.base64().max(256),
 });
 
-/** Signed texts of other kinds never begin like this one. */
-const domain = "VeriPy key rotation 1\n";
+/**
+ * What a signed text begins with says who signs it as what: the old key's signature is good for nothing in the place of
+ * the new one's, nor the other way round, and texts of other kinds begin differently.
+ */
+const domains = { old: "VeriPy key rotation 1\n", new: "VeriPy next key 1\n" } as const;
 const maxAgeMs = 24 * 60 * 60 * 1_000;
 /** How far the other machine's clock may be ahead. */
 const maxAheadMs = 5 * 60 * 1_000;
 
-/** Says with the old private key (PKCS#8 PEM) that `next` takes its place. Whoever holds `next` need not agree. */
-export function signRotation(oldKeyPem: string, next: Fingerprint, issued = new Date()): SignedRotation {
-  const privateKey = createPrivateKey(oldKeyPem);
-  const spki = createPublicKey(privateKey).export({ type: "spki", format: "der" });
-  const statement = { old: fingerprintOfSpki(spki), new: next, issued: issued.toISOString() };
-  const signature = sign(digestOf(privateKey), signedBytes(statement), privateKey);
-  return { ...statement, key: spki.toString("base64"), signature: signature.toString("base64") };
+/**
+ * Signs with both private keys (PKCS#8 PEM). The old one says that the next one takes its place. The next one proves
+ * that the same client holds it: otherwise a client could announce another client's public key as its own.
+ */
+export function signRotation(oldKeyPem: string, nextKeyPem: string, issued = new Date()): SignedRotation {
+  const [oldKey, nextKey] = [createPrivateKey(oldKeyPem), createPrivateKey(nextKeyPem)];
+  const [key, next] = [spkiOf(oldKey), spkiOf(nextKey)];
+  const statement = {
+    old: fingerprintOfSpki(key),
+    new: fingerprintOfSpki(next),
+    issued: issued.toISOString(),
+  };
+  return {
+    ...statement,
+    key: key.toString("base64"),
+    signature: sign(digestOf(oldKey), signedBytes("old", statement), oldKey).toString("base64"),
+    next_key: next.toString("base64"),
+    next_signature: sign(digestOf(nextKey), signedBytes("new", statement), nextKey).toString("base64"),
+  };
+}
+
+function spkiOf(privateKey: KeyObject): Buffer {
+  return createPublicKey(privateKey).export({ type: "spki", format: "der" });
 }
 
 /** Reads a rotation from parsed JSON, without believing it. Throws `bad_request` when it has another shape. */
 export function parseRotation(value: unknown): SignedRotation {
-  const parsed = signedRotation.safeParse(value);
+  const parsed = signedRotation.safeParse(value, plainWords);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   throw new VeripyError(
@@ -58,9 +81,9 @@ export function parseRotation(value: unknown): SignedRotation {
 }
 
 /**
- * The rotation, if its old key has signed exactly it, not more than a day ago. Throws `untrusted` otherwise. It
- * proves what the old key's holder wants; whether that key is trusted, and whether the new one may stand for it,
- * is the caller's to decide: a new key that is trusted already has rights of its own, and must be refused.
+ * The rotation, if its old key and its new one have signed exactly it, not more than a day ago. Throws `untrusted`
+ * otherwise. It proves what the holder of both keys wants; whether the old one is trusted, and whether the new one may
+ * stand for it, is the caller's to decide: a new key that is trusted already has rights of its own, and must be refused.
  */
 export function verifyRotation(signed: SignedRotation, now = Date.now()): Rotation {
   const issued = new Date(signed.issued);
@@ -69,12 +92,14 @@ export function verifyRotation(signed: SignedRotation, now = Date.now()): Rotati
     throw refusal(`it was issued at ${signed.issued}, and the time here is ${new Date(now).toISOString()}`);
   }
   if (signed.old === signed.new) throw refusal("the new key is the old one");
-  if (!isSignedByOldKey(signed)) throw refusal(`it is not signed by the key ${signed.old}`);
+  for (const who of ["old", "new"] as const) {
+    if (!isSignedBy(who, signed)) throw refusal(`it is not signed by the ${who} key ${signed[who]}`);
+  }
   return { old: signed.old, new: signed.new, issued };
 }
 
 /**
- * The key that takes the place of `old`, from parsed JSON that whoever holds `old` has sent. Throws `bad_request` for
+ * The key that takes the place of `old`, from parsed JSON that came over a connection of `old`. Throws `bad_request` for
  * what is no rotation, and `untrusted` for one of another key or that `verifyRotation` does not believe.
  */
 export function nextKeyOf(value: unknown, old: Fingerprint, now = Date.now()): Fingerprint {
@@ -83,14 +108,18 @@ export function nextKeyOf(value: unknown, old: Fingerprint, now = Date.now()): F
   return verifyRotation(signed, now).new;
 }
 
-function isSignedByOldKey(signed: SignedRotation): boolean {
-  const spki = Buffer.from(signed.key, "base64");
-  if (fingerprintOfSpki(spki) !== signed.old) return false;
+function isSignedBy(who: "old" | "new", signed: SignedRotation): boolean {
+  const [keyText, signature] =
+    who === "old" ? [signed.key, signed.signature] : [signed.next_key, signed.next_signature];
+  const spki = Buffer.from(keyText, "base64");
+  if (fingerprintOfSpki(spki) !== signed[who]) return false;
   try {
     const key = createPublicKey({ key: spki, format: "der", type: "spki" });
-    return verify(digestOf(key), signedBytes(signed), key, Buffer.from(signed.signature, "base64"));
+    return verify(digestOf(key), signedBytes(who, signed), key, Buffer.from(signature, "base64"));
   } catch (error) {
-    throw refusal(messageOf(error), error);
+    // A key of a kind that is not used has a message of its own; OpenSSL's are no help to a person.
+    const why = error instanceof VeripyError ? reasonOf(error) : `its ${who} key cannot be read`;
+    throw refusal(why, error);
   }
 }
 
@@ -99,8 +128,11 @@ function digestOf(key: KeyObject): string | null {
   return algorithmOf(key).name === "Ed25519" ? null : "sha256";
 }
 
-function signedBytes(statement: { old: string; new: string; issued: string }): Uint8Array {
-  return new TextEncoder().encode(`${domain}${statement.old}\n${statement.new}\n${statement.issued}\n`);
+function signedBytes(
+  who: "old" | "new",
+  statement: { old: string; new: string; issued: string },
+): Uint8Array {
+  return Buffer.from(`${domains[who]}${statement.old}\n${statement.new}\n${statement.issued}\n`);
 }
 
 function refusal(why: string, cause?: unknown): VeripyError {

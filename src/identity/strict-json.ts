@@ -8,10 +8,15 @@ export interface Span {
   readonly end: number;
 }
 
+/** An array's place, brackets included, and its elements'. */
+export interface ArrayPlace extends Span {
+  readonly elements: readonly Span[];
+}
+
 export interface ParsedJson {
   readonly value: JsonValue;
-  /** The elements, if the whole is an array. */
-  readonly elements: readonly Span[];
+  /** The places of the arrays in `value` that are the whole or a member of it; deeper ones are not kept. */
+  readonly places: ReadonlyMap<JsonValue, ArrayPlace>;
 }
 
 /**
@@ -23,8 +28,10 @@ export function parseStrictJson(text: string, file: string): ParsedJson {
   return new StrictJsonParser(text, file).parse();
 }
 
-/** More than any file of ours has, and far from the end of the stack. */
+/** More than any of VeriPy's files needs, and far from the end of the stack. */
 const maxDepth = 32;
+/** The whole, and its members. */
+const maxPlacedDepth = 2;
 const numberPattern = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 // Everything up to the closing quote; escapes are checked by `JSON.parse`.
 const stringPattern = /"(?:[^"\\\u0000-\u001f]|\\.)*"/y;
@@ -38,7 +45,7 @@ const literals: readonly (readonly [string, JsonValue])[] = [
 class StrictJsonParser {
   readonly #text: string;
   readonly #file: string;
-  readonly #elements: Span[] = [];
+  readonly #places = new Map<JsonValue, ArrayPlace>();
   #at = 0;
   #depth = 0;
 
@@ -53,7 +60,7 @@ class StrictJsonParser {
     const value = this.#value();
     this.#space();
     if (this.#at < this.#text.length) this.#fail("there is more after the end of the JSON");
-    return { value, elements: this.#elements };
+    return { value, places: this.#places };
   }
 
   #value(): JsonValue {
@@ -83,17 +90,21 @@ class StrictJsonParser {
 
   #array(): JsonValue[] {
     const values: JsonValue[] = [];
+    const isPlaced = this.#depth <= maxPlacedDepth;
+    const start = this.#at - 1;
+    const elements: Span[] = [];
     this.#space();
-    if (this.#take("]")) return values;
-    for (;;) {
-      this.#space();
-      const start = this.#at;
-      values.push(this.#value());
-      if (this.#depth === 1) this.#elements.push({ start, end: this.#at });
-      this.#space();
-      if (this.#take("]")) return values;
-      if (!this.#take(",")) this.#fail("expected ',' or ']'");
+    if (!this.#take("]")) {
+      do {
+        this.#space();
+        const from = this.#at;
+        values.push(this.#value());
+        if (isPlaced) elements.push({ start: from, end: this.#at });
+        this.#space();
+      } while (!this.#ends("]"));
     }
+    if (isPlaced) this.#places.set(values, { start, end: this.#at, elements });
+    return values;
   }
 
   #object(): { [key: string]: JsonValue } {
@@ -112,9 +123,15 @@ class StrictJsonParser {
       this.#space();
       object[key] = this.#value();
       this.#space();
-      if (this.#take("}")) return object;
-      if (!this.#take(",")) this.#fail("expected ',' or '}'");
+      if (this.#ends("}")) return object;
     }
+  }
+
+  /** After an element or a member: true at the closing bracket, false at a comma. */
+  #ends(bracket: "]" | "}"): boolean {
+    if (this.#take(bracket)) return true;
+    if (!this.#take(",")) this.#fail(`expected ',' or '${bracket}'`);
+    return false;
   }
 
   #string(): string {

@@ -2,6 +2,7 @@ import { type BigIntStats, type FSWatcher, watch } from "node:fs";
 import { stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { messageOf, VeripyError } from "../base/errors.ts";
+import { refuseWorldWritable } from "./file-modes.ts";
 import { parseTrustedKeys, readTrustedKeysText, type TrustedKeys } from "./trust-file.ts";
 
 export interface WatchOptions {
@@ -10,7 +11,10 @@ export interface WatchOptions {
    * unless it is what `current` says already.
    */
   onChange(keys: TrustedKeys): void;
-  /** The file is gone, unreadable or not valid; the last good one stands. Once for each different trouble. */
+  /**
+   * The file is gone, unreadable, not valid, or writable by everyone; the last good one stands. Once for each different
+   * trouble.
+   */
   onError(error: VeripyError): void;
   /** What the caller has read already. */
   current?: TrustedKeys;
@@ -117,6 +121,8 @@ class Watch implements TrustedKeysWatch {
       if (stamp !== undefined && stamp === this.#stamp) return;
       // Read even when there is no status: this says best what the trouble is.
       const text = await readTrustedKeysText(this.#path);
+      // After the reading: what was written while everyone could is not taken.
+      await refuseWorldWritable(this.#path);
       // Two writes within one tick of the file system's clock leave the same times, so a young file is read again.
       const isSettled = status !== undefined && Math.abs(Date.now() - Number(status.ctimeMs)) > settledMs;
       this.#take(text);

@@ -1,16 +1,22 @@
 import { basename } from "node:path";
 import type { z } from "zod";
-import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { isSystemError, VeripyError } from "../base/errors.ts";
 import { readFileBounded } from "../base/files.ts";
+import { plainWords } from "../base/plain-issue.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 import { decodeUtf8 } from "../base/utf8.ts";
 import type { Fingerprint } from "./fingerprint.ts";
 import { entrySchema, Grant } from "./grant.ts";
-import { type ParsedJson, parseStrictJson } from "./strict-json.ts";
+import { type ArrayPlace, type JsonValue, parseStrictJson } from "./strict-json.ts";
 
 /** A key's standing for somebody who comes from a certain address at a certain time. */
 export type TrustVerdict = "trusted" | "untrusted" | "expired" | "wrong_address";
 
 const maxFileBytes = 16 * 1024 * 1024;
+const listKey = "trusted_fingerprints";
+
+/** A file that trusts no key. */
+export const emptyTrustFile = `{\n  "${listKey}": []\n}\n`;
 
 /** Everybody who is trusted, as one version of the file says it. Immutable. */
 export class TrustedKeys {
@@ -41,6 +47,17 @@ export class TrustedKeys {
     return this.#grants.values();
   }
 
+  /** Where an entry stands in the list; -1 for one of another list. */
+  indexOf(grant: Grant): number {
+    return this.#grants.indexOf(grant);
+  }
+
+  /** An entry for a message: its JSON path, and its name if it has one. */
+  describe(grant: Grant): string {
+    const name = grant.name === undefined ? "" : ` ('${grant.name}')`;
+    return `${entryPath(this.indexOf(grant))}${name}`;
+  }
+
   /** The entry of a key, or of the key that is to follow it; expired or not. */
   lookup(fingerprint: Fingerprint): Grant | undefined {
     return this.#byKey.get(fingerprint);
@@ -66,27 +83,51 @@ export class TrustedKeys {
 }
 
 /**
- * Parses the text of `trusted-keys.json`: an array whose entries are a fingerprint, or
+ * Parses the text of `trusted-keys.json`: `{"trusted_fingerprints": […]}`, whose entries are a fingerprint, or
  * `{"fingerprint","name"?,"modules"?,"actions"?,"from"?,"expires"?,"max_connections"?,"next"?}`. An empty list
  * allows nothing; a list that is left out does not limit. Throws `bad_config`: unknown keys, fingerprints or names that
  * are there twice, and anything else that is not exactly this, with line and column or with the JSON path.
  */
 export function parseTrustedKeys(text: string, file = "trusted-keys.json"): TrustedKeys {
-  return new TrustedKeys(text, grantsOf(parseStrictJson(text, file), file));
+  return new TrustedKeys(text, grantsOf(parseTrustList(text, file).entries, file));
 }
 
-function grantsOf({ value }: ParsedJson, file: string): Grant[] {
-  if (!Array.isArray(value)) {
+/** The list of entries and its place in the text, for those that edit it. The entries are not checked. */
+export function parseTrustList(text: string, file: string): { entries: JsonValue[]; place: ArrayPlace } {
+  const { value, places } = parseStrictJson(text, file);
+  const entries = listIn(value, file);
+  // Every array that is a member of the whole has a place.
+  return { entries, place: places.get(entries) as ArrayPlace };
+}
+
+function listIn(value: JsonValue, file: string): JsonValue[] {
+  if (typeof value !== "object" || Array.isArray(value) || value === null) {
+    const kind = value === null ? "null" : `a ${typeof value}`;
+    const found = Array.isArray(value) ? "a bare array. Put it under that key" : kind;
     throw new VeripyError(
       "bad_config",
-      `${file}: must be a JSON array of fingerprints, [] if nobody is trusted.`,
+      `${file}: must be an object like {"${listKey}": ["3f0c…"]}, not ${found}.`,
     );
   }
+  const unknown = Object.keys(value).find((key) => key !== listKey);
+  if (unknown !== undefined) {
+    throw new VeripyError(
+      "bad_config",
+      `${file}: unknown key ${JSON.stringify(unknown)}. The only key is "${listKey}".`,
+    );
+  }
+  const list = value[listKey];
+  if (Array.isArray(list)) return list;
+  const why = list === undefined ? "the key is missing; it " : "";
+  throw new VeripyError("bad_config", `${file}: ${listKey}: ${why}must be a list of fingerprints, or [].`);
+}
+
+function grantsOf(entries: readonly JsonValue[], file: string): Grant[] {
   const byFingerprint = new Map<Fingerprint, number>();
   const byName = new Map<string, number>();
-  return value.map((entry, index) => {
+  return entries.map((entry, index) => {
     const isText = typeof entry === "string";
-    const parsed = entrySchema.safeParse(isText ? { fingerprint: entry } : entry);
+    const parsed = entrySchema.safeParse(isText ? { fingerprint: entry } : entry, plainWords);
     if (!parsed.success) throw entryError(parsed.error, index, isText, file);
     const { fingerprint, name, next } = parsed.data;
     refuseTwice(byFingerprint, fingerprint, index, isText ? "" : ".fingerprint", file);
@@ -96,10 +137,18 @@ function grantsOf({ value }: ParsedJson, file: string): Grant[] {
   });
 }
 
+/** The JSON path of an entry. */
+function entryPath(index: number): string {
+  return `${listKey}[${index}]`;
+}
+
 function refuseTwice<T>(seen: Map<T, number>, value: T, index: number, path: string, file: string): void {
   const first = seen.get(value);
   if (first !== undefined) {
-    throw new VeripyError("bad_config", `${file}: [${index}]${path}: ${value} is in [${first}] already.`);
+    throw new VeripyError(
+      "bad_config",
+      `${file}: ${entryPath(index)}${path}: ${value} is in ${entryPath(first)} already.`,
+    );
   }
   seen.set(value, index);
 }
@@ -109,7 +158,7 @@ function entryError(error: z.ZodError, index: number, isText: boolean, file: str
   const steps = isText ? [] : (issue?.path ?? []);
   const path = steps.map((step) => (typeof step === "number" ? `[${step}]` : `.${String(step)}`)).join("");
   const message = (issue?.message ?? "not valid").replace(/\.$/, "");
-  return new VeripyError("bad_config", `${file}: [${index}]${path}: ${message}.`);
+  return new VeripyError("bad_config", `${file}: ${entryPath(index)}${path}: ${message}.`);
 }
 
 /** Reads and parses the file. Throws `bad_identity` when it is missing or unreadable, `bad_config` otherwise. */
@@ -123,10 +172,10 @@ export async function readTrustedKeysText(path: string): Promise<string> {
     return decodeUtf8(await readFileBounded(path, maxFileBytes));
   } catch (error) {
     const why = isSystemError(error, "ENOENT")
-      ? "it is not there. 'veripy-server init' makes one; one that trusts nobody is the text []."
+      ? "it is not there. 'veripy-server init' makes one; one that trusts no key says {\"trusted_fingerprints\": []}."
       : error instanceof TypeError
         ? "it is not UTF-8 text."
-        : messageOf(error);
+        : `${reasonOf(error)}.`;
     throw new VeripyError("bad_identity", `Cannot read the trusted keys ${path}: ${why}`, { cause: error });
   }
 }

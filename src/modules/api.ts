@@ -5,7 +5,7 @@
  *     import type { ModuleContext } from "veripy";
  */
 
-/** The second argument of `execute`. */
+/** The second argument of `execute`. Its parts may be taken out of it, as in `{ signal, progress, log }`. */
 export interface ModuleContext {
   /** Aborted when the call is cancelled, its deadline passes, its client leaves or the server drains. */
   readonly signal: AbortSignal;
@@ -20,14 +20,14 @@ export interface ModuleContext {
   /** Writes to the server's log, tagged with the module and the call. */
   readonly log: ModuleLog;
   /** Tells the client how far the call is: a fraction from 0 to 1, or undefined when that is not known. */
-  progress(fraction: number | undefined, message?: string): void;
+  readonly progress: (fraction: number | undefined, message?: string) => void;
 }
 
 export interface ModuleLog {
-  debug(message: string): void;
-  info(message: string): void;
-  warn(message: string): void;
-  error(message: string): void;
+  readonly debug: (message: string) => void;
+  readonly info: (message: string) => void;
+  readonly warn: (message: string) => void;
+  readonly error: (message: string) => void;
 }
 
 /**

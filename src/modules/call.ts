@@ -20,7 +20,13 @@ export interface CallRequest {
 /** How a call ended. `resultJson` is the result as a JSON string literal, ready to be spliced into a payload. */
 export type CallOutcome =
   | { readonly ok: true; readonly resultJson: string }
-  | { readonly ok: false; readonly code: WireCode; readonly message: string };
+  | {
+      readonly ok: false;
+      readonly code: WireCode;
+      readonly message: string;
+      /** False when nothing of the module has run for this call; undefined when it may have. */
+      readonly started?: false;
+    };
 
 /** Where a call's answers go; the session implements it. */
 export interface CallSink {

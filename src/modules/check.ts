@@ -1,5 +1,6 @@
-import { messageOf } from "../base/errors.ts";
+import { detailOf } from "../base/errors.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
+import { twinError } from "./scan.ts";
 import { type ModuleSource, readModuleSource } from "./source.ts";
 import { loadVersion, type VersionOptions } from "./version.ts";
 
@@ -27,12 +28,14 @@ export async function checkModule(
   options: VersionOptions,
 ): Promise<CheckedModule> {
   try {
+    const twins = await twinError(modsDir, mod);
+    if (twins !== undefined) throw twins;
     const source: ModuleSource = await readModuleSource(modsDir, mod, options.limits);
     const version = await loadVersion(source, options);
     const { desc, input, tree } = version;
     await version.stop();
     return { mod, ok: true, desc, input, tree, files: [mod, ...source.files.map((file) => file.path)] };
   } catch (error) {
-    return { mod, ok: false, problem: messageOf(error) };
+    return { mod, ok: false, problem: detailOf(error) };
   }
 }

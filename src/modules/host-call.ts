@@ -8,11 +8,14 @@ import type { InputCheck } from "./input-schema.ts";
 import { kindOf } from "./module-exports.ts";
 import { PartWindow } from "./part-window.ts";
 import { ProgressReports } from "./progress-reports.ts";
+import { thrownText } from "./public-text.ts";
 
 /** What the calls of one process have in common. */
 export interface HostedModule {
   readonly mod: string;
   readonly tree: string;
+  /** The real path of `mods/` when the module was read. */
+  readonly root: string;
   readonly execute: Execute;
   readonly checkInput: InputCheck | undefined;
   readonly limits: HostLimits;
@@ -128,7 +131,7 @@ export class HostedCall {
       return;
     }
     this.#module.log("debug", `execute failed: ${stackOf(error)}`, this.ref);
-    this.#fail("exec_failed", messageOf(error));
+    this.#fail("exec_failed", thrownText(error, this.#module.root));
   }
 
   async #stream(generator: AsyncIterable<unknown>): Promise<void> {
@@ -234,8 +237,10 @@ class CallContext implements ModuleContext {
     };
   }
 
-  progress(fraction: number | undefined, message?: string): void {
-    this.#call.progress(fraction, message);
+  /** A function that knows its call: modules take it out of the context, as in `{ signal, progress }`. */
+  get progress(): ModuleContext["progress"] {
+    const call = this.#call;
+    return (fraction, message) => call.progress(fraction, message);
   }
 }
 

@@ -1,5 +1,6 @@
-import { join } from "node:path";
-import { moduleHostArgument } from "./host-protocol.ts";
+import { basename, join } from "node:path";
+import { printable } from "../base/printable.ts";
+import { moduleHostArgument, spareTitle } from "./host-protocol.ts";
 
 /** How module hosts are started, and as whom. */
 export interface HostOptions {
@@ -33,9 +34,19 @@ export function hostCommand(): readonly string[] {
   return [process.execPath, "--no-install", "--no-env-file", join(import.meta.dir, "host-entry.ts")];
 }
 
-/** The arguments that `runModuleHost` reads. */
-export function hostArguments(transport: HostOptions["transport"]): readonly string[] {
-  return [moduleHostArgument, String(process.pid), transport];
+/** What `ps` shows as the program: `/proc/self/exe` says nothing. Undefined: the command itself. */
+export function hostName(command: readonly string[]): string | undefined {
+  return command[0] === "/proc/self/exe" ? basename(process.execPath) : undefined;
+}
+
+/** The arguments that `runModuleHost` reads; the last one is for `ps`, see `HostTitle`. */
+export function hostArguments(transport: HostOptions["transport"], title = spareTitle): readonly string[] {
+  return [moduleHostArgument, String(process.pid), transport, title];
+}
+
+/** For `HostTitle`. */
+export function hostTitle({ mod, tree }: { readonly mod: string; readonly tree: string }): string {
+  return printable(`${mod} ${tree.slice(0, 16)}`);
 }
 
 function isCompiled(): boolean {

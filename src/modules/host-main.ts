@@ -7,16 +7,18 @@ import { HostedCall, type HostedModule, stackOf } from "./host-call.ts";
 import { HostLog, redirectConsole } from "./host-console.ts";
 import { dieWithParent } from "./host-guard.ts";
 import { clip, type LoadPayload, maxErrorText, type PreparePayload } from "./host-protocol.ts";
+import { HostTitle } from "./host-title.ts";
 import { connectControl, controlDescriptor } from "./host-transport.ts";
 import { IdleSpin } from "./idle-spin.ts";
 import type { InputCheck } from "./input-schema.ts";
 import { type CheckedExports, checkExports } from "./module-exports.ts";
+import { thrownText } from "./public-text.ts";
 import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
 
 /**
  * The whole life of a module host, the process that runs one version of one module: loads the texts that the
  * server sends, answers calls, and ends when the server says so or hangs up. The command line is
- * `module-host SERVER_PID TRANSPORT`. Nothing the server alone needs may be imported from here: every module pays
+ * `module-host SERVER_PID TRANSPORT TITLE`. Nothing the server alone needs may be imported from here: every module pays
  * for it in start-up time and memory.
  */
 export async function runModuleHost(): Promise<never> {
@@ -40,6 +42,7 @@ class Host {
   #module: HostedModule | undefined;
   #killGraceMs = 0;
   readonly #log = new HostLog((ref, json) => this.#send("log", ref, json));
+  readonly #title = new HostTitle();
   readonly #spin: IdleSpin;
   #ending = false;
   #exiting = false;
@@ -105,7 +108,9 @@ class Host {
 
   /** Not when the module has come meanwhile: it has waited for this process to start. */
   async #prepare({ root }: PreparePayload): Promise<void> {
-    if (!this.#isLoading) await warmUpLoader(root).catch(() => {});
+    if (this.#isLoading) return;
+    this.#title.prepare();
+    await warmUpLoader(root).catch(() => {});
   }
 
   async #load(payload: LoadPayload): Promise<void> {
@@ -113,6 +118,7 @@ class Host {
     this.#killGraceMs = payload.killGraceMs;
     this.#log.open(payload.limits.maxLogLinesPerSecond);
     const { mod, tree } = payload;
+    this.#title.set(payload.title, mod);
     try {
       const compileInput = await loadInputCompiler(payload);
       const load = installVerifiedLoader(payload);
@@ -121,6 +127,7 @@ class Host {
       this.#module = {
         mod,
         tree,
+        root: payload.root,
         execute: exports.execute,
         checkInput,
         limits: tightenHostLimits(payload.limits, exports.limits),
@@ -152,7 +159,10 @@ class Host {
       if (this.#ending) return;
       this.#ending = true;
       this.#log.write("error", `An exception was not caught: ${stackOf(error)}`);
-      const text = `an exception was not caught: ${messageOf(error)}`;
+      // Before there is a module, the server takes the place of mods/ out of what it tells clients.
+      const root = this.#module?.root;
+      const thrown = root === undefined ? messageOf(error) : thrownText(error, root);
+      const text = `an exception was not caught: ${thrown}`;
       this.#send("fatal", "0", JSON.stringify({ error: clip(text, maxErrorText) }));
       this.#exitSoon(1);
     });

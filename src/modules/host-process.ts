@@ -1,7 +1,7 @@
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { messageOf, systemReasonOf, VeripyError } from "../base/errors.ts";
 import type { Duplex } from "../protocol/duplex.ts";
 import { killDescendants } from "./descendants.ts";
-import { type HostOptions, hostArguments, hostCommand, hostEnvironment } from "./host-command.ts";
+import { type HostOptions, hostArguments, hostCommand, hostEnvironment, hostName } from "./host-command.ts";
 import type { LogLevel } from "./host-protocol.ts";
 import { connectDescriptor, connectPipes } from "./host-transport.ts";
 import { readLines } from "./stream-lines.ts";
@@ -34,19 +34,24 @@ export class HostProcess {
 
   /**
    * Starts a process and connects to it. Throws `bad_module` when the system refuses: no such user, no such
-   * cgroup, no more processes. `maxQueuedBytes` bounds what waits for a host that does not read.
+   * cgroup, no more processes. `maxQueuedBytes` bounds what waits for a host that does not read;
+   * `title` names in `ps` what it is going to run.
    */
   static async start(
     options: Partial<HostOptions>,
     maxQueuedBytes: number,
     onLine: OnLine,
+    title?: string,
   ): Promise<HostProcess> {
     const transport = options.transport ?? (process.platform === "win32" ? "pipes" : "socket");
     let host: HostProcess | undefined;
     let child: Bun.Subprocess<"ignore" | "pipe", "pipe", "pipe">;
     let early: string | undefined;
+    const command = options.command ?? hostCommand();
+    const argv0 = hostName(command);
     try {
-      child = Bun.spawn([...(options.command ?? hostCommand()), ...hostArguments(transport)], {
+      child = Bun.spawn([...command, ...hostArguments(transport, title)], {
+        ...(argv0 === undefined ? {} : { argv0 }),
         stdio: transport === "pipes" ? ["pipe", "pipe", "pipe"] : ["ignore", "pipe", "pipe", "socket-fd"],
         env: hostEnvironment(options.moduleEnv ?? []),
         // A session of its own: a signal to its group reaches the programs that a module started, and the
@@ -62,18 +67,14 @@ export class HostProcess {
         },
       });
     } catch (error) {
-      throw new VeripyError("bad_module", `Cannot start a module host: ${messageOf(error)}.`, {
-        cause: error,
-      });
+      throw cannot("start", error);
     }
     let duplex: Duplex;
     try {
       duplex = await connect(child, maxQueuedBytes);
     } catch (error) {
       killTree(child.pid);
-      throw new VeripyError("bad_module", `Cannot reach a module host: ${messageOf(error)}.`, {
-        cause: error,
-      });
+      throw cannot("reach", error);
     }
     host = new HostProcess(child.pid, duplex);
     if (early !== undefined) host.#exited(early);
@@ -155,6 +156,15 @@ async function connect(
   const fd = child.stdio[3];
   if (typeof fd !== "number") throw new Error("the system gave no descriptor");
   return connectDescriptor(fd, maxQueuedBytes);
+}
+
+/** Which file is at fault, the executable or a control group, is nothing for a client. */
+function cannot(what: "start" | "reach", cause: unknown): VeripyError {
+  const reason = systemReasonOf(cause) ?? "the server's log says why";
+  return new VeripyError("bad_module", `Cannot ${what} a module host: ${reason}.`, {
+    cause,
+    detail: `Cannot ${what} a module host: ${messageOf(cause)}.`,
+  });
 }
 
 function signalName(signal: NodeJS.Signals | number): string {

@@ -1,3 +1,5 @@
+import type { SpecifierSpan } from "./imports.ts";
+
 /**
  * What a server and a module host say to each other, as frames of the network protocol on a socket of their own:
  *
@@ -24,11 +26,15 @@
 export interface LoadPayload {
   readonly mod: string;
   readonly tree: string;
+  /** See `HostTitle`. */
+  readonly title: string;
   /** Where `mods/` was when it was read: what `import.meta.dir` is built from. Nothing is read from there. */
   readonly root: string;
   /** Every file that may be loaded, by its path below `root`; the module itself is `mod`. */
   readonly files: Readonly<Record<string, string>>;
   readonly imports: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** Where the files have specifiers for Bun's loader to read, by path. */
+  readonly specifiers: Readonly<Record<string, readonly SpecifierSpan[]>>;
   readonly limits: HostLimits;
   /** After a stop, or when the server has hung up, how long calls have to end by themselves. */
   readonly killGraceMs: number;
@@ -64,11 +70,16 @@ export const partWindow = { parts: 32, bytes: 256 * 1024 } as const;
 export const maxLogLine = 8 * 1024;
 /** An error text that crosses to the client. */
 export const maxErrorText = 8 * 1024;
+/** UTF-8 bytes of the message of a progress report. */
+export const maxProgressBytes = 1024;
 /** At most one progress report of a call in this time; the newest wins. */
 export const progressEveryMs = 100;
 
 /** The first argument that turns the executable into a module host. */
 export const moduleHostArgument = "module-host";
+
+/** The last argument of a host until it has a module: as long as a module's name with 16 digits of its tree may be. */
+export const spareTitle = "spare".padEnd(255 + 1 + 16);
 
 /** Cuts a text to `max` UTF-16 units and says that it did. */
 export function clip(text: string, max: number): string {

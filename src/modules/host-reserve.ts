@@ -38,7 +38,7 @@ export class HostReserve {
    * The process that waits or is just being started, or else a new one, for a module below `root`; the next is
    * expected to be for one there too. Throws as `HostProcess.start` does.
    */
-  async take(root: string, maxQueuedBytes: number, onLine: OnLine): Promise<HostProcess> {
+  async take(root: string, maxQueuedBytes: number, onLine: OnLine, title?: string): Promise<HostProcess> {
     const taken = this.#spare;
     this.#spare = undefined;
     if (this.#isOpen) this.#later(this.#timing.refillMs, () => this.#fill(root, maxQueuedBytes));
@@ -47,7 +47,7 @@ export class HostReserve {
       spare.onLine = onLine;
       return spare.process;
     }
-    return HostProcess.start(this.#options, maxQueuedBytes, onLine);
+    return HostProcess.start(this.#options, maxQueuedBytes, onLine, title);
   }
 
   /** Ends the process that waits, and resolves when it is gone; `take` starts a new one each time from here on. */

@@ -130,14 +130,14 @@ class PipeSocket implements RawSocket {
     this.#duplex?.writable();
   };
 
-  end(): void {
+  shutdown(): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#output.end();
   }
 
   terminate(): void {
-    this.end();
+    this.shutdown();
     this.#terminate();
   }
 

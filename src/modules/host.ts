@@ -1,18 +1,29 @@
 import { messageOf, VeripyError, type WireCode } from "../base/errors.ts";
-import { unquote } from "../base/json-string.ts";
 import type { Limits } from "../base/limits.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../protocol/frame.ts";
-import { execProgress } from "../protocol/messages.ts";
 import type { CallClient, CallRequest } from "./call.ts";
 import { CallTable } from "./call-table.ts";
 import { ClientTable } from "./client-table.ts";
-import { errorPayload, failedPayload, type HostReady, logPayload, readyPayload } from "./host-payloads.ts";
-import type { HostProcess } from "./host-process.ts";
-import type { LoadPayload } from "./host-protocol.ts";
+import { hostTitle } from "./host-command.ts";
+import {
+  abortingForm,
+  checkedLiteral,
+  errorForm,
+  failedForm,
+  type HostReady,
+  logForm,
+  parseHostPayload,
+  progressForm,
+  readyForm,
+  worstEscape,
+} from "./host-payloads.ts";
+import type { HostProcess, OnLine } from "./host-process.ts";
 import type { HostReserve } from "./host-reserve.ts";
+import { congestedBytes, loadPayload, maxQueuedBytes } from "./load-payload.ts";
 import { memoryWatch, type WatchedProcess } from "./memory-watch.ts";
 import { tightenLimits } from "./module-exports.ts";
 import type { ModuleLog } from "./module-log.ts";
+import { withoutRoot } from "./public-text.ts";
 import type { ModuleSource } from "./source.ts";
 import { UnaskedFrames } from "./unasked-frames.ts";
 
@@ -47,10 +58,7 @@ export interface HostSettings {
   readonly log: ModuleLog;
 }
 
-/** Calls are held back while more than this waits for a host that does not read. */
-const congestedBytes = 1024 * 1024;
-/** JSON may need six bytes for one of a string; the rest of a frame is small. */
-const worstEscape = 6;
+/** What a frame has beside its one string. */
 const frameOverhead = 512 * 1024;
 
 /**
@@ -59,6 +67,7 @@ const frameOverhead = 512 * 1024;
  */
 export class ModuleHost implements WatchedProcess {
   readonly #mod: string;
+  readonly #root: string;
   readonly #process: HostProcess;
   readonly #events: HostEvents;
   readonly #log: ModuleLog;
@@ -68,6 +77,8 @@ export class ModuleHost implements WatchedProcess {
   #limits: Readonly<Limits>;
   readonly #loading = Promise.withResolvers<HostReady>();
   #isReady = false;
+  #hasFailed = false;
+  #hasSaidWhy = false;
   /** References of calls whose abort the process has not confirmed. */
   readonly #unconfirmed = new Set<number>();
   #doomed = false;
@@ -76,14 +87,14 @@ export class ModuleHost implements WatchedProcess {
   /** Starts a process and has it load `source`; `loaded` tells how that went. Throws `bad_module`. */
   static async start(source: ModuleSource, settings: HostSettings, events: HostEvents): Promise<ModuleHost> {
     const { limits, reserve, log } = settings;
-    const child = await reserve.take(source.root, maxQueuedBytes(limits), (level, text) =>
-      log.line(level, text),
-    );
+    const onLine: OnLine = (level, text) => log.line(level, text);
+    const child = await reserve.take(source.root, maxQueuedBytes(limits), onLine, hostTitle(source));
     return new ModuleHost(child, source, settings, events);
   }
 
   private constructor(child: HostProcess, source: ModuleSource, settings: HostSettings, events: HostEvents) {
     this.#mod = source.mod;
+    this.#root = source.root;
     this.#process = child;
     this.#events = events;
     this.#limits = settings.limits;
@@ -214,7 +225,7 @@ export class ModuleHost implements WatchedProcess {
         return;
       }
       case "error": {
-        const { code, error } = errorPayload.parse(JSON.parse(frame.json));
+        const { code, error } = parseHostPayload(errorForm, frame.json);
         this.#end(frame).failed(code, error);
         return;
       }
@@ -224,29 +235,36 @@ export class ModuleHost implements WatchedProcess {
   };
 
   #rare(frame: Frame): void {
-    const payload: unknown = JSON.parse(frame.json);
-    switch (frame.type) {
+    const { type, json } = frame;
+    switch (type) {
       case "aborting":
+        parseHostPayload(abortingForm, json);
         this.#confirmed(frame);
         return;
-      case "progress":
-        this.#unasked.count();
-        this.#callOf(frame).progress(JSON.stringify(execProgress.parse(payload)));
+      case "progress": {
+        const call = this.#callOf(frame);
+        call.progress(JSON.stringify(parseHostPayload(progressForm, json)));
         return;
+      }
       case "log": {
-        this.#unasked.count();
-        const { level, text } = logPayload.parse(payload);
+        this.#unasked.count(json.length);
+        const { level, text } = parseHostPayload(logForm, json);
         this.#log.line(level, text, frame.ref === "-" ? undefined : frame.ref);
         return;
       }
       case "ready":
-        this.#becameReady(readyPayload.parse(payload), frame);
+        if (this.#isReady || this.#hasFailed) throw violation(frame);
+        this.#becameReady(parseHostPayload(readyForm, json));
         return;
       case "failed":
-        this.#notLoaded(failedPayload.parse(payload).error);
+        if (this.#isReady || this.#hasFailed) throw violation(frame);
+        this.#hasFailed = true;
+        this.#notLoaded(parseHostPayload(failedForm, json).error);
         return;
       case "fatal":
-        this.#process.explain(failedPayload.parse(payload).error);
+        if (this.#hasSaidWhy) throw violation(frame);
+        this.#hasSaidWhy = true;
+        this.#process.explain(parseHostPayload(failedForm, json).error);
         return;
       default:
         throw violation(frame);
@@ -262,8 +280,7 @@ export class ModuleHost implements WatchedProcess {
     else call.aborting();
   }
 
-  #becameReady(ready: HostReady, frame: Frame): void {
-    if (this.#isReady) throw violation(frame);
+  #becameReady(ready: HostReady): void {
     this.#isReady = true;
     this.#limits = tightenLimits(this.#limits, ready.limits);
     this.#loading.resolve(ready);
@@ -271,7 +288,8 @@ export class ModuleHost implements WatchedProcess {
 
   #notLoaded(reason: string): void {
     this.#doomed = true;
-    this.#loading.reject(new VeripyError("bad_module", reason));
+    const message = withoutRoot(reason, this.#root);
+    this.#loading.reject(new VeripyError("bad_module", message, { detail: reason }));
   }
 
   #callOf(frame: Frame): HostCall {
@@ -300,43 +318,8 @@ export class ModuleHost implements WatchedProcess {
   }
 }
 
-/**
- * The string in a payload of one field, as JSON text: known to be JSON, one string and not too long, but not written
- * again, for it goes into the client's line as it is.
- */
-function checkedLiteral(frame: Frame, head: string, maxBytes: number): string {
-  const literal = frame.literalBetween(head, "}");
-  // A UTF-16 unit is three bytes of UTF-8 at most.
-  if (
-    literal === undefined ||
-    (literal.length * 3 > maxBytes && Buffer.byteLength(unquote(literal)) > maxBytes)
-  )
-    throw new VeripyError("protocol_error", "an answer is no string within the limit");
-  return literal;
-}
-
 function violation({ type, ref }: Frame): VeripyError {
   return new VeripyError("protocol_error", `a frame '${type}:${ref}' that nothing asked for`);
-}
-
-function loadPayload(source: ModuleSource, limits: Readonly<Limits>): LoadPayload {
-  const files: Record<string, string> = {};
-  for (const { path, content } of [source.entry, ...source.files]) files[path] = content;
-  const { maxResultBytes, maxPartBytes, maxLogLinesPerSecond, killGraceMs } = limits;
-  return {
-    mod: source.mod,
-    tree: source.tree,
-    root: source.root,
-    files,
-    imports: source.imports,
-    limits: { maxResultBytes, maxPartBytes, maxLogLinesPerSecond },
-    killGraceMs,
-  };
-}
-
-/** A host that never reads must be able to hold a whole module tree, and calls up to the congestion mark. */
-function maxQueuedBytes(limits: Readonly<Limits>): number {
-  return worstEscape * (limits.maxTreeBytes + limits.maxLineBytes) + 4 * congestedBytes;
 }
 
 function mebibytes(bytes: number): string {

@@ -1,37 +1,64 @@
 import { isBuiltin } from "node:module";
 import { posix } from "node:path";
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { VeripyError } from "../base/errors.ts";
+import { type FoundImport, findImports } from "./find-imports.ts";
+import { parseSource, placeOf } from "./parse-source.ts";
 
 /** What a module may consist of. Only the first two import anything. */
 const importable = [".ts", ".js", ".json"] as const;
 
-const scanners = {
-  ".ts": new Bun.Transpiler({ loader: "ts" }),
-  ".js": new Bun.Transpiler({ loader: "js" }),
-};
+/** What a file imports, as far as its text tells. */
+export interface ImportScan {
+  /**
+   * The relative specifiers, each once, in their order: static imports, re-exports, `require` and `import()` of a
+   * literal. What imports only types is erased and not among them; neither are built-ins of Bun and Node. A computed
+   * `import()` cannot be seen here: it finds only what is listed otherwise.
+   */
+  readonly relative: readonly string[];
+  /** Every specifier that Bun's own loader would read, erased or not, in the order of the text. */
+  readonly specifiers: readonly SpecifierSpan[];
+}
+
+/** Offsets into a file's text, in UTF-16 units, of a specifier; see `FoundImport`. */
+export interface SpecifierSpan {
+  readonly start: number;
+  readonly end: number;
+  /** The string literal of a static import, where the grammar allows no expression. */
+  readonly isStatic: boolean;
+}
 
 /**
- * The relative specifiers of one file, each once, in their order: static imports, re-exports, `require` and
- * `import()` of a literal. `import type` is erased and not among them; neither are built-ins of Bun and Node.
- * A computed `import()` cannot be seen here: it finds only what is listed otherwise. Throws `bad_module` for a
- * file that cannot be parsed and for any other specifier; `path` is the file's path below `mods/`.
+ * Reads the imports of one file without running any of it. Throws `bad_module` for a file that cannot be parsed, for
+ * a literal specifier that is neither relative nor a built-in, and for import attributes other than `type: "json"`
+ * of a JSON file: what they ask of Bun, such as running a macro, is not in the hashed text. `path` is the file's
+ * path below `mods/`.
  */
-export function relativeImports(path: string, content: string): string[] {
-  const scanner = scanners[posix.extname(path) as keyof typeof scanners];
-  if (scanner === undefined) return [];
-  let found: ReturnType<typeof scanner.scanImports>;
-  try {
-    // The scanner, unlike the loader, does not know `#!` lines; as a comment the line keeps every position.
-    found = scanner.scanImports(content.startsWith("#!") ? `//${content.slice(2)}` : content);
-  } catch (thrown) {
-    // Of several faults, the first tends to bring about the others.
-    const error = thrown instanceof AggregateError ? (thrown.errors[0] ?? thrown) : thrown;
-    throw new VeripyError("bad_module", `${path}${positionOf(error)}: ${messageOf(error)}`, {
-      cause: thrown,
-    });
-  }
-  const specifiers = [...new Set(found.map((each) => each.path))];
-  return specifiers.filter((specifier) => isRelative(path, specifier));
+export function scanImports(path: string, content: string): ImportScan {
+  if (!path.endsWith(".ts") && !path.endsWith(".js")) return { relative: [], specifiers: [] };
+  const found = findImports(parseSource(path, content));
+  for (const each of found) if (!hasGoodAttributes(each)) throw badAttributes(path, content, each);
+  const literals = found.flatMap(({ literal, isErased }) =>
+    literal === undefined || isErased ? [] : [literal],
+  );
+  return {
+    relative: [...new Set(literals)].filter((specifier) => isRelative(path, specifier)),
+    specifiers: found
+      .filter(({ form }) => form !== "require")
+      .map(({ start, end, form }) => ({ start, end, isStatic: form === "static" })),
+  };
+}
+
+function hasGoodAttributes({ attributes, literal }: FoundImport): boolean {
+  if (attributes === "none") return true;
+  return attributes === "json" && (literal === undefined || literal.endsWith(".json"));
+}
+
+function badAttributes(path: string, content: string, { start, literal }: FoundImport): VeripyError {
+  const what = literal === undefined ? "" : ` '${literal}'`;
+  return new VeripyError(
+    "bad_module",
+    `${placeOf(path, content, start)}: cannot import${what} with these attributes: only { type: "json" } is allowed, for .json files.`,
+  );
 }
 
 /** False for a built-in, true for a relative specifier; throws for everything else. */
@@ -74,10 +101,4 @@ export function directoryImport(importer: string, specifier: string): VeripyErro
     "bad_module",
     `${importer}: cannot import '${specifier}': it is a directory; name a file in it, such as ${example}.`,
   );
-}
-
-/** `:3:14` for an error of the transpiler that knows where it is. */
-function positionOf(error: unknown): string {
-  if (!(error instanceof BuildMessage) || error.position === null) return "";
-  return `:${error.position.line}:${error.position.column}`;
 }

@@ -26,7 +26,10 @@ export function compileInput(mod: string, input: Record<string, unknown>): Input
     try {
       value = JSON.parse(args);
     } catch (error) {
-      throw new VeripyError("bad_request", `args must be JSON for ${mod}: ${messageOf(error)}.`);
+      throw new VeripyError(
+        "bad_request",
+        `args must be JSON for ${mod}: ${messageOf(error).replace("JSON Parse error: ", "")}.`,
+      );
     }
     const fault = deepest(validate(value, schema, draft, lookup).errors);
     if (fault !== undefined) throw new VeripyError("bad_request", describe("args", fault));

@@ -1,4 +1,5 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
+import { isDeeperThan } from "../base/json-depth.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Execute, ModuleLimits } from "./api.ts";
 
@@ -14,6 +15,8 @@ export interface CheckedExports {
 export const maxDescription = 4096;
 /** UTF-16 units of `input` as JSON. */
 export const maxInputSchema = 256 * 1024;
+/** How deep `input` may nest: some thirty schemas in each other. */
+export const maxInputDepth = 64;
 
 /** The limits that a module may tighten, and the least value of each. */
 export const leastModuleLimit: Readonly<Record<keyof ModuleLimits, number>> = {
@@ -25,6 +28,8 @@ export const leastModuleLimit: Readonly<Record<keyof ModuleLimits, number>> = {
   maxModuleMemoryBytes: 1,
   maxLogLinesPerSecond: 0,
 };
+
+const GeneratorFunction = function* () {}.constructor as FunctionConstructor;
 
 /** Throws `bad_module` with a sentence that begins with the module's name. */
 export function checkExports(mod: string, exports: Record<string, unknown>): CheckedExports {
@@ -38,6 +43,12 @@ export function checkExports(mod: string, exports: Record<string, unknown>): Che
     throw bad(mod, `exports 'execute' as ${kindOf(execute)}, it must be a function.`);
   if (/^class\b/.test(Function.prototype.toString.call(execute)))
     throw bad(mod, "exports 'execute' as a class, it must be a function.");
+  // Every call of it would fail, so it does not load.
+  if (execute instanceof GeneratorFunction)
+    throw bad(
+      mod,
+      "exports 'execute' as a generator that is not async. Write: export async function* execute(…)",
+    );
   if (description !== undefined && typeof description !== "string")
     throw bad(mod, `exports 'description' as ${kindOf(description)}, it must be a string.`);
   if (typeof description === "string" && description.length > maxDescription)
@@ -75,6 +86,8 @@ function checkInput(mod: string, input: unknown): Record<string, unknown> | unde
       mod,
       `exports an 'input' of ${json.length} characters as JSON, the limit is ${maxInputSchema}.`,
     );
+  if (isDeeperThan(json, maxInputDepth))
+    throw bad(mod, `exports an 'input' that nests deeper than ${maxInputDepth} levels, the limit.`);
   return JSON.parse(json) as Record<string, unknown>;
 }
 

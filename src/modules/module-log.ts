@@ -1,5 +1,6 @@
 import { loggerOf } from "../base/log.ts";
 import { LogGate } from "../base/log-gate.ts";
+import { printable } from "../base/printable.ts";
 import { clip, type LogLevel, maxLogLine } from "./host-protocol.ts";
 
 const logger = loggerOf("module");
@@ -24,20 +25,17 @@ export class ModuleLog {
     if (!this.#gate.pass()) return;
     const dropped = this.#gate.takeDropped();
     if (dropped > 0) this.say("warn", `${dropped} log lines were over the limit and dropped`);
-    const properties = { mod: this.#mod, tree: this.#tree, ref, text: visible(clip(text, 2 * maxLogLine)) };
+    const properties = {
+      mod: this.#mod,
+      tree: this.#tree,
+      ref,
+      text: printable(clip(text, 2 * maxLogLine), "\t"),
+    };
     logger[level]("{mod}: {text}", properties);
   }
 
   /** What the server itself has to say about the module. */
   say(level: LogLevel, text: string): void {
-    logger[level]("{mod} {text}", { mod: this.#mod, tree: this.#tree, text: visible(text) });
+    logger[level]("{mod} {text}", { mod: this.#mod, tree: this.#tree, text: printable(text, "\t") });
   }
-}
-
-function visible(text: string): string {
-  return text.replace(
-    // Everything that ends a line or steers a terminal, a tab excepted.
-    /[\0-\x08\n-\x1f\x7f-\x9f\u2028\u2029]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }

@@ -1,4 +1,4 @@
-import { clip, progressEveryMs } from "./host-protocol.ts";
+import { maxProgressBytes, progressEveryMs } from "./host-protocol.ts";
 
 /** Progress of one call: at most one report in `progressEveryMs`, the newest, and the last one always. */
 export class ProgressReports {
@@ -14,7 +14,7 @@ export class ProgressReports {
     const report: { fraction?: number; message?: string } = {};
     if (typeof fraction === "number" && !Number.isNaN(fraction))
       report.fraction = Math.min(1, Math.max(0, fraction));
-    if (message !== undefined) report.message = clip(String(message), 1024);
+    if (message !== undefined) report.message = clipBytes(String(message), maxProgressBytes);
     this.#waiting = JSON.stringify(report);
     if (this.#timer === undefined) this.#next();
   }
@@ -33,4 +33,13 @@ export class ProgressReports {
     this.#waiting = undefined;
     this.#timer = setTimeout(() => this.#next(), progressEveryMs);
   }
+}
+
+const ellipsis = "…";
+
+/** Cuts a text to `maxBytes` of UTF-8 between two characters, and shows that it did. */
+function clipBytes(text: string, maxBytes: number): string {
+  if (Buffer.byteLength(text) <= maxBytes) return text;
+  const room = new Uint8Array(maxBytes - Buffer.byteLength(ellipsis));
+  return text.slice(0, new TextEncoder().encodeInto(text, room).read) + ellipsis;
 }

@@ -11,6 +11,8 @@ export interface Finding {
   readonly mod: string;
   /** `undefined`: the module is gone. */
   readonly outcome: ModuleSource | VeripyError | undefined;
+  /** The paths of its files, and of those that were looked for. */
+  readonly paths?: Iterable<string>;
   /** Equal for equal outcomes of equal bytes. A finding with the key of the one before: the files were touched. */
   readonly key: string;
 }
@@ -196,7 +198,8 @@ export class ModuleScanner {
       const finding = twins.length > 1 ? twinFailure(name, twins) : seen;
       if (finding.key === seen.told) continue;
       seen.told = finding.key;
-      this.#report({ mod: name, outcome: finding.outcome, key: finding.key });
+      const { outcome, key } = finding;
+      this.#report({ mod: name, outcome, key, paths: seen.stamps.keys() });
     }
   }
 }
@@ -212,10 +215,23 @@ function tooMany(mod: string, maxModules: number): Observation {
   return { mod, outcome, key: message, stamps: new Map(), settled: false };
 }
 
+/** Why a module is not loaded whose name another file's differs from in case alone; undefined where there is none. */
+export async function twinError(modsDir: string, mod: string): Promise<VeripyError | undefined> {
+  const names = await readdir(modsDir).catch(() => []);
+  const twins = names.filter((name) => isModuleName(name) && foldCase(name) === foldCase(mod)).sort();
+  return twins.length > 1 ? twinsOf(mod, twins).error : undefined;
+}
+
 function twinFailure(mod: string, twins: readonly string[]): Finding {
+  const { error, detail } = twinsOf(mod, twins);
+  return { mod, outcome: error, key: detail };
+}
+
+function twinsOf(mod: string, twins: readonly string[]): { error: VeripyError; detail: string } {
   const others = twins.filter((name) => name !== mod).join(", ");
-  const message = `${mod}: mods/ also has ${others}, which differs only in case; rename one of them.`;
-  return { mod, outcome: new VeripyError("bad_module", message), key: message };
+  const detail = `${mod}: mods/ also has ${others}, which differs only in case; rename one of them.`;
+  const message = `${mod}: mods/ has another file whose name differs only in case; rename one of them.`;
+  return { error: new VeripyError("bad_module", message, { detail }), detail };
 }
 
 function sameStamps(a: Observation, b: Observation): boolean {

@@ -1,14 +1,26 @@
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { detailOf, messageOf, VeripyError } from "../base/errors.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
 import type { ModuleReport } from "../protocol/messages.ts";
 import type { RunnableVersion } from "./runnable.ts";
-import type { Finding } from "./scan.ts";
+import { type Finding, isModuleName } from "./scan.ts";
 import type { ModuleSource } from "./source.ts";
 
 /** What became of a module: the broadcasts of the protocol, by their names there. */
 export type ModuleChange =
   | { readonly kind: "modload" | "modreload" | "modunload"; readonly report: ModuleReport }
-  | { readonly kind: "moderror"; readonly mod: string; readonly error: string };
+  | ModuleFailure;
+
+/** The file as it is now does not load. */
+export interface ModuleFailure {
+  readonly kind: "moderror";
+  readonly mod: string;
+  /** For clients: without paths of this machine. */
+  readonly error: string;
+  /** For the server's own log. */
+  readonly detail: string;
+  /** Other modules that `error` names: files that this one imports. Not every client may know of them. */
+  readonly others: readonly string[];
+}
 
 /** What a slot needs of the registry. */
 export interface SlotOwner {
@@ -35,7 +47,7 @@ export class ModuleSlot {
   #current: RunnableVersion | undefined;
   /** Those before the current one, newest first. */
   #kept: RunnableVersion[] = [];
-  #failure: { readonly key: string; readonly message: string } | undefined;
+  #failure: { readonly key: string; readonly detail: string } | undefined;
   #next: Finding | undefined;
   #work: Promise<void> | undefined;
   #wake: (() => void) | undefined;
@@ -58,7 +70,7 @@ export class ModuleSlot {
 
   /** Why the file as it is now does not load; undefined when it does. The current version may go on all the same. */
   get failure(): string | undefined {
-    return this.#failure?.message;
+    return this.#failure?.detail;
   }
 
   /** Current and kept ones, newest first. */
@@ -102,11 +114,11 @@ export class ModuleSlot {
     if (this.versions.length === 0 && this.#failure === undefined) this.#owner.emptied(this);
   }
 
-  async #apply({ outcome, key }: Finding): Promise<void> {
+  async #apply({ outcome, key, paths = [] }: Finding): Promise<void> {
     if (outcome === undefined) {
       if (!(await this.#superseded())) this.#unload();
     } else if (outcome instanceof VeripyError) {
-      if (!(await this.#superseded())) this.#fail(key, outcome.message);
+      if (!(await this.#superseded())) this.#fail(key, outcome, paths);
     } else if (outcome.tree === this.#current?.tree) {
       this.#failure = undefined;
     } else {
@@ -119,8 +131,12 @@ export class ModuleSlot {
     try {
       version = await this.#owner.load(source);
     } catch (error) {
-      const message = error instanceof VeripyError ? error.message : `${this.mod}: ${messageOf(error)}`;
-      if (!(await this.#superseded())) this.#fail(key, message);
+      if (!(await this.#superseded()))
+        this.#fail(
+          key,
+          this.#asFault(error),
+          source.files.map(({ path }) => path),
+        );
       return;
     }
     if (this.#closed) this.#owner.end(version);
@@ -157,11 +173,23 @@ export class ModuleSlot {
     for (const old of kept.slice(this.#owner.retain)) this.#owner.end(old);
   }
 
+  #asFault(error: unknown): VeripyError {
+    if (error instanceof VeripyError) return error;
+    return new VeripyError("bad_module", `${this.mod}: it does not load.`, {
+      detail: `${this.mod}: ${messageOf(error)}`,
+    });
+  }
+
   /** One change for each broken content, however often its file is touched. */
-  #fail(key: string, message: string): void {
+  #fail(key: string, fault: VeripyError, paths: Iterable<string>): void {
+    const { mod } = this;
+    const error = fault.message;
+    const detail = detailOf(fault);
     const isKnown = this.#failure?.key === key;
-    this.#failure = { key, message };
-    if (!isKnown) this.#owner.changed({ kind: "moderror", mod: this.mod, error: message });
+    this.#failure = { key, detail };
+    if (isKnown) return;
+    const others = [...paths].filter((path) => path !== mod && isModuleName(path) && error.includes(path));
+    this.#owner.changed({ kind: "moderror", mod, error, detail, others });
   }
 
   #unload(): void {

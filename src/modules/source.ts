@@ -1,7 +1,9 @@
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { detailOf, messageOf, VeripyError } from "../base/errors.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
+import type { SpecifierSpan } from "./imports.ts";
 import { type Stamp, stampOf, stampTrustMs } from "./stamp.ts";
 import { treeSum } from "./tree.ts";
 import { type ReadBytes, type TreeLimits, TreeReader } from "./tree-reader.ts";
@@ -35,6 +37,8 @@ export interface ModuleSource {
    * here: a linked file has its link's path, and its relative imports start from there.
    */
   readonly imports: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** Where each file has specifiers that Bun's loader would read; files without any are not listed. */
+  readonly specifiers: Readonly<Record<string, readonly SpecifierSpan[]>>;
 }
 
 /** What was found at a module's name, and everything that this depended on. */
@@ -69,7 +73,7 @@ export async function readModuleSource(
   try {
     root = await realpath(modsDir);
   } catch (error) {
-    throw new VeripyError("bad_module", `${mod}: ${modsDir} cannot be read: ${messageOf(error)}.`, {
+    throw new VeripyError("bad_module", `${mod}: ${modsDir} cannot be read: ${reasonOf(error)}.`, {
       cause: error,
     });
   }
@@ -123,8 +127,12 @@ async function observeOnce(
     key = outcome?.tree ?? "absent";
   } catch (error) {
     outcome =
-      error instanceof VeripyError ? error : new VeripyError("bad_module", `${mod}: ${messageOf(error)}`);
-    key = `${treeSum(reader.texts.values())} ${outcome.message}`;
+      error instanceof VeripyError
+        ? error
+        : new VeripyError("bad_module", `${mod}: it cannot be read.`, {
+            detail: `${mod}: ${messageOf(error)}`,
+          });
+    key = `${treeSum(reader.texts.values())} ${detailOf(outcome)}`;
   }
   const { stamps } = reader;
   const settled = [...stamps.values()].every(({ changedMs }) => changedMs < startedMs - stampTrustMs);

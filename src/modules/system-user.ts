@@ -1,5 +1,6 @@
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { VeripyError } from "../base/errors.ts";
 import { readTextIfThere } from "../base/files.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 
 /**
  * The user and group to run modules as: a name of `/etc/passwd`, or `uid` or `uid:gid` as numbers (the group is
@@ -25,6 +26,6 @@ async function readPasswd(): Promise<string> {
   try {
     return (await readTextIfThere("/etc/passwd", 4 * 1024 * 1024)) ?? "";
   } catch (error) {
-    throw new VeripyError("bad_config", `Cannot read /etc/passwd: ${messageOf(error)}.`, { cause: error });
+    throw new VeripyError("bad_config", `Cannot read /etc/passwd: ${reasonOf(error)}.`, { cause: error });
   }
 }

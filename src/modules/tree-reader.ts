@@ -1,11 +1,11 @@
 import { lstat, realpath } from "node:fs/promises";
 import { join, sep } from "node:path";
-import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { isSystemError, messageOf, systemReasonOf, VeripyError } from "../base/errors.ts";
 import { readFileBounded } from "../base/files.ts";
 import type { Limits } from "../base/limits.ts";
-import { sha256Hex } from "../base/sha256.ts";
+import { bulkSha256Hex } from "../base/sha256.ts";
 import { decodeUtf8 } from "../base/utf8.ts";
-import { candidatePaths, directoryImport, isImportable, relativeImports } from "./imports.ts";
+import { candidatePaths, directoryImport, isImportable, type SpecifierSpan, scanImports } from "./imports.ts";
 import type { ModuleSource, SourceText } from "./source.ts";
 import { type Stamp, stampOf } from "./stamp.ts";
 import { byPath, treeSum } from "./tree.ts";
@@ -21,6 +21,7 @@ export class TreeReader {
   readonly stamps = new Map<string, Stamp>();
   readonly texts = new Map<string, SourceText>();
   readonly #imports: Record<string, Record<string, string>> = {};
+  readonly #specifiers: Record<string, readonly SpecifierSpan[]> = {};
   readonly #root: string;
   readonly #limits: TreeLimits;
   readonly #readBytes: ReadBytes;
@@ -58,15 +59,17 @@ export class TreeReader {
       sum: entry.sum,
       tree: treeSum(all),
       imports: this.#imports,
+      specifiers: this.#specifiers,
     };
   }
 
   async #follow(text: SourceText): Promise<void> {
-    const specifiers = relativeImports(text.path, text.content);
-    if (specifiers.length === 0) return;
+    const { relative, specifiers } = scanImports(text.path, text.content);
+    if (specifiers.length > 0) this.#specifiers[text.path] = specifiers;
+    if (relative.length === 0) return;
     const resolved: Record<string, string> = {};
     this.#imports[text.path] = resolved;
-    for (const specifier of specifiers) {
+    for (const specifier of relative) {
       const path = await this.#resolve(text.path, specifier);
       resolved[specifier] = path;
       if (!this.texts.has(path)) await this.#readText(path);
@@ -97,7 +100,7 @@ export class TreeReader {
     this.#bytes += bytes.length;
     if (this.#bytes > maxTreeBytes)
       throw new VeripyError("too_large", `${path}: the module's files have more than ${maxTreeBytes} bytes.`);
-    const text: SourceText = { path, content: decode(path, bytes), sum: sha256Hex(bytes) };
+    const text: SourceText = { path, content: decode(path, bytes), sum: bulkSha256Hex(bytes) };
     this.texts.set(path, text);
     return text;
   }
@@ -121,7 +124,9 @@ export class TreeReader {
   async #realPath(path: string): Promise<string> {
     const real = await realpath(join(this.#root, path));
     if (real.startsWith(this.#root.endsWith(sep) ? this.#root : this.#root + sep)) return real;
-    throw new VeripyError("bad_module", `${path}: it is a symbolic link out of mods/, to ${real}.`);
+    throw new VeripyError("bad_module", `${path}: it is a symbolic link out of mods/.`, {
+      detail: `${path}: it is a symbolic link out of mods/, to ${real}.`,
+    });
   }
 
   async #stamp(path: string): Promise<Stamp> {
@@ -167,6 +172,14 @@ function decode(path: string, bytes: Uint8Array): string {
 }
 
 function unreadable(path: string, error: unknown): VeripyError {
-  const reason = isSystemError(error, "ELOOP") ? "its symbolic links lead in a circle" : messageOf(error);
-  return new VeripyError("bad_module", `${path}: it cannot be read: ${reason}.`, { cause: error });
+  const isCircle = isSystemError(error, "ELOOP");
+  const reason = isCircle ? "its symbolic links lead in a circle" : systemReasonOf(error);
+  return new VeripyError(
+    "bad_module",
+    `${path}: it cannot be read${reason === undefined ? "" : `: ${reason}`}.`,
+    {
+      cause: error,
+      detail: `${path}: it cannot be read: ${isCircle ? reason : messageOf(error)}.`,
+    },
+  );
 }

@@ -3,6 +3,7 @@ import { VeripyError, type WireCode } from "../base/errors.ts";
 import type { Call, CallOutcome, CallRequest, CallSink } from "./call.ts";
 import type { HostCall, ModuleHost } from "./host.ts";
 import { partWindow } from "./host-protocol.ts";
+import { ProgressLimit } from "./progress-limit.ts";
 
 /** What a call needs of the version it belongs to. */
 export interface CallOwner {
@@ -43,6 +44,7 @@ export class VersionCall implements Call, HostCall, Expirable {
   #owedParts = 0;
   #owedLength = 0;
   #sinkIsSlow = false;
+  #progress: ProgressLimit | undefined;
 
   constructor(owner: CallOwner, request: CallRequest, sink: CallSink, timeoutMs: number) {
     this.#owner = owner;
@@ -63,7 +65,7 @@ export class VersionCall implements Call, HostCall, Expirable {
   /** Answers a call that never ran, or never will. */
   refuse(code: WireCode, message: string): void {
     this.#deadline.disarm();
-    this.#answer({ ok: false, code, message });
+    this.#answer({ ok: false, code, message, started: false });
   }
 
   /** The deadline, and for a call whose client has been answered the end of its grace. */
@@ -93,9 +95,13 @@ export class VersionCall implements Call, HostCall, Expirable {
     if (this.#isAnswered) return;
     this.#deadline.disarm();
     const host = this.#host;
-    if (host === undefined) this.#owner.leftQueue(this);
+    if (host === undefined) {
+      this.#owner.leftQueue(this);
+      this.refuse(code, message);
+      return;
+    }
     this.#answer({ ok: false, code, message });
-    if (host !== undefined) this.#tell(host, "cancelled", message);
+    this.#tell(host, "cancelled", message);
   }
 
   resume(): void {
@@ -104,10 +110,14 @@ export class VersionCall implements Call, HostCall, Expirable {
   }
 
   part(dataJson: string): void {
+    // The process counts more as outstanding than this side does: it has yet to see grants that are on their way.
+    if (this.#owedParts >= partWindow.parts || this.#owedLength >= partWindow.bytes)
+      throw new VeripyError(
+        "protocol_error",
+        `more parts than were granted: ${partWindow.parts}, or ${partWindow.bytes} characters`,
+      );
     this.#owedParts += 1;
     this.#owedLength += dataJson.length;
-    if (this.#owedParts > partWindow.parts)
-      throw new VeripyError("protocol_error", `more than ${partWindow.parts} parts that were not granted`);
     if (this.#isAnswered) return;
     if (!this.#sink.part(dataJson)) this.#sinkIsSlow = true;
     else if (
@@ -118,7 +128,9 @@ export class VersionCall implements Call, HostCall, Expirable {
   }
 
   progress(json: string): void {
-    if (!this.#isAnswered) this.#sink.progress(json);
+    this.#progress ??= new ProgressLimit(this.ranAt, (report) => this.#sink.progress(report));
+    if (this.#isAnswered) this.#progress.close();
+    this.#progress.offer(json);
   }
 
   aborting(): void {
@@ -148,6 +160,7 @@ export class VersionCall implements Call, HostCall, Expirable {
 
   #answer(outcome: CallOutcome): void {
     if (this.#isAnswered) return;
+    this.#progress?.close();
     this.#isAnswered = true;
     this.#owner.answered(this, outcome.ok);
     this.#sink.done(outcome);

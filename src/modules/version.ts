@@ -1,5 +1,5 @@
 import { type Deadline, deadlines } from "../base/deadlines.ts";
-import { messageOf } from "../base/errors.ts";
+import { detailOf, messageOf } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
 import type { Call, CallRequest, CallSink } from "./call.ts";
@@ -244,7 +244,7 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
         this.#failedStarts = 0;
         this.#use(host);
       },
-      (error) => this.#startFailed(messageOf(error)),
+      (error) => this.#startFailed(messageOf(error), detailOf(error)),
     );
   }
 
@@ -304,12 +304,12 @@ export class ModuleVersion implements RunnableVersion, CallOwner {
     this.#stopIfDone();
   }
 
-  #startFailed(reason: string): void {
+  #startFailed(reason: string, detail = reason): void {
     this.#failedStarts += 1;
     this.#failure = /[.!?]$/.test(reason) ? reason : `${reason}.`;
     const backoffMs = Math.min(firstBackoffMs * 2 ** (this.#failedStarts - 1), longestBackoffMs);
     this.#retryAt = performance.now() + backoffMs;
-    this.#log.say("error", `is failing, ${this.#failedStarts} starts in a row: ${reason}`);
+    this.#log.say("error", `is failing, ${this.#failedStarts} starts in a row: ${detail}`);
     for (const call of [...this.#queue]) {
       this.leftQueue(call);
       call.refuse("module_crashed", this.#failingMessage());

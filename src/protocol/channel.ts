@@ -1,6 +1,7 @@
 import { type Deadline, deadlines } from "../base/deadlines.ts";
 import { VeripyError } from "../base/errors.ts";
 import type { CloseReason, Duplex } from "./duplex.ts";
+import type { Lane } from "./fair-queue.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "./frame.ts";
 
 export interface ChannelOptions {
@@ -19,6 +20,11 @@ export interface ChannelOptions {
 
 export interface RequestOptions {
   readonly timeoutMs: number;
+  /**
+   * The deadline starts anew whenever something has arrived on the connection: a long answer on a slow link is late only
+   * if nothing comes. Bounded by `maxExtensions` times `timeoutMs`, so a trickle can't hold a request for ever.
+   */
+  readonly countsProgress?: boolean;
   /** Frames with the request's REF that are not its answer, in order of arrival. */
   onPart?(frame: Frame): void;
   /** Gives the request up: it is rejected with `cancelled`. */
@@ -35,6 +41,8 @@ export interface Question<T> extends RequestOptions {
   decode(answer: Frame): T;
   /** What the promise resolves with instead, when `decode` has thrown. */
   recover?(error: unknown): Promise<T> | undefined;
+  /** What the promise is rejected with when there was no answer; `isSent` is false if the request never left. */
+  unanswered?(error: VeripyError, isSent: boolean): VeripyError;
 }
 
 /**
@@ -46,6 +54,8 @@ export class Channel {
   readonly #options: ChannelOptions;
   readonly #decoder: FrameDecoder;
   readonly #pending = new Map<number, PendingRequest<unknown>>();
+  /** Chunks that have arrived. */
+  readonly #arrivals = { count: 0 };
   #nextRef = 0;
   #closedBy: { reason: CloseReason } | undefined;
 
@@ -68,6 +78,11 @@ export class Channel {
     return this.#duplex.queuedBytes;
   }
 
+  /** Streams should wait; `onDrained` follows. */
+  get isFull(): boolean {
+    return this.#duplex.isFull;
+  }
+
   /** The other end reads slowly; `onDrained` follows. */
   get isHigh(): boolean {
     return this.#duplex.isHigh;
@@ -78,14 +93,17 @@ export class Channel {
     return this.#pending.size;
   }
 
-  /** Sends a frame that expects no answer. Ignored after the end. */
-  send(api: string, type: string, ref: string, json: string): void {
-    this.#duplex.write(encodeFrame(api, type, ref, json));
+  /**
+   * Sends a frame that expects no answer. Ignored after the end. When the connection is congested, frames of one lane
+   * stay in order; one without a lane stays in order with all others.
+   */
+  send(api: string, type: string, ref: string, json: string, lane?: Lane): void {
+    this.#duplex.write(encodeFrame(api, type, ref, json), false, lane);
   }
 
   /** The same for a frame that is a line already, newline included. */
-  sendLine(line: string): void {
-    this.#duplex.write(line);
+  sendLine(line: string, lane?: Lane): void {
+    this.#duplex.write(line, false, lane);
   }
 
   /**
@@ -100,11 +118,13 @@ export class Channel {
   /** The same, decoding the answer on the way: one promise less for whoever asks often. */
   ask<T>(api: string, question: Question<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      if (this.#closedBy !== undefined) return reject(this.#closedError());
-      if (question.signal?.aborted === true) return reject(cancelled());
+      if (this.#closedBy !== undefined || question.signal?.aborted === true) {
+        const error = this.#closedBy === undefined ? cancelled() : this.#closedError();
+        return reject(question.unanswered?.(error, false) ?? error);
+      }
       this.#nextRef += 1;
       const ref = this.#nextRef;
-      const pending = new PendingRequest(this.#pending, api, ref, resolve, reject, question);
+      const pending = new PendingRequest(this.#pending, this.#arrivals, api, ref, resolve, reject, question);
       this.#pending.set(ref, pending as PendingRequest<unknown>);
       this.#duplex.write(question.line(String(ref)));
     });
@@ -118,7 +138,10 @@ export class Channel {
     this.#duplex.resume();
   }
 
-  /** Ends in order; what was sent still leaves. Pending requests are rejected with `closed`. Idempotent. */
+  /**
+   * Ends in order; what was sent still leaves. Nothing is decoded from here on, whatever the other end sends. Pending
+   * requests are rejected with `closed`. Idempotent.
+   */
   close(): void {
     this.#settle(undefined);
     this.#duplex.close();
@@ -131,6 +154,8 @@ export class Channel {
   }
 
   #data(chunk: Uint8Array): void {
+    this.#arrivals.count += 1;
+    if (this.#closedBy !== undefined) return;
     try {
       this.#decoder.push(chunk, this.#frame);
     } catch (error) {
@@ -147,8 +172,6 @@ export class Channel {
   }
 
   readonly #frame = (frame: Frame): void => {
-    // After `close()` in the middle of a chunk, the rest of the chunk is not ours any more.
-    if (this.#closedBy !== undefined) return;
     if (this.#pending.size === 0) {
       this.#options.onFrame(frame);
       return;
@@ -164,6 +187,7 @@ export class Channel {
   #settle(reason: CloseReason): void {
     if (this.#closedBy !== undefined) return;
     this.#closedBy = { reason };
+    this.#decoder.stop();
     // Most connections end with nothing pending, and an error costs a stack.
     if (this.#pending.size === 0) return;
     const error = this.#closedError();
@@ -184,6 +208,9 @@ function isAnswer(type: string): boolean {
   return type.endsWith("_resp") || type === "error" || type === "pong";
 }
 
+/** With the client's default of 10 s, a request may take five minutes. */
+const maxExtensions = 30;
+
 class PendingRequest<T> {
   readonly api: string;
   readonly #all: Map<number, PendingRequest<unknown>>;
@@ -191,10 +218,14 @@ class PendingRequest<T> {
   readonly #resolve: (value: T | Promise<T>) => void;
   readonly #reject: (error: unknown) => void;
   readonly #options: Question<T>;
-  readonly #deadline: Deadline;
+  readonly #arrivals: { readonly count: number };
+  #deadline: Deadline;
+  #arrivedBefore: number;
+  #extensions = 0;
 
   constructor(
     all: Map<number, PendingRequest<unknown>>,
+    arrivals: { readonly count: number },
     api: string,
     ref: number,
     resolve: (value: T | Promise<T>) => void,
@@ -203,6 +234,8 @@ class PendingRequest<T> {
   ) {
     this.api = api;
     this.#all = all;
+    this.#arrivals = arrivals;
+    this.#arrivedBefore = arrivals.count;
     this.#ref = ref;
     this.#resolve = resolve;
     this.#reject = reject;
@@ -237,11 +270,22 @@ class PendingRequest<T> {
 
   fail(error: VeripyError): void {
     this.#end();
-    this.#reject(error);
+    this.#reject(this.#options.unanswered?.(error, true) ?? error);
   }
 
   expire(): void {
+    if (this.#hasProgressed()) {
+      this.#arrivedBefore = this.#arrivals.count;
+      this.#extensions += 1;
+      this.#deadline = deadlines.arm(this, this.#options.timeoutMs);
+      return;
+    }
     this.#giveUp(new VeripyError("timeout", `No answer came within ${this.#options.timeoutMs} ms.`));
+  }
+
+  #hasProgressed(): boolean {
+    if (this.#options.countsProgress !== true || this.#extensions >= maxExtensions) return false;
+    return this.#arrivals.count > this.#arrivedBefore;
   }
 
   /** The signal's `abort` event. */
@@ -261,6 +305,6 @@ class PendingRequest<T> {
   }
 }
 
-function cancelled(): VeripyError {
+export function cancelled(): VeripyError {
   return new VeripyError("cancelled", "The request was cancelled.");
 }

@@ -144,12 +144,14 @@ function noFrame(line: string): VeripyError {
 /**
  * Bytes to frames, incrementally and bounded: holds at most `maxLineBytes` of an unfinished line. After it has
  * thrown it must not be used again, since what follows a broken line has no known start.
+ * `stop()` may be called at any time, from `onFrame` too.
  */
 export class FrameDecoder {
   readonly #maxLineBytes: number;
   /** The unfinished line: the first `#length` bytes. It grows by doubling, so one-byte chunks stay cheap. */
   #held = empty;
   #length = 0;
+  #stopped = false;
 
   constructor(maxLineBytes: number) {
     this.#maxLineBytes = maxLineBytes;
@@ -165,6 +167,7 @@ export class FrameDecoder {
    * UTF-8 and `too_large` for one that is too long; `onFrame` has by then had all the frames before it.
    */
   push(chunk: Uint8Array, onFrame: (frame: Frame) => void): void {
+    if (this.#stopped) return;
     const end = chunk.lastIndexOf(newline) + 1;
     if (end === 0) {
       this.#hold(chunk);
@@ -184,19 +187,26 @@ export class FrameDecoder {
     if (end < chunk.length) this.#hold(chunk.subarray(end));
   }
 
+  /** Decodes nothing from here on: neither the rest of the current chunk nor later ones. Frees what is held. */
+  stop(): void {
+    this.#stopped = true;
+    this.#held = empty;
+    this.#length = 0;
+  }
+
   /**
    * Whole lines. A chunk often carries dozens of small frames, so they are decoded in one go; but not too many, for
    * a string cut out of a text keeps all of the text in memory.
    */
   #lines(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
     let rest = bytes;
-    while (rest.length > maxBlockBytes) {
+    while (rest.length > maxBlockBytes && !this.#stopped) {
       // A line longer than a block is a block of its own.
       const end = rest.lastIndexOf(newline, maxBlockBytes - 1) + 1 || rest.indexOf(newline) + 1;
       this.#block(rest.subarray(0, end), onFrame);
       rest = rest.subarray(end);
     }
-    if (rest.length > 0) this.#block(rest, onFrame);
+    if (rest.length > 0 && !this.#stopped) this.#block(rest, onFrame);
   }
 
   #block(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
@@ -206,7 +216,7 @@ export class FrameDecoder {
       return;
     }
     let from = 0;
-    while (from < text.length) {
+    while (from < text.length && !this.#stopped) {
       const to = text.indexOf("\n", from);
       onFrame(decodeFrameAt(text, from, to));
       from = to + 1;
@@ -216,7 +226,7 @@ export class FrameDecoder {
   /** The slow way, for a chunk in which some line is too long or broken: the lines before it still count. */
   #lineByLine(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
     let from = 0;
-    while (from < bytes.length) {
+    while (from < bytes.length && !this.#stopped) {
       const to = bytes.indexOf(newline, from);
       if (to - from > this.#maxLineBytes) throw this.#tooLong();
       onFrame(decodeFrame(decodeLine(bytes.subarray(from, to))));
@@ -225,6 +235,7 @@ export class FrameDecoder {
   }
 
   #hold(piece: Uint8Array): void {
+    if (this.#stopped) return;
     const length = this.#length + piece.length;
     if (length > this.#maxLineBytes) throw this.#tooLong();
     if (length > this.#held.length) {

@@ -1,5 +1,8 @@
 import { z } from "zod";
-import { messageOf, VeripyError, type WireCode, wireCodes } from "../base/errors.ts";
+import { VeripyError, type WireCode, wireCodes } from "../base/errors.ts";
+import { isDeeperThan } from "../base/json-depth.ts";
+import { plainWords } from "../base/plain-issue.ts";
+import { camelKeys } from "../base/snake-case.ts";
 
 /** The protocol's version, as `sys:info` reports it. */
 export const protocolVersion = 1;
@@ -31,6 +34,8 @@ export type ModuleReport = z.infer<typeof moduleReport>;
 export const maxReports = 100_000;
 
 export const syncRequest = z.object({});
+/** Of a request that has no fields: `sys:ping`, `sys:info`, `mod:stats`, `mod:cancel`, and of the answer `sys:pong`. */
+export const emptyPayload = z.object({});
 export const syncResponse = z.object({
   modules: z.array(moduleReport).max(maxReports),
   /** What the server says of its next key while it changes it, as in `sys:rotate`; see `identity/rotation.ts`. */
@@ -75,20 +80,22 @@ export const execResponse = z.object({
 export type ExecResponse = z.infer<typeof execResponse>;
 
 /** What an operator sees of a version; see `VersionStats` in `modules/runnable.ts` for the meanings. */
-export const moduleStats = z.object({
-  mod: moduleName,
-  tree: sum,
-  current: z.boolean(),
-  state: z.string(),
-  pid: z.number().int().optional(),
-  memoryBytes: z.number().optional(),
-  calls: z.number(),
-  failures: z.number(),
-  restarts: z.number(),
-  inFlight: z.number(),
-  p50Ms: z.number().optional(),
-  p99Ms: z.number().optional(),
-});
+export const moduleStats = z
+  .object({
+    mod: moduleName,
+    tree: sum,
+    current: z.boolean(),
+    state: z.string(),
+    pid: z.number().int().optional(),
+    memory_bytes: z.number().optional(),
+    calls: z.number(),
+    failures: z.number(),
+    restarts: z.number(),
+    in_flight: z.number(),
+    p50_ms: z.number().optional(),
+    p99_ms: z.number().optional(),
+  })
+  .transform((stats) => camelKeys(stats));
 export type ModuleStats = z.infer<typeof moduleStats>;
 export const statsResponse = z.object({ modules: z.array(moduleStats).max(maxReports) });
 
@@ -96,7 +103,8 @@ export const moduleError = z.object({ mod: moduleName, error: z.string() });
 export const infoResponse = z.object({
   server: z.string(),
   protocol: z.number().int(),
-  limits: z.record(z.string(), z.number()),
+  /** On the wire `max_line_bytes`, here `maxLineBytes`, as in `Limits`. */
+  limits: z.record(z.string(), z.number()).transform((limits) => camelKeys(limits)),
 });
 export type InfoResponse = z.infer<typeof infoResponse>;
 
@@ -109,7 +117,12 @@ export const rotateResponse = z.object({ next: sum });
 
 /** `sys:join`: redeems an invitation. Only over a connection that asked for `joinProtocol`. */
 export const joinRequest = z.object({ id: z.string().max(16), proof: z.string().max(64) });
-export const joinResponse = z.object({ proof: z.string().max(64), name: z.string().max(64).nullish() });
+export const joinResponse = z.object({
+  proof: z.string().max(64),
+  name: z.string().max(64).nullish(),
+  /** The key was trusted before, as `name`; nothing was changed, and the code was not spent. */
+  already_trusted: z.boolean().optional(),
+});
 /** The ALPN name (RFC 7301) by which a client whose key is not trusted yet says what it wants. */
 export const joinProtocol = "veripy-join";
 
@@ -117,6 +130,8 @@ export const joinProtocol = "veripy-join";
 export const errorAnswer = z.object({
   error: z.string(),
   code: z.enum(wireCodes).catch("bad_request"),
+  /** Of a call: it has certainly not run. Older servers leave it out, so its absence says nothing. */
+  started: z.literal(false).optional().catch(undefined),
 });
 
 /**
@@ -125,7 +140,7 @@ export const errorAnswer = z.object({
  */
 export function parsePayload<T>(schema: z.ZodType<T>, json: string): T {
   const value = parseJson(json, "bad_request", "payload");
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(value, plainWords);
   if (parsed.success) return parsed.data;
   throw new VeripyError("bad_request", describeIssues(parsed.error));
 }
@@ -135,18 +150,28 @@ export function parseAnswer<T>(schema: z.ZodType<T>, json: string): T {
   const value = parseJson(json, "protocol_error", "answer");
   if (typeof value === "object" && value !== null && "error" in value) {
     const failure = errorAnswer.safeParse(value);
-    if (failure.success) throw new VeripyError(failure.data.code, failure.data.error);
+    if (failure.success) {
+      const { code, error, started } = failure.data;
+      throw new VeripyError(code, error, { started });
+    }
   }
-  const parsed = schema.safeParse(value);
+  const parsed = schema.safeParse(value, plainWords);
   if (parsed.success) return parsed.data;
   throw new VeripyError("protocol_error", `The answer has the wrong shape: ${describeIssues(parsed.error)}`);
 }
 
+/** How deep arrays and objects may nest in a payload. The deepest is a module's JSON Schema in the answer to a sync. */
+export const maxPayloadDepth = 128;
+
 function parseJson(json: string, code: "bad_request" | "protocol_error", what: string): unknown {
+  if (isDeeperThan(json, maxPayloadDepth))
+    throw new VeripyError(code, `The ${what} nests deeper than ${maxPayloadDepth} levels, the limit.`);
   try {
     return JSON.parse(json);
   } catch (error) {
-    throw new VeripyError(code, `The ${what} is not JSON: ${messageOf(error)}.`, { cause: error });
+    throw new VeripyError(code, `The ${what} is not JSON: it begins with '${json.slice(0, 40)}'.`, {
+      cause: error,
+    });
   }
 }
 
@@ -163,7 +188,7 @@ function pathOf(path: readonly PropertyKey[]): string {
     .join("");
 }
 
-/** The payload of a failing answer. */
-export function errorPayload(code: WireCode, message: string): string {
-  return JSON.stringify({ error: message, code });
+/** The payload of a failing answer; `started` is false for a call that has not run. */
+export function errorPayload(code: WireCode, message: string, started?: false): string {
+  return JSON.stringify({ error: message, code, started });
 }

@@ -1,76 +1,80 @@
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
-import { messageOf, VeripyError } from "../base/errors.ts";
-import { loggerOf } from "../base/log.ts";
-import { sha256Hex } from "../base/sha256.ts";
+import { VeripyError } from "../base/errors.ts";
+import { reasonOf } from "../base/plain-reason.ts";
+import { bulkSha256Hex } from "../base/sha256.ts";
+import { ipOf, networkOf } from "../tls/address.ts";
+import { AuditFile } from "./audit-file.ts";
 import type {
   CallRecord,
+  ClientLabel,
   ModuleChange,
   PeerLabel,
   RequestRecord,
   ServerObserver,
   TrustEdit,
 } from "./observer.ts";
-
-const log = loggerOf("audit");
+import { SimilarRecords } from "./similar-records.ts";
 
 export interface AuditOptions {
   readonly path: string;
   /** Each exec is also written down before it starts, and does not start when that fails. */
   readonly required?: boolean;
-  /** The file is put aside as `PATH.1`, `.1` as `.2` and so on, before it would grow past this. */
+  /** A file is renamed to `PATH.1`, `.1` to `.2` and so on, before it would grow past this. */
   readonly maxBytes?: number;
   /** How many files are kept beside the current one. */
   readonly keep?: number;
 }
 
-/** Bytes of records that wait for room on the disk; what comes beyond is counted, and the count is a record. */
-const maxWaitingBytes = 1024 * 1024;
-
 /**
- * The audit log: one JSON object a line for each connection, refusal, request, change of modules and change of
- * trust. Each line is handed to the operating system before the answer that it speaks of leaves. It has digests
- * and sizes of arguments and results, never their content.
+ * The audit log: one JSON object a line, written before the answer that it speaks of leaves. It has digests and sizes
+ * of arguments and results, never their content.
+ *
+ * `PATH` has what clients did that may run modules, and every change of modules and of trust. `PATH.refused` has the
+ * rest: refused connections, forbidden requests, and whatever clients did that may run nothing. It rotates on its own,
+ * so that no flood of those pushes a record out of `PATH`, and floods are shortened; see `SimilarRecords`.
  */
 export class AuditLog implements ServerObserver {
-  readonly #options: Required<AuditOptions>;
-  #file: number;
-  #bytes: number;
-  /** Lines, or the end of one, that the disk did not take. */
-  #waiting = Buffer.alloc(0);
-  #lost = 0;
-  #trouble: string | undefined;
+  readonly #required: boolean;
+  readonly #main: AuditFile;
+  readonly #refused: AuditFile;
+  readonly #similar: SimilarRecords;
 
-  /** Throws `bad_config` when the file cannot be opened for appending. */
-  constructor(options: AuditOptions) {
-    this.#options = { required: false, maxBytes: 64 * 1024 * 1024, keep: 5, ...options };
+  /** Throws `bad_config` when the file cannot be opened for appending. `PATH.refused` is made when it is needed. */
+  constructor({ path, required = false, maxBytes = 64 * 1024 * 1024, keep = 5 }: AuditOptions) {
+    this.#required = required;
+    const whenRequired = "No module is run until it can be.";
+    const effect = "Records wait, and may get lost.";
+    this.#main = new AuditFile({ path, maxBytes, keep, effect: required ? whenRequired : effect });
     try {
-      [this.#file, this.#bytes] = openForAppending(options.path);
-    } catch (error) {
-      throw new VeripyError(
-        "bad_config",
-        `Cannot write the audit log ${options.path}: ${messageOf(error)}.`,
-        {
-          cause: error,
-        },
-      );
+      const { isRegular } = this.#main.open();
+      // Nothing can be pushed out of a pipe or a terminal, and there is no file beside it.
+      this.#refused = isRegular
+        ? new AuditFile({ path: `${path}.refused`, maxBytes, keep, effect })
+        : this.#main;
+    } catch (cause) {
+      throw new VeripyError("bad_config", `Cannot write the audit log ${path}: ${reasonOf(cause)}.`, {
+        cause,
+      });
     }
+    this.#similar = new SimilarRecords((record) => this.#refused.write(record));
   }
 
-  connected(peer: PeerLabel): void {
-    this.#write({ event: "connected", ...who(peer) });
+  connected(peer: ClientLabel): void {
+    this.#ofClient(peer, { event: "connected" }, () => ({ event: "connected", ...who(peer) }));
   }
 
-  disconnected(peer: PeerLabel, reason: string): void {
-    this.#write({ event: "disconnected", ...who(peer), reason });
+  disconnected(peer: ClientLabel, reason: string): void {
+    const record = () => ({ event: "disconnected", ...who(peer), reason });
+    this.#ofClient(peer, { event: "disconnected" }, record);
   }
 
-  refused(refusal: { reason: string; address: string; fingerprint?: string }): void {
-    const { reason, address, fingerprint } = refusal;
-    this.#write({ event: "refused", reason, address, fingerprint });
+  refused({ reason, address, fingerprint }: { reason: string; address: string; fingerprint?: string }): void {
+    const network = networkOf(ipOf(address));
+    const record = () => ({ event: "refused", reason, address, fingerprint });
+    this.#similar.add({ event: "refused", reason }, { network }, record);
   }
 
   admit({ peer, ref, mod, tree, args }: CallRecord): string | undefined {
-    if (!this.#options.required) return undefined;
+    if (!this.#required) return undefined;
     this.#write({
       event: "exec_begin",
       ...who(peer),
@@ -79,27 +83,21 @@ export class AuditLog implements ServerObserver {
       tree,
       ...(args === undefined ? {} : { args: digestOf(args) }),
     });
-    if (this.#trouble === undefined) return undefined;
-    return `The server must audit every call and cannot: ${this.#trouble}. Nothing was run.`;
+    if (this.#main.trouble === undefined) return undefined;
+    return `The server must audit every call and cannot: ${this.#main.trouble}. Nothing was run.`;
   }
 
-  answered({ peer, action, ref, mod, tree, code, durationMs, args, resultJson, parts }: RequestRecord): void {
-    this.#write({
-      event: action,
-      ...who(peer),
-      ref,
-      mod,
-      tree,
-      code,
-      ms: Math.round(durationMs * 1000) / 1000,
-      ...(args === undefined ? {} : { args: digestOf(args) }),
-      ...(resultJson === undefined ? {} : { result: digestOf(JSON.parse(resultJson) as string) }),
-      ...(parts === undefined || parts === 0 ? {} : { parts }),
-    });
+  answered(request: RequestRecord): void {
+    const { peer, action, tree, code } = request;
+    const record = () => requestRecord(request);
+    // A module was called; its client may have lost the right to since.
+    if (action === "exec" && tree !== undefined) this.#write(record());
+    else this.#ofClient(code === "forbidden" ? unentitled(peer) : peer, { event: action, code }, record);
   }
 
   moduleChanged(change: ModuleChange): void {
-    if (change.kind === "moderror") this.#write({ event: change.kind, mod: change.mod, error: change.error });
+    if (change.kind === "moderror")
+      this.#write({ event: change.kind, mod: change.mod, error: change.detail });
     else {
       const { mod, sum, tree } = change.report;
       this.#write({ event: change.kind, mod, sum, tree });
@@ -114,77 +112,41 @@ export class AuditLog implements ServerObserver {
     this.#write({ event: "trust", ...change });
   }
 
+  /** To be called when nothing more happens: what comes later is not written. Idempotent. */
   close(): void {
-    this.#flush();
-    closeSync(this.#file);
+    this.#similar.flush();
+    this.#refused.close();
+    this.#main.close();
   }
 
   #write(record: object): void {
-    const line = Buffer.from(`${JSON.stringify({ time: new Date().toISOString(), ...record })}\n`);
-    if (this.#waiting.length + line.length > maxWaitingBytes) this.#lost += 1;
-    else this.#waiting = this.#waiting.length === 0 ? line : Buffer.concat([this.#waiting, line]);
-    this.#flush();
+    this.#main.write(record);
   }
 
-  #flush(): void {
-    try {
-      if (this.#bytes > 0 && this.#bytes + this.#waiting.length > this.#options.maxBytes) this.#rotate();
-      // A disk that fills up takes part of a line; the rest goes first when there is room again.
-      while (this.#waiting.length > 0) {
-        const written = writeSync(this.#file, this.#waiting);
-        this.#bytes += written;
-        this.#waiting = this.#waiting.subarray(written);
-      }
-    } catch (error) {
-      this.#complain(messageOf(error));
-      return;
-    }
-    if (this.#trouble === undefined) return;
-    this.#trouble = undefined;
-    log.warn("The audit log is written again; {lost} records were lost.", { lost: this.#lost });
-    const lost = this.#lost;
-    this.#lost = 0;
-    if (lost > 0) this.#write({ event: "lost", records: lost });
-  }
-
-  #complain(reason: string): void {
-    if (this.#trouble === undefined) {
-      const effect = this.#options.required
-        ? "No module is run until it can be."
-        : "Records wait, and may get lost.";
-      log.fatal("Cannot write the audit log {path}: {reason}. {effect}", {
-        path: this.#options.path,
-        reason,
-        effect,
-      });
-    }
-    this.#trouble = reason;
-  }
-
-  #rotate(): void {
-    const { path, keep } = this.#options;
-    // Only between lines: a part of one that is waiting belongs to the file that has its beginning.
-    if (this.#trouble !== undefined) return;
-    for (let index = keep; index >= 1; index--) {
-      renameIfThere(index === 1 ? path : `${path}.${index - 1}`, `${path}.${index}`);
-    }
-    const previous = this.#file;
-    [this.#file, this.#bytes] = openForAppending(path);
-    closeSync(previous);
+  #ofClient({ mayRun, fingerprint, name }: ClientLabel, what: object, record: () => object): void {
+    if (mayRun) this.#write(record());
+    else this.#similar.add(what, { fingerprint, name }, record);
   }
 }
 
-function openForAppending(path: string): [file: number, bytes: number] {
-  const file = openSync(path, "a", 0o600);
-  return [file, fstatSync(file).size];
+function unentitled({ fingerprint, name, address }: PeerLabel): ClientLabel {
+  return { fingerprint, name, address, mayRun: false };
 }
 
-function renameIfThere(from: string, to: string): void {
-  try {
-    renameSync(from, to);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-  }
+function requestRecord(request: RequestRecord): object {
+  const { peer, action, ref, mod, tree, code, durationMs, args, resultJson, parts } = request;
+  return {
+    event: action,
+    ...who(peer),
+    ref,
+    mod,
+    tree,
+    code,
+    ms: Math.round(durationMs * 1000) / 1000,
+    ...(args === undefined ? {} : { args: digestOf(args) }),
+    ...(resultJson === undefined ? {} : { result: digestOf(JSON.parse(resultJson) as string) }),
+    ...(parts === undefined || parts === 0 ? {} : { parts }),
+  };
 }
 
 function who({ fingerprint, name, address }: PeerLabel): object {
@@ -193,5 +155,5 @@ function who({ fingerprint, name, address }: PeerLabel): object {
 
 /** UTF-8 bytes and their SHA-256. */
 function digestOf(text: string): object {
-  return { bytes: Buffer.byteLength(text), sha256: sha256Hex(text) };
+  return { bytes: Buffer.byteLength(text), sha256: bulkSha256Hex(text) };
 }

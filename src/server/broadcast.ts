@@ -16,8 +16,18 @@ export class Broadcaster {
   }
 
   send(change: ModuleChange, sessions: Iterable<Session>): void {
-    const payload = change.kind === "moderror" ? { mod: change.mod, error: change.error } : change.report;
-    const line = encodeFrame(change.kind, change.kind, this.nextRef(), JSON.stringify(payload));
-    for (const session of sessions) session.broadcast(line, payload.mod);
+    const ref = this.nextRef();
+    const encode = (payload: object) => encodeFrame(change.kind, change.kind, ref, JSON.stringify(payload));
+    if (change.kind !== "moderror") {
+      const line = encode(change.report);
+      for (const session of sessions) session.broadcast(line, change.report.mod);
+      return;
+    }
+    const { mod, error, others } = change;
+    const line = encode({ mod, error });
+    const discreet = encode({ mod, error: `${mod}: a file that it imports is at fault.` });
+    for (const session of sessions) {
+      session.broadcast(others.every((other) => session.maySee(other)) ? line : discreet, mod);
+    }
   }
 }

@@ -1,8 +1,9 @@
 import { readdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { basename, dirname } from "node:path";
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { VeripyError } from "../base/errors.ts";
 import { type Limits, withDefaultLimits } from "../base/limits.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 import { type CheckedModule, checkModule } from "../modules/check.ts";
 import { Gate } from "../modules/gate.ts";
 import type { HostOptions } from "../modules/host.ts";
@@ -39,7 +40,7 @@ async function allOf(dir: string): Promise<{ dir: string; mod: string }[]> {
     const names = (await readdir(dir)).filter(isModuleName).sort();
     return names.map((mod) => ({ dir, mod }));
   } catch (error) {
-    throw new VeripyError("bad_config", `Cannot list the modules in ${dir}: ${messageOf(error)}.`, {
+    throw new VeripyError("bad_config", `Cannot list the modules in ${dir}: ${reasonOf(error)}.`, {
       cause: error,
     });
   }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import helloText from "../../mods/hello.ts" with { type: "text" };
 import { readTextIfThere, writeFileAtomic } from "../base/files.ts";
 import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
-import { addTrustedKey } from "../identity/trusted-keys.ts";
+import { addTrustedKey, emptyTrustFile } from "../identity/trusted-keys.ts";
 
 export interface InitOptions {
   modsDir: string;
@@ -33,12 +33,12 @@ export async function initServer({ modsDir, certsDir, trustedKeysPath }: InitOpt
 
   const trusted = await readTextIfThere(trustedKeysPath, maxTrustBytes);
   if (trusted === undefined) {
-    await writeFileAtomic(trustedKeysPath, "[]\n", 0o600);
+    await writeFileAtomic(trustedKeysPath, emptyTrustFile, 0o600);
     made.push(trustedKeysPath);
   }
   if (trusted === undefined || client.created) {
-    const { changed } = await addTrustedKey(trustedKeysPath, client.identity.fingerprint, { name: "local" });
-    if (changed) made.push(`${trustedKeysPath}: trusts the client's key, as 'local'`);
+    const { changed } = await addTrustedKey(trustedKeysPath, client.identity.fingerprint);
+    if (changed) made.push(`${trustedKeysPath}: trusts the client's key`);
   }
 
   if ((await mkdir(modsDir, { recursive: true })) !== undefined) {

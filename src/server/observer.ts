@@ -1,5 +1,7 @@
 import type { WireCode } from "../base/errors.ts";
-import type { ModuleReport } from "../protocol/messages.ts";
+import type { ModuleChange } from "../modules/registry.ts";
+
+export type { ModuleChange } from "../modules/registry.ts";
 
 /** Who is at the other end of a session. */
 export interface PeerLabel {
@@ -10,9 +12,15 @@ export interface PeerLabel {
   readonly address: string;
 }
 
+/** The same while the session lasts. */
+export interface ClientLabel extends PeerLabel {
+  /** Whether it may run at least one of the modules that there are now. */
+  readonly mayRun: boolean;
+}
+
 /** One answered request. Built only when somebody observes. */
 export interface RequestRecord {
-  readonly peer: PeerLabel;
+  readonly peer: ClientLabel;
   readonly action: "sync" | "verify" | "exec" | "stats";
   readonly ref: string;
   readonly mod?: string;
@@ -30,10 +38,6 @@ export interface RequestRecord {
 /** An exec that is about to start. */
 export type CallRecord = Pick<RequestRecord, "peer" | "ref" | "mod" | "tree" | "args">;
 
-export type ModuleChange =
-  | { readonly kind: "modload" | "modreload" | "modunload"; readonly report: ModuleReport }
-  | { readonly kind: "moderror"; readonly mod: string; readonly error: string };
-
 /** A change of trust that a client has brought about itself. */
 export type TrustEdit =
   | { readonly kind: "joined" | "key_confirmed"; readonly peer: PeerLabel }
@@ -44,8 +48,8 @@ export type TrustEdit =
  * hot path, so it must be quick, and it must not throw.
  */
 export interface ServerObserver {
-  connected?(peer: PeerLabel): void;
-  disconnected?(peer: PeerLabel, reason: string): void;
+  connected?(peer: ClientLabel): void;
+  disconnected?(peer: ClientLabel, reason: string): void;
   refused?(refusal: { reason: string; address: string; fingerprint?: string }): void;
   /** Before an exec starts. A sentence refuses it with `busy`; undefined lets it through. */
   admit?(call: CallRecord): string | undefined;

@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import { VeripyError } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import type { HostOptions } from "../modules/host.ts";
@@ -20,8 +21,12 @@ export interface ServeOptions {
   hosts?: Partial<HostOptions>;
   /** Writes down who did what. */
   audit?: AuditOptions;
+  /** Logs each call at level `info`: who, which module, which version, how it ended. Off by default. */
+  logCalls?: boolean;
   /** Serves `/metrics`, `/healthz` and `/readyz` over plain HTTP; belongs on a loopback address. */
   metrics?: { readonly hostname: string; readonly port: number };
+  /** Opens `control.sock` in `certsDir`, by which commands ask who is connected, and disconnect keys. */
+  control?: boolean;
   /** Told of everything that happens: for an embedding program. */
   observers?: readonly ServerObserver[];
 }
@@ -33,6 +38,7 @@ export const defaultServeOptions = {
   certsDir: "./certs",
   trustedKeysPath: "./trusted-keys.json",
   hosts: {},
+  control: false,
   observers: [],
 } satisfies ServeOptions;
 
@@ -41,10 +47,12 @@ export type CompleteServeOptions = ServeOptions &
 
 /**
  * Throws `bad_config` for a path that can never serve, before anything is started: modules that are a file, a
- * cgroup that is not there. A modules folder that does not exist yet is fine; it is picked up when it appears.
+ * cgroup that is not there. A modules folder that does not exist yet is picked up when it appears; until then it is one
+ * of the warnings that are returned.
  */
-export async function checkFolders({ modsDir, hosts }: CompleteServeOptions): Promise<void> {
-  if ((await kindOf(modsDir)) === "file") {
+export async function checkFolders({ modsDir, hosts }: CompleteServeOptions): Promise<string[]> {
+  const mods = await kindOf(modsDir);
+  if (mods === "file") {
     throw new VeripyError(
       "bad_config",
       `Cannot take the modules from ${modsDir}: it is a file, not a folder.`,
@@ -56,6 +64,10 @@ export async function checkFolders({ modsDir, hosts }: CompleteServeOptions): Pr
       `Cannot run modules in the cgroup ${hosts.cgroup}: there is no such folder.`,
     );
   }
+  if (mods === "folder") return [];
+  return [
+    `There is no folder ${resolve(modsDir)}, so there are no modules. They are loaded when it appears.`,
+  ];
 }
 
 async function kindOf(path: string): Promise<"folder" | "file" | "nothing"> {

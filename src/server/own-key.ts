@@ -30,7 +30,7 @@ export class OwnKey {
   readonly #options: OwnKeyOptions;
   readonly #told = new Set<Fingerprint>();
   #identity: Identity;
-  #next: Fingerprint | undefined;
+  #next: Identity | undefined;
   #statement: { readonly signed: SignedRotation; readonly at: number } | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #stamp = "";
@@ -67,7 +67,7 @@ export class OwnKey {
     if (this.#next === undefined) return undefined;
     const now = Date.now();
     if (this.#statement === undefined || Math.abs(now - this.#statement.at) > resignMs) {
-      this.#statement = { signed: signRotation(this.#identity.keyPem, this.#next), at: now };
+      this.#statement = { signed: signRotation(this.#identity.keyPem, this.#next.keyPem), at: now };
     }
     return this.#statement.signed;
   }
@@ -95,7 +95,7 @@ export class OwnKey {
       ];
       if (this.#isClosed) return;
       this.#take(identity);
-      this.#expect(next?.fingerprint);
+      this.#expect(next);
       this.#stamp = stamp;
       this.#reported = this.#suspected = undefined;
     } catch (error) {
@@ -122,15 +122,15 @@ export class OwnKey {
     this.#next = undefined;
   }
 
-  #expect(next: Fingerprint | undefined): void {
-    if (next === this.#next) return;
+  #expect(next: Identity | undefined): void {
+    if (next?.fingerprint === this.#next?.fingerprint) return;
     this.#next = next;
     this.#statement = undefined;
     this.#told.clear();
     if (next === undefined) return;
     log.info(
       "This server's next key is {next}. Clients are told; 'veripy-server rotate --finish' changes to it.",
-      { next },
+      { next: next.fingerprint },
     );
     this.#options.onNext();
   }

@@ -1,22 +1,28 @@
-import { type Deadline, deadlines } from "../base/deadlines.ts";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
+import { LogGate } from "../base/log-gate.ts";
+import { refuseWorldWritable } from "../identity/file-modes.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
+import { entrySchema, Grant } from "../identity/grant.ts";
 import { exporterBytes, exporterLabel } from "../identity/invitation-code.ts";
 import { hasOpenInvitation, redeemInvitation } from "../identity/invitations.ts";
-import { addTrustedKey } from "../identity/trusted-keys.ts";
-import { Channel } from "../protocol/channel.ts";
+import {
+  addTrustedKey,
+  readTrustedKeys,
+  type TrustedKeyFields,
+  type TrustedKeys,
+} from "../identity/trusted-keys.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { errorPayload, joinProtocol, joinRequest, parsePayload } from "../protocol/messages.ts";
 import type { StrangerOptions } from "../tls/listener.ts";
 import type { Peer } from "../tls/peer.ts";
 import type { PeerLabel } from "./observer.ts";
+import { Stranger, Strangers } from "./strangers.ts";
 
 const log = loggerOf("trust");
 
-/** What a stranger may cost: one short line, for a short time, and not many of them at once. */
-const maxLineBytes = 1024;
-const maxStrangers = 16;
+/** Log lines that strangers can cause, of each kind. One is enough; it counts those that were left out. */
+const maxLinesPerSecond = 1;
 
 export interface PairingOptions {
   readonly certsDir: string;
@@ -34,118 +40,178 @@ export interface PairingOptions {
 
 /**
  * Lets clients in that know a one-time code: `sys:join:R {"id","proof"}` is answered with
- * `sys:join_resp:R {"proof","name"?}`, the client's key is trusted from then on, and the code is spent.
+ * `sys:join_resp:R {"proof","name"?,"already_trusted"?}`, and the client's key is trusted from then on, with the fields
+ * that the invitation carries. A code is spent when it adds a key, and only then: not by a key that is trusted already,
+ * nor by one that can't be added.
  */
 export class Pairing implements StrangerOptions {
   readonly protocol = joinProtocol;
   readonly #options: PairingOptions;
-  readonly #strangers = new Set<Stranger>();
+  readonly #strangers = new Strangers();
+  readonly #wrongCodes = new LogGate(maxLinesPerSecond);
+  readonly #refused = new LogGate(maxLinesPerSecond);
+  readonly #needless = new LogGate(maxLinesPerSecond);
+  readonly #faults = new LogGate(maxLinesPerSecond);
+  /** One attempt after the other, so that a stranger that is dropped has either not begun or been answered. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: PairingOptions) {
     this.#options = options;
   }
 
   mayEnter(): boolean {
-    return this.#strangers.size < maxStrangers && hasOpenInvitation(this.#options.certsDir);
+    return hasOpenInvitation(this.#options.certsDir);
   }
 
   onPeer(peer: Peer): void {
-    const stranger = new Stranger(peer, this.#options, () => this.#strangers.delete(stranger));
+    const stranger = new Stranger(peer, this.#options.withinMs, {
+      onLine: (frame) => this.#inTurn(stranger, frame),
+      onClosed: () => this.#strangers.delete(stranger),
+    });
     this.#strangers.add(stranger);
   }
 
   close(): void {
     for (const stranger of this.#strangers) stranger.close();
   }
-}
 
-/** One connection of a client that is not trusted yet. It has one attempt. */
-class Stranger {
-  readonly #peer: Peer;
-  readonly #options: PairingOptions;
-  readonly #channel: Channel;
-  readonly #deadline: Deadline;
-  #hasTried = false;
-
-  constructor(peer: Peer, options: PairingOptions, onClosed: () => void) {
-    this.#peer = peer;
-    this.#options = options;
-    this.#channel = new Channel(peer.duplex, {
-      maxLineBytes,
-      onFrame: (frame) => void this.#try(frame),
-      onClosed: () => {
-        this.#deadline.disarm();
-        onClosed();
-      },
+  #inTurn(stranger: Stranger, frame: Frame): void {
+    this.#last = this.#last.then(async () => {
+      if (stranger.isClosed) return;
+      stranger.isBeingAnswered = true;
+      stranger.answer(frame.ref, await this.#answer(stranger.peer, frame));
+      stranger.isBeingAnswered = false;
     });
-    this.#deadline = deadlines.arm(this, options.withinMs);
   }
 
-  expire(): void {
-    this.#channel.abort(new VeripyError("timeout", `Did not join within ${this.#options.withinMs} ms.`));
-  }
-
-  close(): void {
-    this.#channel.close();
-  }
-
-  async #try(frame: Frame): Promise<void> {
-    if (this.#hasTried) return;
-    this.#hasTried = true;
-    this.#channel.send("sys", "join_resp", frame.ref, await this.#answer(frame));
-    this.#channel.close();
-  }
-
-  async #answer(frame: Frame): Promise<string> {
-    const { fingerprint, address } = this.#peer;
+  async #answer(peer: Peer, frame: Frame): Promise<string> {
+    const { fingerprint, address } = peer;
     try {
       if (frame.api !== "sys" || frame.type !== "join") {
         throw new VeripyError("bad_request", "Over this connection there is only the request 'sys:join'.");
       }
       const { id, proof } = parsePayload(joinRequest, frame.json);
-      const { certsDir, fingerprint: ownFingerprint } = this.#options;
-      const binding = {
-        exporter: this.#peer.exportKeyingMaterial(exporterBytes, exporterLabel),
-        client: fingerprint,
-        server: ownFingerprint(),
-      };
-      const redemption = await redeemInvitation(certsDir, id, proof, binding);
-      if (!redemption.accepted) {
-        log.warn("A wrong invitation code from {address}, key {fingerprint}.", { address, fingerprint });
-        this.#options.onWrongCode({ address, fingerprint });
-        throw new VeripyError("forbidden", "That code is wrong, spent or expired. Ask for a new one.");
-      }
-      const name = await this.#trust(redemption.name);
-      this.#options.onJoined({ fingerprint, name, address });
-      log.info("Joined: {who} from {address}, by invitation.", {
-        who: name ?? fingerprint,
-        address,
-        fingerprint,
-      });
-      return JSON.stringify({ proof: redemption.proof, name });
+      return JSON.stringify(await this.#redeem(peer, id, proof));
     } catch (error) {
       if (error instanceof VeripyError && (error.code === "forbidden" || error.code === "bad_request")) {
         return errorPayload(error.code, error.message);
       }
-      log.error("Could not let {fingerprint} join: {error}", { fingerprint, error: messageOf(error) });
-      return errorPayload("busy", "The server could not let you join; its log says why. Ask for a new code.");
+      if (this.#faults.pass()) {
+        const values = { fingerprint, address, error: messageOf(error), more: this.#faults.takeSuffix() };
+        log.error("Could not let {fingerprint} join: {error}{more}", values);
+      }
+      return errorPayload(
+        "busy",
+        "The server could not let you join; its log says why. If the code is refused next time, ask for a new one.",
+      );
     }
   }
 
-  /** The name the key has got: none, if another key has taken the invited one meanwhile. */
-  async #trust(name: string | undefined): Promise<string | undefined> {
-    const { trustedKeysPath, reloadTrust } = this.#options;
-    const { fingerprint } = this.#peer;
-    const given = await addTrustedKey(trustedKeysPath, fingerprint, name === undefined ? {} : { name }).then(
-      () => name,
-      async (error: VeripyError) => {
-        if (name === undefined || error.code !== "bad_config") throw error;
-        log.warn("The invited name {name} is not given: {error}", { name, error: error.message });
-        await addTrustedKey(trustedKeysPath, fingerprint);
-        return undefined;
-      },
+  async #redeem(peer: Peer, id: string, proof: string): Promise<object> {
+    const { certsDir, fingerprint: ownFingerprint } = this.#options;
+    const { fingerprint, address } = peer;
+    const binding = {
+      exporter: peer.exportKeyingMaterial(exporterBytes, exporterLabel),
+      client: fingerprint,
+      server: ownFingerprint(),
+    };
+    const found: { grant?: Grant } = {};
+    const redemption = await redeemInvitation(certsDir, id, proof, binding, async (fields) => {
+      const grant = await this.#grantOf(peer, fields);
+      if (grant !== undefined) found.grant = grant;
+      return grant === undefined;
+    });
+    if (!redemption.accepted) {
+      if (this.#wrongCodes.pass()) {
+        const values = { address, fingerprint, more: this.#wrongCodes.takeSuffix() };
+        log.warn("A wrong invitation code from {address}, key {fingerprint}.{more}", values);
+      }
+      this.#options.onWrongCode({ address, fingerprint });
+      throw new VeripyError("forbidden", "That code is wrong, spent or expired. Ask for a new one.");
+    }
+    if (found.grant !== undefined) {
+      const { name } = found.grant;
+      if (this.#needless.pass()) {
+        const values = { who: name ?? fingerprint, address, more: this.#needless.takeSuffix() };
+        log.info("{who} had an invitation code but is trusted already, so it was not spent.{more}", values);
+      }
+      return { proof: redemption.proof, name, already_trusted: true };
+    }
+    const { name } = redemption.fields;
+    try {
+      await this.#trust(fingerprint, redemption.fields);
+    } catch (error) {
+      await redemption.reopen();
+      // Another edit may have given the name away, or this key an entry, in between: that has a message of its own.
+      await this.#grantOf(peer, redemption.fields);
+      throw error;
+    }
+    this.#options.onJoined({ fingerprint, name, address });
+    log.info("Joined: {who} from {address}, by invitation.", {
+      who: name ?? fingerprint,
+      address,
+      fingerprint,
+    });
+    return { proof: redemption.proof, name };
+  }
+
+  /**
+   * The entry that the key has already; undefined when it may be added with those fields. Throws `forbidden`, with the
+   * reason, when it would not be let in with the entry that it has or gets, or when another key has the name; and other
+   * errors for a trust file to which nothing can be added.
+   */
+  async #grantOf(peer: Peer, fields: TrustedKeyFields): Promise<Grant | undefined> {
+    const { trustedKeysPath } = this.#options;
+    await refuseWorldWritable(trustedKeysPath);
+    const keys = await readTrustedKeys(trustedKeysPath);
+    const { fingerprint, remoteAddress } = peer;
+    const grant = keys.lookup(fingerprint);
+    if (grant === undefined) {
+      this.#refuseInvited(peer, keys, fields);
+      return undefined;
+    }
+    const verdict = keys.verdict(fingerprint, remoteAddress);
+    if (grant.fingerprint === fingerprint && verdict === "trusted") return grant;
+    const why =
+      grant.fingerprint !== fingerprint
+        ? "as the next key of another one"
+        : verdict === "expired"
+          ? "and its entry has expired"
+          : `and its entry does not allow the address ${remoteAddress}`;
+    throw this.#refusal(
+      peer,
+      `This client's key is in the server's trust file already, at ${keys.describe(grant)}, ${why}`,
+      "Have that entry corrected or removed.",
     );
+  }
+
+  /** Throws `forbidden` for a key that would not be let in, or whose name is taken. */
+  #refuseInvited(peer: Peer, keys: TrustedKeys, fields: TrustedKeyFields): void {
+    const invited = new Grant(entrySchema.parse({ fingerprint: peer.fingerprint, ...fields }));
+    const { name } = invited;
+    const why =
+      name !== undefined && [...keys].some((other) => other.name === name)
+        ? `The name '${name}', under which this client was invited, belongs to another key on the server by now`
+        : invited.isExpired()
+          ? `The entry that this client was invited to has expired (${fields.expires})`
+          : invited.mayComeFrom(peer.remoteAddress)
+            ? undefined
+            : `The invitation does not allow the address ${peer.remoteAddress}`;
+    if (why !== undefined) throw this.#refusal(peer, why, "Ask for another invitation.");
+  }
+
+  /** For both sides: the server's log says it too. */
+  #refusal({ fingerprint, address }: Peer, why: string, advice: string): VeripyError {
+    if (this.#refused.pass()) {
+      const values = { fingerprint, address, why, more: this.#refused.takeSuffix() };
+      log.warn("Did not let {fingerprint} from {address} join: {why}. The code was not spent.{more}", values);
+    }
+    return new VeripyError("forbidden", `${why}. ${advice} The code was not spent.`);
+  }
+
+  async #trust(fingerprint: Fingerprint, fields: TrustedKeyFields): Promise<void> {
+    const { trustedKeysPath, reloadTrust } = this.#options;
+    await addTrustedKey(trustedKeysPath, fingerprint, fields);
     await reloadTrust();
-    return given;
   }
 }

@@ -1,5 +1,7 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
+import { LogGate } from "../base/log-gate.ts";
+import { TokenBucket } from "../base/token-bucket.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { nextKeyOf } from "../identity/rotation.ts";
 import { confirmNextKey, setNextKey } from "../identity/trusted-keys.ts";
@@ -10,6 +12,7 @@ const log = loggerOf("trust");
 
 export interface ClientRotationsOptions {
   readonly trustedKeysPath: string;
+  readonly rotationsPerMinute: number;
   /** Resolves when the server goes by the trust file as it is now. */
   reloadTrust(): Promise<void>;
   onEdit(edit: TrustEdit): void;
@@ -17,14 +20,27 @@ export interface ClientRotationsOptions {
 
 type Client = PeerLabel & { readonly fingerprint: Fingerprint };
 
+/** A key's announcements; the keys that it has announced share them. */
+interface Allowance {
+  readonly bucket: TokenBucket;
+  /** Its last refusal is in the log already. */
+  isExhausted: boolean;
+}
+
+const maxRefusalLinesPerSecond = 5;
+/** With more than these, those that are full again are forgotten. */
+const manyAllowances = 1_000;
+
 /**
- * Clients that change their keys. One announces its next key over a connection of its present one; both are trusted
- * then. The first connection of the next key confirms it, and the one before is not trusted any more.
+ * Clients that change their keys. One announces its next key over a connection of its current one; both are trusted
+ * then. The first connection of the next key confirms it, and the one before is no longer trusted.
  */
 export class ClientRotations {
   readonly #options: ClientRotationsOptions;
   readonly #confirming = new Set<Fingerprint>();
-  /** One edit after the other: whoever confirms and at once announces the next but one, does so in that order. */
+  readonly #allowances = new Map<Fingerprint, Allowance>();
+  readonly #refusals = new LogGate(maxRefusalLinesPerSecond);
+  /** One edit after the other: a client that confirms and at once announces the next key but one does so in that order. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: ClientRotationsOptions) {
@@ -33,9 +49,15 @@ export class ClientRotations {
 
   /** `sys:rotate:R {statement}` → the payload of `sys:rotate_resp:R {"next"}`. Never rejects. */
   async announce(client: Client, json: string): Promise<string> {
+    // Before anything is parsed, verified, written or logged: refused announcements cost one too.
+    const allowance = this.#allowanceOf(client.fingerprint);
+    if (!allowance.bucket.take()) return this.#tooMany(client, allowance);
+    allowance.isExhausted = false;
     try {
       const next = nextKeyOf(parsePayload(rotateRequest, json), client.fingerprint);
       const { changed } = await this.#edit((path) => setNextKey(path, client.fingerprint, next));
+      // A client that goes from key to key gains nothing.
+      this.#allowances.set(next, allowance);
       if (changed) this.#announced(client, next);
       return JSON.stringify({ next });
     } catch (error) {
@@ -51,7 +73,7 @@ export class ClientRotations {
     this.#edit((path) => confirmNextKey(path, fingerprint))
       .then(({ changed }) => {
         if (!changed) return;
-        log.info("{who} has changed to the key {fingerprint}; the one before is not trusted any more.", {
+        log.info("{who} has changed to the key {fingerprint}; the one before is no longer trusted.", {
           who: name ?? fingerprint,
           fingerprint,
         });
@@ -59,9 +81,11 @@ export class ClientRotations {
       })
       .catch((error) => {
         // Both stay trusted, and the next connection tries again.
-        log.error("Cannot write down that {fingerprint} is in use now: {error}", {
+        if (!this.#refusals.pass()) return;
+        log.error("Cannot write down that {fingerprint} is in use now: {error}{more}", {
           fingerprint,
           error: messageOf(error),
+          more: this.#refusals.takeSuffix(),
         });
       })
       .finally(() => this.#confirming.delete(fingerprint));
@@ -83,9 +107,29 @@ export class ClientRotations {
     return edited;
   }
 
-  #refusal({ fingerprint, name }: Client, error: unknown): string {
-    const who = name ?? fingerprint;
-    log.warn("{who} cannot change its key: {error}", { who, error: messageOf(error) });
+  #allowanceOf(fingerprint: Fingerprint): Allowance {
+    const known = this.#allowances.get(fingerprint);
+    if (known !== undefined) return known;
+    if (this.#allowances.size >= manyAllowances) {
+      for (const [key, { bucket }] of this.#allowances) if (bucket.isFull()) this.#allowances.delete(key);
+    }
+    const { rotationsPerMinute } = this.#options;
+    const bucket = new TokenBucket(rotationsPerMinute, rotationsPerMinute / 60);
+    const allowance = { bucket, isExhausted: false };
+    this.#allowances.set(fingerprint, allowance);
+    return allowance;
+  }
+
+  /** One line, until the key may announce again. */
+  #tooMany(client: Client, allowance: Allowance): string {
+    const why = `This key may announce ${this.#options.rotationsPerMinute} keys a minute. Try again later.`;
+    if (!allowance.isExhausted) this.#logRefusal(client, why);
+    allowance.isExhausted = true;
+    return errorPayload("busy", why);
+  }
+
+  #refusal(client: Client, error: unknown): string {
+    this.#logRefusal(client, messageOf(error));
     if (error instanceof VeripyError) {
       if (error.code === "bad_request") return errorPayload("bad_request", error.message);
       if (error.code === "untrusted" || error.code === "bad_config") {
@@ -93,5 +137,14 @@ export class ClientRotations {
       }
     }
     return errorPayload("busy", "The server could not write down the new key; its log says why.");
+  }
+
+  #logRefusal({ fingerprint, name }: Client, error: string): void {
+    if (!this.#refusals.pass()) return;
+    log.warn("{who} cannot change its key: {error}{more}", {
+      who: name ?? fingerprint,
+      error,
+      more: this.#refusals.takeSuffix(),
+    });
   }
 }

@@ -3,6 +3,7 @@ import { VeripyError } from "../base/errors.ts";
 import { type Limits, withDefaultLimits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
 import { product } from "../base/version.ts";
+import { checkServerFiles } from "../identity/file-modes.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
 import type { SignedRotation } from "../identity/rotation.ts";
@@ -17,11 +18,16 @@ import { ModuleRegistry } from "../modules/registry.ts";
 import type { VersionStats } from "../modules/runnable.ts";
 import { loadVersion } from "../modules/version.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
+import { probe } from "../tls/bind.ts";
 import { type Listener, listen, type Refusal } from "../tls/listener.ts";
 import type { Peer } from "../tls/peer.ts";
 import { AuditLog } from "./audit.ts";
 import { Broadcaster } from "./broadcast.ts";
+import { CallLog } from "./call-log.ts";
 import { ConnectionLog } from "./connection-log.ts";
+import { connectionsOf, disconnect } from "./control-requests.ts";
+import { ControlSocket } from "./control-socket.ts";
+import { KeyPlaces } from "./key-places.ts";
 import type { MetricsEndpoint } from "./metrics.ts";
 import type { ModuleChange, PeerLabel, ServerObserver, TrustEdit } from "./observer.ts";
 import {
@@ -35,6 +41,7 @@ import { Pairing } from "./pairing.ts";
 import { RefusalLog } from "./refusals.ts";
 import { ClientRotations } from "./rotation.ts";
 import { Session, type SessionOwner } from "./session.ts";
+import { encodeLoaded } from "./version-text.ts";
 
 const log = loggerOf("server");
 
@@ -52,7 +59,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   readonly observers: readonly ServerObserver[];
   readonly product = product;
   readonly #sessions = new Set<Session>();
-  readonly #connectionsOfKey = new Map<string, number>();
+  readonly #places = new KeyPlaces<Session>();
   readonly #broadcaster = new Broadcaster();
   readonly #hosts: HostReserve;
   readonly #refusals: RefusalLog;
@@ -65,8 +72,10 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   #trust: TrustedKeys;
   #listener: Listener | undefined;
   #trustWatch: TrustedKeysWatch | undefined;
+  #control: ControlSocket | undefined;
   #stopping: Promise<void> | undefined;
   #whenIdle: (() => void) | undefined;
+  #whenEmpty: (() => void) | undefined;
 
   /** Use `serve`. */
   private constructor(options: CompleteServeOptions, parts: ServerParts) {
@@ -75,7 +84,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     this.observers = parts.observers;
     this.#trust = parts.trust;
     this.#audit = parts.audit;
-    this.#refusals = new RefusalLog(options.trustedKeysPath);
+    this.#refusals = new RefusalLog(options.trustedKeysPath, () => this.#trust);
     const reloadTrust = async () => this.#trustWatch?.check();
     this.#pairing = new Pairing({
       certsDir: options.certsDir,
@@ -93,6 +102,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     });
     this.#rotations = new ClientRotations({
       trustedKeysPath: options.trustedKeysPath,
+      rotationsPerMinute: parts.limits.rotationsPerMinute,
       reloadTrust,
       onEdit: (edit) => this.#trustEdited(edit),
     });
@@ -106,26 +116,42 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     this.registry = new ModuleRegistry({
       modsDir: options.modsDir,
       limits: parts.limits,
-      load: (source) => loadVersion(source, { limits: parts.limits, reserve: this.#hosts }),
+      load: async (source) =>
+        encodeLoaded(await loadVersion(source, { limits: parts.limits, reserve: this.#hosts })),
     });
   }
 
-  /** Reads identity and trust, loads the modules, then listens. Throws when any of that can't be done. */
+  /**
+   * Reads trust and identity, loads the modules, then listens. Throws when any of that can't be done. A port in use is
+   * found before modules load; only a program that takes the port in the meantime is found at the end.
+   */
   static async start(given: ServeOptions = {}): Promise<VeripyServer> {
     const options = { ...defaultServeOptions, ...given };
     const limits = withDefaultLimits(given.limits);
-    await checkFolders(options);
-    const { identity, created } = await loadOrCreateIdentity(options.certsDir, "server");
-    if (created) {
-      const { fingerprint } = identity;
-      log.info("Made a new server key. Its fingerprint is {fingerprint}.", { fingerprint });
+    const warnings = [
+      ...(await checkFolders(options)),
+      ...(await checkServerFiles(options.certsDir, options.trustedKeysPath)),
+    ];
+    for (const warning of warnings) {
+      log.warn("{warning}", { warning });
     }
-    const trust = await readTrustedKeys(options.trustedKeysPath);
-    const audit = options.audit === undefined ? undefined : new AuditLog(options.audit);
     // Loaded only where it is used: it is a third of what the server would otherwise load.
     const metrics = options.metrics === undefined ? undefined : await import("./metrics.ts");
     const counts = metrics === undefined ? undefined : new metrics.Metrics();
-    const observers = [...options.observers, audit, counts].filter((observer) => observer !== undefined);
+    const trust = await readTrustedKeys(options.trustedKeysPath);
+    // Found now rather than when all modules have loaded.
+    probe(options.hostname, options.port);
+    if (options.metrics !== undefined) metrics?.probeMetrics(options.metrics.hostname, options.metrics.port);
+    const audit = options.audit === undefined ? undefined : new AuditLog(options.audit);
+    const calls = options.logCalls === true ? new CallLog() : undefined;
+    // Last of what can fail: a start that fails leaves no new key behind.
+    const identity = await serverIdentity(options.certsDir).catch((error) => {
+      audit?.close();
+      throw error;
+    });
+    const observers = [...options.observers, audit, counts, calls].filter(
+      (observer) => observer !== undefined,
+    );
     const server = new VeripyServer(options, { identity, limits, trust, audit, observers });
     try {
       await server.#start(options);
@@ -215,6 +241,12 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       onRefused: (refusal) => this.#refused(refusal),
     });
     await this.#ownKey.start();
+    if (options.control) {
+      this.#control = await ControlSocket.open(options.certsDir, {
+        connections: () => connectionsOf(this.#sessions),
+        disconnect: (who) => disconnect(who, this.#sessions, this.#trust, options.trustedKeysPath),
+      });
+    }
     log.info("Listening on {addresses}. This server's key is {fingerprint}.", {
       addresses: this.addresses,
       port: this.port,
@@ -229,14 +261,12 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       peer.duplex.abort(new VeripyError("untrusted", "The key is not trusted."));
       return;
     }
-    const ofKey = this.#connectionsOfKey.get(peer.fingerprint) ?? 0;
     const maxOfKey = Math.min(
       grant.maxConnections ?? this.limits.maxConnectionsPerKey,
       this.limits.maxConnectionsPerKey,
     );
     const session = new Session(peer, grant, this);
     this.#sessions.add(session);
-    this.#connectionsOfKey.set(peer.fingerprint, ofKey + 1);
     for (const observer of this.observers) observer.connected?.(session);
     this.emit("connected", labelOf(session));
     this.#connectionLog.connected(grant.name ?? peer.fingerprint, peer.address);
@@ -244,7 +274,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     if (this.isDraining) session.close("shutting_down", "The server is stopping.");
     else if (this.#sessions.size > this.limits.maxConnections) {
       session.close("busy", `The server has its limit of ${this.limits.maxConnections} connections.`);
-    } else if (ofKey >= maxOfKey) session.close("busy", `This key has its limit of ${maxOfKey} connections.`);
+    } else this.#places.enter(session, maxOfKey);
   }
 
   /** SessionOwner: asked for every sync, since a client may read nothing else. */
@@ -257,6 +287,11 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   /** SessionOwner. */
   rotate(session: Session, json: string): Promise<string> {
     return this.#rotations.announce(session, json);
+  }
+
+  /** SessionOwner. */
+  forbidden(session: Session, what: string): void {
+    this.#connectionLog.forbidden(session, what);
   }
 
   #announceKey(): void {
@@ -275,18 +310,14 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   /** SessionOwner: called by a session, once. */
   sessionEnded(session: Session, reason: CloseReason): void {
     this.#sessions.delete(session);
-    const left = (this.#connectionsOfKey.get(session.fingerprint) ?? 1) - 1;
-    if (left > 0) this.#connectionsOfKey.set(session.fingerprint, left);
-    else this.#connectionsOfKey.delete(session.fingerprint);
+    this.#places.leave(session);
     const fault = reason?.message ?? session.closedFor;
     const why = fault ?? "closed";
     for (const observer of this.observers) observer.disconnected?.(session, why);
     this.emit("disconnected", { ...labelOf(session), reason: why });
-    const who = session.name ?? session.fingerprint;
-    if (fault === undefined)
-      log.debug("Disconnected: {who} from {address}.", { who, address: session.address });
-    else log.warn("Disconnected: {who} from {address}: {why}", { who, address: session.address, why });
+    this.#connectionLog.disconnected(session, fault);
     this.sessionIdle();
+    if (this.#sessions.size === 0) this.#whenEmpty?.();
   }
 
   /** SessionOwner: a session has no call in flight any more. */
@@ -304,7 +335,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
 
   #moduleChanged(change: ModuleChange): void {
     if (change.kind === "moderror")
-      log.error("{mod} cannot be loaded: {error}", { mod: change.mod, error: change.error });
+      log.error("{mod} cannot be loaded: {error}", { mod: change.mod, error: change.detail });
     else
       log.info("{what}: {mod} {tree}", {
         what: change.kind,
@@ -322,7 +353,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     for (const observer of this.observers) observer.trustChanged?.({ keys: keys.size });
     for (const session of [...this.#sessions]) {
       const grant = keys.grantFor(session.fingerprint, session.remoteIp);
-      if (grant === undefined) session.close("forbidden", "This key is not trusted any more.");
+      if (grant === undefined) session.close("forbidden", cutOffText(keys, session));
       else session.setGrant(grant);
     }
   }
@@ -333,15 +364,26 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
     this.#trustWatch?.close();
     this.#ownKey.close();
     this.#listener?.stop();
+    this.#control?.close();
     this.#pairing.close();
     const ref = this.#broadcaster.nextRef();
     for (const session of this.#sessions) session.announceDrain(ref);
     await this.#callsEnded(this.limits.shutdownMs);
     for (const session of [...this.#sessions]) session.close("shutting_down", "The server is stopping.");
+    // Observers hear of their ends, and may look at the modules for that.
+    await this.#sessionsEnded();
     await Promise.all([this.#hosts.close(), this.registry.stop()]);
     this.#metrics?.stop();
     this.#audit?.close();
     log.info("Stopped.");
+  }
+
+  /** Resolves when the last session has ended: at most two seconds after it was closed, whatever its client does. */
+  #sessionsEnded(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#whenEmpty = resolve;
+      if (this.#sessions.size === 0) resolve();
+    });
   }
 
   /** Resolves when no session has a call in flight, or after `ms`. */
@@ -363,6 +405,23 @@ interface ServerParts {
   readonly trust: TrustedKeys;
   readonly audit: AuditLog | undefined;
   readonly observers: readonly ServerObserver[];
+}
+
+/** Why a session ends whose key is no longer let in. */
+function cutOffText(keys: TrustedKeys, { fingerprint, remoteIp }: Session): string {
+  const verdict = keys.verdict(fingerprint, remoteIp);
+  if (verdict === "expired") return "The entry of this key has expired.";
+  if (verdict === "wrong_address") return `The entry of this key does not allow the address ${remoteIp}.`;
+  return "This key is not trusted any more.";
+}
+
+async function serverIdentity(certsDir: string): Promise<Identity> {
+  const { identity, created } = await loadOrCreateIdentity(certsDir, "server");
+  if (created) {
+    const { fingerprint } = identity;
+    log.info("Made a new server key. Its fingerprint is {fingerprint}.", { fingerprint });
+  }
+  return identity;
 }
 
 /** A copy that outlives the session. */

@@ -3,13 +3,15 @@ import type { Call, CallClient, CallOutcome, CallRequest, CallSink } from "../mo
 import type { RunnableVersion } from "../modules/runnable.ts";
 import { encodeFrame, type Frame } from "../protocol/frame.ts";
 import { errorPayload } from "../protocol/messages.ts";
-import type { PeerLabel, RequestRecord } from "./observer.ts";
+import type { ClientLabel, RequestRecord } from "./observer.ts";
 import { VersionText } from "./version-text.ts";
 
 /** What a call needs of the session it belongs to. */
 export interface CallSession {
-  /** Sends what comes before the end. False: the client reads slowly. */
-  send(type: string, ref: string, json: string): boolean;
+  /** The client reads slowly. */
+  readonly isBehind: boolean;
+  /** Sends what comes before the end. False: a stream has to wait. */
+  send(call: SessionCall, type: string, json: string): boolean;
   /** Called once, at the end. */
   finish(call: SessionCall, outcome: CallOutcome): void;
 }
@@ -34,6 +36,7 @@ export class SessionCall implements CallRequest, CallSink {
   version: RunnableVersion | undefined;
   handle: Call | undefined;
   #parts = 0;
+  #isDone = false;
 
   /** `startedAt` is of use only to observers; it is 0 without them. */
   constructor(session: CallSession, frame: Frame, client: CallClient, startedAt: number) {
@@ -57,27 +60,37 @@ export class SessionCall implements CallRequest, CallSink {
   part(dataJson: string): boolean {
     const seq = this.#parts;
     this.#parts += 1;
-    return this.#session.send("exec_part", this.ref, `{"seq":${seq},"data":${dataJson}}`);
+    return this.#session.send(this, "exec_part", `{"seq":${seq},"data":${dataJson}}`);
   }
 
   progress(json: string): void {
-    this.#session.send("exec_progress", this.ref, json);
+    // What tells of the state of things is not worth a place in the queue of a client that reads slowly.
+    if (this.#session.isBehind) return;
+    this.#session.send(this, "exec_progress", json);
   }
 
   done(outcome: CallOutcome): void {
+    // A fault while it was handed on may have answered it already.
+    if (this.#isDone) return;
+    this.#isDone = true;
     this.#session.finish(this, outcome);
   }
 
   /** The line of the `exec_resp`. */
   answer(outcome: CallOutcome): string {
     if (!outcome.ok)
-      return encodeFrame("mod", "exec_resp", this.ref, errorPayload(outcome.code, outcome.message));
+      return encodeFrame(
+        "mod",
+        "exec_resp",
+        this.ref,
+        errorPayload(outcome.code, outcome.message, outcome.started),
+      );
     // A call that succeeded has a version.
     return VersionText.of(this.version as RunnableVersion).answer(this.ref, outcome.resultJson);
   }
 
   /** What observers are told of it. */
-  record(peer: PeerLabel, outcome: CallOutcome): RequestRecord {
+  record(peer: ClientLabel, outcome: CallOutcome): RequestRecord {
     const { args } = this;
     return {
       peer,

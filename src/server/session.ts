@@ -1,8 +1,6 @@
-import { type Deadline, deadlines } from "../base/deadlines.ts";
 import { VeripyError, type WireCode } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
-import { loggerOf } from "../base/log.ts";
-import { LogGate } from "../base/log-gate.ts";
+import { snakeKeys } from "../base/snake-case.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Grant } from "../identity/trusted-keys.ts";
 import type { CallClient, CallOutcome } from "../modules/call.ts";
@@ -10,8 +8,10 @@ import type { ModuleRegistry } from "../modules/registry.ts";
 import type { RunnableVersion } from "../modules/runnable.ts";
 import { Channel } from "../protocol/channel.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
+import type { Lane } from "../protocol/fair-queue.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
+  emptyPayload,
   errorPayload,
   parsePayload,
   protocolVersion,
@@ -20,13 +20,20 @@ import {
 } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
 import { ExecRequestReader } from "./exec-request.ts";
-import type { CallRecord, PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import type { PlaceHolder } from "./key-places.ts";
+import { type CheckedConnection, LifeCheck } from "./life-check.ts";
+import type { CallRecord, ClientLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import { failureOf, logFault } from "./request-failure.ts";
 import { keyOf, SessionCall } from "./session-call.ts";
 import { VersionText } from "./version-text.ts";
 
-const log = loggerOf("session");
-
-const maxForbiddenLinesPerSecond = 10;
+/** What is said of the modules and of the server stays in order. No REF is empty. */
+const stateLane = "";
+/** Requests that wait while others are still read, and their characters in all. */
+const maxKeptFrames = 64;
+const maxKeptLength = 64 * 1024;
+/** Characters of a rotation statement: two keys and two signatures, whatever their kind. */
+const maxRotationLength = 8 * 1024;
 
 /** What a session needs of the server it belongs to. */
 export interface SessionOwner {
@@ -40,6 +47,8 @@ export interface SessionOwner {
   announcement(session: Session): object | undefined;
   /** A client announces its next key: the payload of the answer. Never rejects. */
   rotate(session: Session, json: string): Promise<string>;
+  /** The client has asked for what it may not have. */
+  forbidden(session: Session, what: string): void;
   /** Called once, when the session's connection has ended and its calls are aborted. */
   sessionEnded(session: Session, reason: CloseReason): void;
   /** Called whenever a session has no call in flight any more. */
@@ -47,32 +56,29 @@ export interface SessionOwner {
 }
 
 /** One authenticated client: its requests, its permissions, its limits. */
-export class Session implements PeerLabel {
+export class Session implements ClientLabel, CheckedConnection, PlaceHolder {
   readonly fingerprint: Fingerprint;
   readonly address: string;
+  readonly since = new Date();
   readonly #remoteIp: string;
   readonly #owner: SessionOwner;
   readonly #channel: Channel;
   readonly #calls = new Map<number | string, SessionCall>();
   readonly #execRequests = new ExecRequestReader();
-  /** Frames that arrived in one chunk with one that has to wait; reading is paused while there are any. */
+  /** Frames that have to wait, and those that came behind them. */
   #backlog: Frame[] = [];
   #grant: Grant;
   /** This client as modules see it. */
   #client: CallClient;
   #closedFor: string | undefined;
+  /** All requests wait: this key has all the connections that it may have. */
+  #isHeld = false;
   #isPaused = false;
   #isWorkingOff = false;
   #outputIsHigh = false;
   #missedBroadcasts = false;
-  #framesSeen = 0;
-  #framesAtLastCheck = 0;
-  #queuedAtLastCheck = 0;
-  #wasPinged = false;
   #isRotating = false;
-  /** Most clients never need one. */
-  #forbiddenGate: LogGate | undefined;
-  #lifeCheck: Deadline;
+  readonly #lifeCheck: LifeCheck;
 
   constructor(peer: Peer, grant: Grant, owner: SessionOwner) {
     this.fingerprint = peer.fingerprint;
@@ -86,8 +92,9 @@ export class Session implements PeerLabel {
       onFrame: this.#frame,
       onDrained: () => this.#drained(),
       onClosed: (reason) => this.#closed(reason),
+      onReceived: () => this.#lifeCheck.bytesCame(),
     });
-    this.#lifeCheck = deadlines.arm(this, owner.limits.firstRequestMs);
+    this.#lifeCheck = new LifeCheck(this, owner.limits);
   }
 
   get name(): string | undefined {
@@ -96,6 +103,11 @@ export class Session implements PeerLabel {
 
   get remoteIp(): string {
     return this.#remoteIp;
+  }
+
+  get mayRun(): boolean {
+    if (!this.#grant.mayAct("exec")) return false;
+    return this.#owner.registry.current().some(({ mod }) => this.#grant.maySee(mod));
   }
 
   /** Why this side closed the connection; undefined when the client did, or the server stops. */
@@ -111,10 +123,46 @@ export class Session implements PeerLabel {
     return this.#channel.queuedBytes;
   }
 
+  /** The client takes its answers too slowly. */
+  get isBehind(): boolean {
+    return this.#outputIsHigh;
+  }
+
+  /** Reading has stopped until there is room for more. */
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** PlaceHolder. */
+  get heardAt(): number {
+    return this.#lifeCheck.heardAt;
+  }
+
+  /** PlaceHolder. */
+  probe(ms: number): Promise<boolean> {
+    return this.#lifeCheck.probe(ms);
+  }
+
+  /** PlaceHolder: before the first request has come. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  /** PlaceHolder: what came meanwhile is worked off. */
+  admit(): void {
+    this.#isHeld = false;
+    this.#adjustReading();
+  }
+
   /** Permissions as they are from now on; requests being worked on were allowed when they came. */
   setGrant(grant: Grant): void {
     this.#grant = grant;
     this.#client = this.#labelled();
+  }
+
+  /** Whether this client may know of the module. */
+  maySee(mod: string): boolean {
+    return this.#grant.maySee(mod);
   }
 
   #labelled(): CallClient {
@@ -127,66 +175,38 @@ export class Session implements PeerLabel {
    * of them but, once it has caught up, one `sys:resync`.
    */
   broadcast(line: string, mod: string): void {
-    if (!this.#grant.mayAct("sync") || !this.#grant.maySee(mod)) return;
+    if (this.#isHeld || !this.#grant.mayAct("sync") || !this.#grant.maySee(mod)) return;
     if (this.#outputIsHigh) this.#missedBroadcasts = true;
-    else this.#sendLine(line);
+    else this.#sendLine(line, stateLane);
   }
 
   /** Tells the client that the server is about to stop; new calls are refused from here on. */
   announceDrain(ref: string): void {
-    this.#send("sys", "drain", ref, "{}");
+    this.#send("sys", "drain", ref, "{}", stateLane);
   }
 
   /** Tells the client of the server's next key; one that reads slowly learns it from its next sync. */
   announceKey(ref: string, json: string): void {
+    if (this.#isHeld) return;
     if (this.#outputIsHigh) this.#missedBroadcasts = true;
-    else this.#send("sys", "rotate", ref, json);
+    else this.#send("sys", "rotate", ref, json, stateLane);
   }
 
   /** Says why, if the client still reads, then closes. Calls in flight are aborted. */
   close(code: WireCode, message: string): void {
     if (code !== "shutting_down") this.#closedFor ??= message;
-    this.#send("sys", "error", "-", errorPayload(code, message));
+    // Without a lane: it is the last word, behind all that still has to leave.
+    this.#channel.send("sys", "error", "-", errorPayload(code, message));
     this.#abortCalls(code === "shutting_down" ? "shutting_down" : "cancelled", message);
     this.#channel.close();
   }
 
-  /** The life check: a first request in time, then a frame at least every `idleMs`. */
-  expire(): void {
-    const { idleMs, firstRequestMs } = this.#owner.limits;
-    if (this.#framesSeen === 0) {
-      this.close("timeout", `No request came within ${firstRequestMs} ms of the handshake.`);
-      return;
-    }
-    if (this.#showsLife()) {
-      this.#wasPinged = false;
-    } else if (this.#wasPinged) {
-      this.close("timeout", `Nothing came for ${idleMs} ms, nor an answer to a ping.`);
-      return;
-    } else {
-      this.#wasPinged = true;
-      this.#send("sys", "ping", "idle", "{}");
-    }
-    this.#framesAtLastCheck = this.#framesSeen;
-    this.#queuedAtLastCheck = this.queuedBytes;
-    this.#lifeCheck = deadlines.arm(this, idleMs / 2);
-  }
-
-  /** After the first request it is the idle time that counts. */
-  #expectLife(): void {
-    this.#lifeCheck.disarm();
-    this.#lifeCheck = deadlines.arm(this, this.#owner.limits.idleMs / 2);
-  }
-
-  /** Since the last check something came, or left; or it is this side that does not read, being at work. */
-  #showsLife(): boolean {
-    if (this.#framesSeen !== this.#framesAtLastCheck) return true;
-    return this.#outputIsHigh ? this.queuedBytes < this.#queuedAtLastCheck : this.#isPaused;
+  ping(): void {
+    this.#send("sys", "ping", "idle", "{}");
   }
 
   readonly #frame = (frame: Frame): void => {
-    this.#framesSeen += 1;
-    if (this.#framesSeen === 1) this.#expectLife();
+    this.#lifeCheck.frameCame();
     if (!this.#isPaused && !this.#mustWait(frame)) {
       this.#handle(frame);
       return;
@@ -196,22 +216,40 @@ export class Session implements PeerLabel {
   };
 
   /** No room for its answer, or for one more call. */
-  #mustWait({ api, type }: Frame): boolean {
-    if (this.#outputIsHigh) return true;
-    return api === "mod" && type === "exec" && this.#calls.size >= this.#owner.limits.maxRequestsInFlight;
+  #mustWait(frame: Frame): boolean {
+    if (this.#isHeld) return true;
+    if (isExec(frame) && this.#calls.size >= this.#owner.limits.maxRequestsInFlight) return true;
+    return this.#outputIsHigh && !(isShort(frame) && this.#hasRoom);
   }
 
+  /** Another call may end with the longest result, and so may all that are in flight. */
+  get #hasRoom(): boolean {
+    const { maxResultBytes, maxQueuedBytes } = this.#owner.limits;
+    return this.queuedBytes + (this.#calls.size + 1) * maxResultBytes <= maxQueuedBytes;
+  }
+
+  /** Whatever a request brings about, it has an answer, and its connection goes on. */
   #handle(frame: Frame): void {
+    try {
+      this.#dispatch(frame);
+    } catch (error) {
+      const { api, type, ref } = frame;
+      const { code, message } = failureOf(error, `${api}:${type}`, this);
+      this.#send(api, answerTypeOf(type), ref, errorPayload(code, message));
+    }
+  }
+
+  #dispatch(frame: Frame): void {
     const { api, type } = frame;
     if (api === "mod" && type === "exec") this.#exec(frame);
     else if (api === "mod" && type === "sync") this.#answer("sync", frame, () => this.#sync(frame));
     else if (api === "mod" && type === "verify") this.#answer("verify", frame, () => this.#verify(frame));
-    else if (api === "mod" && type === "stats") this.#answer("stats", frame, () => this.#stats());
-    else if (api === "mod" && type === "cancel") this.#calls.get(keyOf(frame))?.cancel();
-    else if (api === "sys" && type === "ping") this.#send("sys", "pong", frame.ref, "{}");
-    else if (api === "sys" && type === "pong") return;
-    else if (api === "sys" && type === "rotate") void this.#rotate(frame);
-    else if (api === "sys" && type === "info") this.#send("sys", "info_resp", frame.ref, this.#info());
+    else if (api === "mod" && type === "stats") this.#answer("stats", frame, () => this.#stats(frame));
+    else if (api === "mod" && type === "cancel") this.#cancel(frame);
+    else if (api === "sys" && type === "ping") this.#pong(frame);
+    else if (api === "sys" && type === "pong") mustBeEmpty(frame);
+    else if (api === "sys" && type === "rotate") this.#rotate(frame);
+    else if (api === "sys" && type === "info") this.#info(frame);
     else
       this.#send(
         api,
@@ -221,15 +259,15 @@ export class Session implements PeerLabel {
       );
   }
 
-  /** Runs a request that is answered at once; `produce` gives the payload or throws a VeripyError. */
+  /** Runs a request that is answered at once; `produce` gives the payload. */
   #answer(action: "sync" | "verify" | "stats", frame: Frame, produce: () => Answer): void {
     const startedAt = performance.now();
     let answer: Answer;
     try {
       answer = produce();
     } catch (error) {
-      if (!(error instanceof VeripyError)) throw error;
-      answer = { json: errorPayload(error.code as WireCode, error.message), code: error.code as WireCode };
+      const { code, message } = failureOf(error, action, this);
+      answer = { json: errorPayload(code, message), code };
     }
     if (this.#isObserved) {
       this.#report({
@@ -242,7 +280,8 @@ export class Session implements PeerLabel {
         durationMs: performance.now() - startedAt,
       });
     }
-    this.#send("mod", `${frame.type}_resp`, frame.ref, answer.json);
+    // In order with the broadcasts: no client may hear of a change first, and then of what was before it.
+    this.#send("mod", `${frame.type}_resp`, frame.ref, answer.json, stateLane);
   }
 
   #sync(frame: Frame): Answer {
@@ -262,31 +301,57 @@ export class Session implements PeerLabel {
     return { json: VersionText.of(version).verify, mod, tree: version.tree };
   }
 
-  #stats(): Answer {
+  #stats(frame: Frame): Answer {
+    mustBeEmpty(frame);
     this.#mustBeAllowed("sync");
     const modules = this.#owner.registry.stats().filter((stats) => this.#grant.maySee(stats.mod));
-    return { json: JSON.stringify({ modules }) };
+    return { json: JSON.stringify({ modules: modules.map((stats) => snakeKeys(stats)) }) };
   }
 
-  /** One at a time: each may write a file. */
-  async #rotate({ ref, json }: Frame): Promise<void> {
-    if (this.#isRotating) {
-      const message = "This connection has announced a key already, and has no answer yet.";
-      this.#send("sys", "rotate_resp", ref, errorPayload("busy", message));
-      return;
-    }
+  #cancel(frame: Frame): void {
+    mustBeEmpty(frame);
+    this.#calls.get(keyOf(frame))?.cancel();
+  }
+
+  #pong(frame: Frame): void {
+    mustBeEmpty(frame);
+    this.#send("sys", "pong", frame.ref, "{}");
+  }
+
+  /** One at a time: each may write a file. What is refused here has cost nothing but its answer. */
+  #rotate({ ref, json }: Frame): void {
+    if (this.#isRotating)
+      throw new VeripyError("busy", "This connection has announced a key already, and has no answer yet.");
+    if (json.length > maxRotationLength)
+      throw new VeripyError(
+        "bad_request",
+        `A rotation statement has ${json.length} characters, the limit is ${maxRotationLength}.`,
+      );
     this.#isRotating = true;
-    const answer = await this.#owner.rotate(this, json);
-    this.#isRotating = false;
-    this.#send("sys", "rotate_resp", ref, answer);
+    void this.#announced(json).then((answer) => {
+      this.#isRotating = false;
+      this.#send("sys", "rotate_resp", ref, answer);
+    });
   }
 
-  #info(): string {
-    return JSON.stringify({
+  /** Never rejects. */
+  async #announced(json: string): Promise<string> {
+    try {
+      return await this.#owner.rotate(this, json);
+    } catch (error) {
+      const { code, message } = failureOf(error, "rotate", this);
+      return errorPayload(code, message);
+    }
+  }
+
+  #info(frame: Frame): void {
+    mustBeEmpty(frame);
+    const json = JSON.stringify({
       server: this.#owner.product,
       protocol: protocolVersion,
-      limits: this.#owner.limits,
+      limits: snakeKeys(this.#owner.limits),
     });
+    this.#send("sys", "info_resp", frame.ref, json);
   }
 
   #exec(frame: Frame): void {
@@ -310,8 +375,12 @@ export class Session implements PeerLabel {
       call.timeoutMs = Math.min(timeoutMs ?? limits.execMs, limits.execMs);
       call.handle = version.call(call, call);
     } catch (error) {
-      if (!(error instanceof VeripyError)) throw error;
-      this.finish(call, { ok: false, code: error.code as WireCode, message: error.message });
+      const { code, message } = failureOf(error, "exec", this);
+      // `busy` says that nothing has run, which is not known once the call was handed on.
+      const mayRun = this.#calls.get(call.key) === call;
+      if (mayRun) call.done({ ok: false, code: code === "busy" ? "exec_failed" : code, message });
+      // The other codes say by themselves that nothing has run.
+      else call.done({ ok: false, code, message, ...(code === "shutting_down" ? { started: false } : {}) });
     }
   }
 
@@ -326,16 +395,8 @@ export class Session implements PeerLabel {
   #mustBeAllowed(action: "sync" | "verify" | "exec", mod?: string): void {
     if (this.#grant.mayAct(action) && (mod === undefined || this.#grant.maySee(mod))) return;
     const what = mod === undefined ? action : `${action} ${mod}`;
-    this.#logForbidden(what);
+    this.#owner.forbidden(this, what);
     throw new VeripyError("forbidden", `This key may not ${what}.`);
-  }
-
-  /** So many lines a second and no more: a client must not fill the disk with what it may not do. */
-  #logForbidden(what: string): void {
-    this.#forbiddenGate ??= new LogGate(maxForbiddenLinesPerSecond);
-    if (!this.#forbiddenGate.pass()) return;
-    const who = this.name ?? this.fingerprint;
-    log.warn("Forbidden: {who} may not {what}.", { who, what, address: this.address });
   }
 
   #find(mod: string, tree?: string): RunnableVersion {
@@ -348,26 +409,26 @@ export class Session implements PeerLabel {
   /** Called by a call, once, at its end, or by a request that never became one. */
   finish(call: SessionCall, outcome: CallOutcome): void {
     if (this.#isObserved) this.#report(call.record(this, outcome));
-    this.#sendLine(call.answer(outcome));
+    this.#sendLine(call.answer(outcome), call.key);
     if (this.#calls.get(call.key) !== call) return;
     this.#calls.delete(call.key);
     if (this.#isPaused) this.#adjustReading();
     if (this.#calls.size === 0) this.#owner.sessionIdle(this);
   }
 
-  /** Called by a call for what comes before its end. False: the client reads slowly. */
-  send(type: string, ref: string, json: string): boolean {
-    this.#send("mod", type, ref, json);
-    return !this.#outputIsHigh;
+  /** Called by a call for what comes before its end. False: it has to wait until `resume`. */
+  send(call: SessionCall, type: string, json: string): boolean {
+    this.#send("mod", type, call.ref, json, call.key);
+    return !this.#channel.isFull;
   }
 
-  #send(api: string, type: string, ref: string, json: string): void {
-    this.#channel.send(api, type, ref, json);
+  #send(api: string, type: string, ref: string, json: string, lane: Lane = ref): void {
+    this.#channel.send(api, type, ref, json, lane);
     this.#watchOutput();
   }
 
-  #sendLine(line: string): void {
-    this.#channel.sendLine(line);
+  #sendLine(line: string, lane: Lane): void {
+    this.#channel.sendLine(line, lane);
     this.#watchOutput();
   }
 
@@ -379,12 +440,12 @@ export class Session implements PeerLabel {
   }
 
   #drained(): void {
-    this.#outputIsHigh = false;
-    if (this.#missedBroadcasts) {
+    this.#outputIsHigh = this.#channel.isHigh;
+    if (this.#missedBroadcasts && !this.#outputIsHigh) {
       this.#missedBroadcasts = false;
-      this.#send("sys", "resync", "missed", "{}");
+      this.#send("sys", "resync", "missed", "{}", stateLane);
     }
-    for (const call of this.#calls.values()) call.handle?.resume();
+    if (!this.#channel.isFull) for (const call of this.#calls.values()) call.handle?.resume();
     this.#adjustReading();
   }
 
@@ -408,11 +469,20 @@ export class Session implements PeerLabel {
     } finally {
       this.#isWorkingOff = false;
     }
-    const mustPause = this.#outputIsHigh || this.#backlog.length > 0;
+    const mustPause = this.#mustPause();
     if (mustPause === this.#isPaused) return;
     this.#isPaused = mustPause;
     if (mustPause) this.#channel.pause();
     else this.#channel.resume();
+  }
+
+  #mustPause(): boolean {
+    // Else it would not be seen when a newcomer leaves.
+    if (this.#isHeld) return !isLittle(this.#backlog);
+    const mayPass = this.#outputIsHigh && this.#hasRoom;
+    if (this.#backlog.length === 0) return this.#outputIsHigh && !mayPass;
+    // Lists and sources wait until the client has caught up. What is short may pass a few of them.
+    return !mayPass || this.#backlog.some(isShort) || !isLittle(this.#backlog);
   }
 
   get #isObserved(): boolean {
@@ -420,7 +490,13 @@ export class Session implements PeerLabel {
   }
 
   #report(record: RequestRecord): void {
-    for (const observer of this.#owner.observers) observer.answered?.(record);
+    for (const observer of this.#owner.observers) {
+      try {
+        observer.answered?.(record);
+      } catch (error) {
+        logFault(error, `an observer of ${record.action}`, this);
+      }
+    }
   }
 
   #abortCalls(code: "cancelled" | "shutting_down", message: string): void {
@@ -429,7 +505,7 @@ export class Session implements PeerLabel {
   }
 
   #closed(reason: CloseReason): void {
-    this.#lifeCheck.disarm();
+    this.#lifeCheck.stop();
     this.#abortCalls("cancelled", "The client has left.");
     this.#owner.sessionEnded(this, reason);
   }
@@ -440,4 +516,30 @@ interface Answer {
   readonly mod?: string;
   readonly tree?: string;
   readonly code?: WireCode;
+}
+
+function isExec({ api, type }: Frame): boolean {
+  return api === "mod" && type === "exec";
+}
+
+/** Its answer is likely to be short, and never longer than the longest result. */
+function isShort(frame: Frame): boolean {
+  return isExec(frame) || frame.api === "sys" || frame.type === "cancel";
+}
+
+/** Few enough that reading may go on. */
+function isLittle(frames: readonly Frame[]): boolean {
+  if (frames.length >= maxKeptFrames) return false;
+  return frames.reduce((sum, { json }) => sum + json.length, 0) < maxKeptLength;
+}
+
+/** Of a request without fields. The payload that nearly all of them have is not even parsed. */
+function mustBeEmpty({ json }: Frame): void {
+  if (json !== "{}") parsePayload(emptyPayload, json);
+}
+
+/** The type of a known request's answer; `error` when it has none. */
+function answerTypeOf(type: string): string {
+  if (type === "ping") return "pong";
+  return type === "cancel" || type === "pong" ? "error" : `${type}_resp`;
 }

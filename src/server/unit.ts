@@ -4,6 +4,8 @@ export interface UnitOptions {
   /** The directory with mods/, certs/ and trusted-keys.json. */
   readonly directory: string;
   readonly user: string;
+  /** The address to listen on, as `--interface` takes it. */
+  readonly hostname: string;
   readonly port: number;
 }
 
@@ -11,7 +13,7 @@ export interface UnitOptions {
  * A systemd unit for a server, hardened as far as modules usually bear: they can read the system and write
  * nowhere but in the server's directory. See `systemd.exec(5)`; `systemd-analyze security` rates it.
  */
-export function systemdUnit({ executable, directory, user, port }: UnitOptions): string {
+export function systemdUnit({ executable, directory, user, hostname, port }: UnitOptions): string {
   // A port below 1024 needs this one capability; the server needs no other.
   const capability = port < 1024 ? "CAP_NET_BIND_SERVICE" : "";
   return `[Unit]
@@ -23,7 +25,7 @@ Wants=network-online.target
 Type=notify
 NotifyAccess=main
 WatchdogSec=30s
-ExecStart=${commandWord(executable)} start --interface 0.0.0.0 --port ${port}
+ExecStart=${commandWord(executable)} start --interface ${commandWord(hostname)} --port ${port}
 WorkingDirectory=${withoutSpecifiers(directory)}
 User=${user}
 Restart=on-failure

@@ -1,3 +1,4 @@
+import { messageOf, VeripyError } from "../base/errors.ts";
 import type { RunnableVersion } from "../modules/runnable.ts";
 import { reportOf } from "../modules/slot.ts";
 
@@ -24,12 +25,18 @@ export class VersionText {
 
   /** The payload of `verify_resp`: `{"mod","content","sum","desc","tree","files":[{"path","content","sum"}]}`. */
   get verify(): string {
-    this.#verify ??= JSON.stringify({
-      ...reportOf(this.#version),
-      content: this.#version.source.entry.content,
-      files: this.#version.source.files.map(({ path, content, sum }) => ({ path, content, sum })),
-    });
+    // On demand: it has all of the module's texts once more. They are strings, which can always be encoded.
+    this.#verify ??= this.#encodeVerify();
     return this.#verify;
+  }
+
+  #encodeVerify(): string {
+    const { entry, files } = this.#version.source;
+    const texts = JSON.stringify({
+      content: entry.content,
+      files: files.map(({ path, content, sum }) => ({ path, content, sum })),
+    });
+    return `${this.report.slice(0, -1)},${texts.slice(1)}`;
   }
 
   static readonly #texts = new WeakMap<RunnableVersion, VersionText>();
@@ -41,5 +48,20 @@ export class VersionText {
       VersionText.#texts.set(version, text);
     }
     return text;
+  }
+}
+
+/**
+ * Encodes what clients are told of a version that has just been loaded. One for which that cannot be done is stopped,
+ * and has failed to load: rejects with `bad_module`.
+ */
+export async function encodeLoaded<T extends RunnableVersion>(version: T): Promise<T> {
+  try {
+    VersionText.of(version);
+    return version;
+  } catch (error) {
+    await version.stop();
+    const what = `${version.mod}: what it says of itself cannot be sent`;
+    throw new VeripyError("bad_module", `${what}.`, { cause: error, detail: `${what}: ${messageOf(error)}` });
   }
 }

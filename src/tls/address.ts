@@ -1,6 +1,16 @@
-/** `ip:port`, an IPv6 address in brackets. */
-export function socketAddress(ip: string, port: number): string {
+import { isIP } from "node:net";
+
+/** `ip:port`, an IPv6 address in brackets. A socket that is closed has forgotten its port; then the IP address alone. */
+export function socketAddress(ip: string, port: number | undefined): string {
+  if (port === undefined) return ip;
   return ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`;
+}
+
+/** The IP address in what `socketAddress` has made. */
+export function ipOf(address: string): string {
+  return isIP(address) === 0
+    ? address.slice(0, address.lastIndexOf(":")).replace(/^\[(.*)\]$/, "$1")
+    : address;
 }
 
 /** `::ffff:10.1.2.3`, as a socket that serves both families reports it, is `10.1.2.3`. */

@@ -6,27 +6,39 @@ export type AdmissionLimits = Pick<
   "maxHandshakes" | "maxHandshakesPerAddress" | "handshakesPerSecond" | "handshakeBurst"
 >;
 
+/** A handshake under way. */
+export interface Droppable {
+  /** Ends it to make room for another; it must call `leave` before it returns. */
+  drop(): void;
+}
+
 /** One address, or one IPv6 /64, that has connected lately. */
 export interface Visitor {
   readonly network: string;
-  handshakes: number;
+  /** Its handshakes under way, the oldest first. */
+  readonly handshakes: Set<Droppable>;
   /** Handshakes that it may still begin now. */
   tokens: number;
   refilledAt: number;
 }
 
-/** More is not remembered: whoever comes from that many addresses is not held by a limit for each. */
+/** How many are remembered. Beyond that the one absent longest is forgotten, and returns with a full burst. */
 const maxVisitors = 4_096;
 
 /**
- * Who may begin a handshake, the one costly thing that a stranger can make us do: so many at once in all and from
- * one address, and for each address a token bucket. Memory is bounded.
+ * Decides who may begin a handshake, the one costly thing that a stranger can make the server do. Each address has a
+ * token bucket and a maximum of unfinished handshakes. When all places are taken, the address that holds most of
+ * them loses its oldest: strangers who fill the places displace only each other. Memory is bounded.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #now: () => number;
   /** The one that came last is last. */
   readonly #visitors = new Map<string, Visitor>();
+  /** Visitors by the number of handshakes that they hold, in the order in which they came to hold as many. */
+  readonly #holding: Set<Visitor>[] = [];
+  /** The largest number that any of them holds. */
+  #most = 0;
   #handshakes = 0;
 
   /** `now` in milliseconds, monotonic. */
@@ -40,22 +52,47 @@ export class Admission {
     return this.#handshakes;
   }
 
-  /** Lets a connection begin its handshake, to be given back to `leave`; or says why not. */
-  enter(ip: string): Visitor | "too_many_handshakes" | "rate_limited" {
-    if (this.#handshakes >= this.#limits.maxHandshakes) return "too_many_handshakes";
+  /**
+   * Lets a connection from `ip` begin its handshake, and drops another one if there is no place for both. Returns
+   * what `leave` needs, or why the connection may not begin.
+   */
+  enter(ip: string, handshake: Droppable): Visitor | "too_many_handshakes" | "rate_limited" {
     const visitor = this.#visitor(networkOf(ip));
-    if (visitor.handshakes >= this.#limits.maxHandshakesPerAddress) return "too_many_handshakes";
+    const { maxHandshakes, maxHandshakesPerAddress } = this.#limits;
+    if (visitor.handshakes.size >= maxHandshakesPerAddress) return "too_many_handshakes";
     if (visitor.tokens < 1) return "rate_limited";
+    if (this.#handshakes >= maxHandshakes && !this.#makeRoomFor(visitor)) return "too_many_handshakes";
     visitor.tokens -= 1;
-    visitor.handshakes += 1;
-    this.#handshakes += 1;
+    visitor.handshakes.add(handshake);
+    this.#changed(visitor, +1);
     return visitor;
   }
 
-  /** The handshake is over, whichever way. */
-  leave(visitor: Visitor): void {
-    visitor.handshakes -= 1;
-    this.#handshakes -= 1;
+  /** To be called once for each handshake that was let in, when it is over, whichever way. */
+  leave(visitor: Visitor, handshake: Droppable): void {
+    visitor.handshakes.delete(handshake);
+    this.#changed(visitor, -1);
+  }
+
+  /** False when no address holds more than the newcomer's own, which then has to wait. */
+  #makeRoomFor(newcomer: Visitor): boolean {
+    if (newcomer.handshakes.size >= this.#most) return false;
+    const [fullest] = this.#holding[this.#most] ?? [];
+    const [oldest] = fullest?.handshakes ?? [];
+    oldest?.drop();
+    return oldest !== undefined;
+  }
+
+  #changed(visitor: Visitor, by: 1 | -1): void {
+    const { size } = visitor.handshakes;
+    this.#handshakes += by;
+    this.#holding[size - by]?.delete(visitor);
+    if (size > 0) {
+      this.#holding[size] ??= new Set();
+      this.#holding[size].add(visitor);
+    }
+    if (size > this.#most) this.#most = size;
+    else if (this.#holding[this.#most]?.size === 0) this.#most -= 1;
   }
 
   #visitor(network: string): Visitor {
@@ -63,7 +100,8 @@ export class Admission {
     const known = this.#visitors.get(network);
     if (known === undefined) {
       if (this.#visitors.size >= maxVisitors) this.#forgetOne();
-      const visitor = { network, handshakes: 0, tokens: this.#limits.handshakeBurst, refilledAt: now };
+      const { handshakeBurst: tokens } = this.#limits;
+      const visitor = { network, handshakes: new Set<Droppable>(), tokens, refilledAt: now };
       this.#visitors.set(network, visitor);
       return visitor;
     }
@@ -78,7 +116,7 @@ export class Admission {
   /** The one that was quiet longest. Those with a handshake under way are few, and must stay countable. */
   #forgetOne(): void {
     for (const { network, handshakes } of this.#visitors.values()) {
-      if (handshakes > 0) continue;
+      if (handshakes.size > 0) continue;
       this.#visitors.delete(network);
       return;
     }

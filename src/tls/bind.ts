@@ -1,11 +1,16 @@
-import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { isSystemError, VeripyError } from "../base/errors.ts";
 import { socketAddress } from "./address.ts";
+import { deepenBacklog } from "./backlog.ts";
+import { descriptorOf } from "./descriptors.ts";
+import { limitUnsent } from "./unsent-limit.ts";
 
 /** Listening sockets that are one listener to everybody else. */
 export interface Bound {
   readonly port: number;
   /** `ip:port` of each. */
   readonly addresses: readonly string[];
+  /** Of each; -1 once it is stopped. */
+  readonly descriptors: readonly number[];
   stop(): void;
 }
 
@@ -34,6 +39,11 @@ export function bind<Data>(hostname: string, port: number, handlers: Handlers<Da
   }
 }
 
+/** Throws as `bind` does when the address or the port can't be had, and keeps neither: for a check in advance. */
+export function probe(hostname: string, port: number): void {
+  if (port !== 0) bind(hostname, port, { socket: { data: () => {} } }).stop();
+}
+
 function bindOne<Data>(
   hostname: string,
   port: number,
@@ -59,13 +69,18 @@ function why(error: unknown): string {
     return "that is not allowed to this user. Choose a port of 1024 or above with --port.";
   }
   if (error instanceof RangeError) return "the port must be 0 to 65535.";
-  return `${messageOf(error)}. Give an address of this machine as --interface, or 0.0.0.0 for all.`;
+  return "this machine has no such address or name. Give one of its own as --interface, or 0.0.0.0 for all.";
 }
 
 function together<Data>(listeners: readonly Bun.TCPSocketListener<Data>[]): Bound {
+  deepenBacklog(listeners.map(descriptorOf));
+  limitUnsent(listeners.map(descriptorOf));
   return {
     port: listeners[0]?.port ?? 0,
     addresses: listeners.map((listener) => socketAddress(listener.hostname, listener.port)),
+    get descriptors() {
+      return listeners.map(descriptorOf);
+    },
     stop: () => {
       for (const listener of listeners) listener.stop(false);
     },

@@ -1,13 +1,15 @@
 import { isIP } from "node:net";
 import { type Deadline, deadlines, type Expirable } from "../base/deadlines.ts";
-import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { isSystemError, VeripyError } from "../base/errors.ts";
 import { defaultLimits } from "../base/limits.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
 import { plainAddress, socketAddress } from "./address.ts";
 import { alpnList } from "./alpn.ts";
+import { nothingThere, preciseError, whyNot } from "./connect-failure.ts";
 import type { Peer } from "./peer.ts";
 import { brokenBy, closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
+import { TcpDial, type Upgrade } from "./tcp-dial.ts";
 
 export interface ConnectTlsOptions {
   /** A name or an address; `localhost` is 127.0.0.1, and ::1 if nothing listens there. */
@@ -40,10 +42,29 @@ export class UntrustedServerError extends VeripyError {
   }
 }
 
+/** The server, or the network, closed the connection before the handshake was complete. It may work the next time. */
+export class BrokenHandshakeError extends VeripyError {
+  constructor(name: string, cause: unknown) {
+    super("unreachable", `Cannot connect to ${name}: it closed the connection during the handshake.`, {
+      cause,
+    });
+    this.name = "BrokenHandshakeError";
+  }
+}
+
+/** No answer in time: the server is not there, or the network is slow. */
+export class ConnectTimeoutError extends VeripyError {
+  constructor(message: string) {
+    super("unreachable", message);
+    this.name = "ConnectTimeoutError";
+  }
+}
+
 /**
- * Connects over TLS 1.3 to a server with an expected key. Rejects with `UntrustedServerError`, with `unreachable`
- * when there is no server, no answer in time or no TLS 1.3, or with `closed` when `signal` says so. That the
- * server does not accept our own key shows later: it closes the connection without a word.
+ * Connects over TLS 1.3 to a server with an expected key. Rejects with `UntrustedServerError`, with
+ * `BrokenHandshakeError`, with `unreachable` when there is no server, no answer in time or no TLS 1.3, or with `closed`
+ * when `signal` says so. Whatever happens, no socket stays behind. That the server does not accept our own key shows
+ * later: it closes the connection without a word.
  */
 export async function connectTls(options: ConnectTlsOptions): Promise<Peer> {
   const host = options.host.replace(/^\[(.*)\]$/, "$1");
@@ -62,8 +83,6 @@ export async function connectTls(options: ConnectTlsOptions): Promise<Peer> {
   throw refused;
 }
 
-const nothingThere = ["ECONNREFUSED", "EADDRNOTAVAIL", "ENETUNREACH", "EHOSTUNREACH", "EAFNOSUPPORT"];
-
 /** One try at one address. */
 class Attempt implements Expirable {
   readonly done: Promise<Peer>;
@@ -75,6 +94,8 @@ class Attempt implements Expirable {
   readonly #timeoutMs: number;
   readonly #settle: { resolve(peer: Peer): void; reject(error: VeripyError): void };
   readonly #deadline: Deadline;
+  readonly #startedAt = performance.now();
+  #tcp: TcpDial | undefined;
   #socket: Bun.Socket<Attempt> | undefined;
   #isSettled = false;
 
@@ -93,43 +114,43 @@ class Attempt implements Expirable {
   }
 
   #connect(): void {
-    const hostname = this.#hostname;
-    const { port, identity, protocol } = this.#options;
     try {
-      Bun.connect<Attempt>({
-        hostname,
-        port,
+      this.#tcp = new TcpDial(this.#hostname, this.#options.port, this);
+    } catch (error) {
+      this.#fail(this.#unreachable(error));
+    }
+  }
+
+  /** TCP is connected. */
+  opened(upgrade: Upgrade): void {
+    const { identity, protocol } = this.#options;
+    try {
+      this.#socket = upgrade<Attempt>({
         data: this,
         tls: {
           key: identity.keyPem,
           cert: identity.certificatePem,
           // Authorities mean nothing here: the key is checked in `handshake`, against the expected ones.
           rejectUnauthorized: false,
-          ...(isIP(hostname) === 0 ? { serverName: hostname } : {}),
+          ...(isIP(this.#hostname) === 0 ? { serverName: this.#hostname } : {}),
           ...(protocol === undefined ? {} : { ALPNProtocols: alpnList(protocol) }),
           ...tls13Only,
         },
         socket: handlers,
-      }).catch((error) => this.failed(error));
+      });
     } catch (error) {
-      this.failed(error);
+      this.#fail(this.#unreachable(error));
     }
-  }
-
-  opened(socket: Bun.Socket<Attempt>): void {
-    // Nobody waits for it any more.
-    if (this.#isSettled) socket.terminate();
-    else this.#socket = socket;
   }
 
   handshaken(socket: Bun.Socket<Attempt>, success: boolean, error: Error | null): void {
     if (this.#isSettled) return;
     if (!success && !isComplete(socket, error)) {
-      this.failed(error);
+      this.broke(error);
       return;
     }
     const fingerprint = peerFingerprint(socket);
-    if (fingerprint === undefined) this.failed(new Error("it has no certificate"));
+    if (fingerprint === undefined) this.#fail(this.#unreachable(new Error("it has no certificate")));
     else if (!this.#options.isExpected(fingerprint)) {
       this.#fail(new UntrustedServerError(this.#name, fingerprint));
     } else this.#accept(socket, fingerprint);
@@ -141,28 +162,43 @@ class Attempt implements Expirable {
     const remoteAddress = plainAddress(socket.remoteAddress ?? this.#hostname);
     const address = socketAddress(remoteAddress, port);
     this.peer = new SocketPeer(socket, fingerprint, { address, remoteAddress }, maxQueuedBytes);
+    this.peer.connectMs = performance.now() - this.#startedAt;
     this.#end();
     this.#settle.resolve(this.peer);
   }
 
-  /** The connection or the handshake did not work; or, later, the connection broke. */
+  /** There is no TCP connection. */
   failed(error: unknown): void {
-    if (this.peer !== undefined) {
-      this.peer.duplex.abort(brokenBy(error));
-    } else {
-      const text = `Cannot connect to ${this.#name}: ${why(error)}`;
-      this.#fail(new VeripyError("unreachable", text, { cause: error }));
-    }
+    const afterMs = performance.now() - this.#startedAt;
+    void preciseError(error, this.#hostname).then((precise) =>
+      this.#fail(this.#unreachable(precise, afterMs)),
+    );
+  }
+
+  /** The handshake did not work; or, later, the connection broke. */
+  broke(error: unknown): void {
+    if (this.peer !== undefined) this.peer.duplex.abort(brokenBy(error));
+    else if (isSystemError(error, "ECONNRESET", "EPIPE"))
+      this.#fail(new BrokenHandshakeError(this.#name, error));
+    else this.#fail(this.#unreachable(error));
   }
 
   closed(error: Error | undefined): void {
     if (this.peer !== undefined) this.peer.duplex.ended(closeReasonOf(error));
-    else this.failed(error ?? new Error("it closed the connection during the handshake"));
+    else if (error === undefined) this.#fail(new BrokenHandshakeError(this.#name, undefined));
+    else this.broke(error);
+  }
+
+  #unreachable(error: unknown, afterMs = 0): VeripyError {
+    const text = `Cannot connect to ${this.#name}: ${whyNot(error, afterMs)}`;
+    return new VeripyError("unreachable", text, { cause: error });
   }
 
   expire(): void {
-    const text = `Cannot connect to ${this.#name}: no answer within ${this.#timeoutMs} ms.`;
-    this.#fail(new VeripyError("unreachable", text));
+    const more =
+      this.#socket === undefined ? "" : " The connection opened, but the TLS handshake did not finish.";
+    const text = `Cannot connect to ${this.#name}: no answer within ${this.#timeoutMs} ms.${more}`;
+    this.#fail(new ConnectTimeoutError(text));
   }
 
   readonly #aborted = (): void => {
@@ -173,7 +209,8 @@ class Attempt implements Expirable {
     if (this.#isSettled) return;
     this.#end();
     // In the handshake callback this is what keeps our certificate from being sent.
-    this.#socket?.terminate();
+    if (this.#socket === undefined) this.#tcp?.cancel();
+    else this.#socket.terminate();
     this.#settle.reject(error);
   }
 
@@ -186,13 +223,11 @@ class Attempt implements Expirable {
 
 /** One set for all connections; each has its state in `socket.data`. */
 const handlers: Bun.SocketHandler<Attempt> = {
-  open: (socket) => socket.data.opened(socket),
   handshake: (socket, success, error) => socket.data.handshaken(socket, success, error),
   data: (socket, chunk) => socket.data.peer?.duplex.received(chunk),
   drain: (socket) => socket.data.peer?.duplex.writable(),
-  error: (socket, error) => socket.data.failed(error),
+  error: (socket, error) => socket.data.broke(error),
   close: (socket, error) => socket.data.closed(error),
-  connectError: (socket, error) => socket.data.failed(error),
 };
 
 /**
@@ -208,16 +243,4 @@ function isComplete(socket: Bun.Socket<Attempt>, error: Error | null): boolean {
   } catch {
     return false;
   }
-}
-
-function why(error: unknown): string {
-  if (isSystemError(error, "ECONNREFUSED")) {
-    return "nothing listens there. Is veripy-server running, and are host and port right?";
-  }
-  if (isSystemError(error, "ENOTFOUND", "EAI_AGAIN", "ENODATA")) return "there is no host of that name.";
-  if (isSystemError(error, "ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL"))
-    return "there is no way to that host.";
-  if (isSystemError(error, "EPROTO")) return `the TLS 1.3 handshake failed (${messageOf(error)}).`;
-  if (isSystemError(error, "ECONNRESET")) return "it closed the connection during the handshake.";
-  return `${messageOf(error)}.`;
 }

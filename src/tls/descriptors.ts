@@ -17,3 +17,8 @@ export function descriptorCeiling(): number {
     return Number.POSITIVE_INFINITY;
   }
 }
+
+/** The descriptor of a connection or a listener; Bun has the number, its types leave it out. -1 when it is closed. */
+export function descriptorOf(socket: object): number {
+  return (socket as { fd?: number }).fd ?? -1;
+}

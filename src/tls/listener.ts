@@ -1,13 +1,17 @@
+import { isIP } from "node:net";
 import { type Deadline, deadlines, type Expirable } from "../base/deadlines.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
 import { plainAddress, socketAddress } from "./address.ts";
-import { Admission, type AdmissionLimits, type Visitor } from "./admission.ts";
+import { Admission, type AdmissionLimits, type Droppable, type Visitor } from "./admission.ts";
 import { alpnList } from "./alpn.ts";
 import { type Bound, bind } from "./bind.ts";
-import { descriptorCeiling } from "./descriptors.ts";
+import { DelayedClose } from "./delayed-close.ts";
+import { descriptorCeiling, descriptorOf } from "./descriptors.ts";
+import { FloodGuard } from "./flood-guard.ts";
 import type { Peer } from "./peer.ts";
+import { resetPeerAddress } from "./reset-peer.ts";
 import { brokenBy, closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
 
 /** Why a connection was refused. `expired` and `wrong_address` are verdicts of the trust file. */
@@ -90,6 +94,8 @@ class TlsListener implements Listener {
   readonly admission: Admission;
   readonly descriptorCeiling = descriptorCeiling();
   readonly handshaking = new Set<Connection>();
+  readonly delayedClose = new DelayedClose(this.descriptorCeiling / 2);
+  readonly #floodGuard = new FloodGuard(() => this.#bound?.descriptors ?? []);
   #identity: Identity;
   #port: number;
   #bound: Bound | undefined;
@@ -150,40 +156,72 @@ class TlsListener implements Listener {
 
   stop(): void {
     this.#bound?.stop();
-    for (const connection of this.handshaking) connection.drop();
+    for (const connection of this.handshaking) connection.stop();
+    this.delayedClose.flush();
   }
 
   #opened(socket: Bun.Socket<Connection | undefined>): void {
-    const ip = plainAddress(socket.remoteAddress ?? "unknown");
-    // Bun has the number; its types leave it out.
-    const { fd = 0 } = socket as { fd?: number };
-    const entered = fd >= this.descriptorCeiling ? "out_of_descriptors" : this.admission.enter(ip);
-    if (typeof entered === "string") {
-      this.options.onRefused({ reason: entered, address: socketAddress(ip, socket.remotePort) });
+    const { remoteAddress } = socket;
+    // One that was reset before it was accepted has no address, or the text `unknown`.
+    if (remoteAddress === undefined || isIP(remoteAddress) === 0) {
+      this.#floodGuard.turnedAway(resetPeerAddress(descriptorOf(socket)));
       socket.terminate();
       return;
     }
-    socket.data = new Connection(this, socket, ip, entered);
+    const ip = plainAddress(remoteAddress);
+    if (descriptorOf(socket) >= this.descriptorCeiling) this.#turnAway(socket, ip, "out_of_descriptors");
+    else {
+      const refusedFor = this.#letIn(socket, ip);
+      if (refusedFor !== undefined) this.#turnAway(socket, ip, refusedFor);
+    }
+  }
+
+  /** Begins the handshake, or says why it may not begin. */
+  #letIn(socket: Bun.Socket<Connection | undefined>, ip: string): Postponed | undefined {
+    const connection = new Connection(ip);
+    const entered = this.admission.enter(ip, connection);
+    if (typeof entered === "string") return entered;
+    socket.data = connection;
+    connection.begin(this, socket, entered);
+    return undefined;
+  }
+
+  /** It has a second chance a little later: many clients behind one address may come in the same moment. */
+  #turnAway(
+    socket: Bun.Socket<Connection | undefined>,
+    ip: string,
+    reason: Postponed | "out_of_descriptors",
+  ): void {
+    // A socket that is closed has forgotten where it came from.
+    const address = socketAddress(ip, socket.remotePort);
+    this.#floodGuard.turnedAway(ip);
+    this.delayedClose.add(socket, () => {
+      const hasHungUp = descriptorOf(socket) < 0;
+      const refusedFor = reason === "out_of_descriptors" || hasHungUp ? reason : this.#letIn(socket, ip);
+      if (refusedFor !== undefined) this.options.onRefused({ reason: refusedFor, address });
+      return refusedFor === undefined;
+    });
   }
 }
 
+/** Why a connection may not begin its handshake now. */
+type Postponed = "too_many_handshakes" | "rate_limited";
+
 /** One accepted connection: a handshake first, then a peer. Refused ones are neither. */
-class Connection implements Expirable {
+class Connection implements Expirable, Droppable {
   peer: SocketPeer | undefined;
   readonly #ip: string;
   /** All that a handshake needs; undefined when it is over, so that an idle peer does not pay for it. */
   #handshake: Handshake | undefined;
 
-  constructor(
-    listener: TlsListener,
-    socket: Bun.Socket<Connection | undefined>,
-    ip: string,
-    visitor: Visitor,
-  ) {
+  constructor(ip: string) {
     this.#ip = ip;
+  }
+
+  begin(listener: TlsListener, socket: Bun.Socket<Connection | undefined>, visitor: Visitor): void {
     const deadline = deadlines.arm(this, listener.options.limits.handshakeMs);
     // A socket that is closed has forgotten where it came from.
-    const address = socketAddress(ip, socket.remotePort);
+    const address = socketAddress(this.#ip, socket.remotePort);
     this.#handshake = { listener, socket, address, visitor, deadline };
     listener.handshaking.add(this);
   }
@@ -244,8 +282,13 @@ class Connection implements Expirable {
     this.#refuse("handshake_timeout");
   }
 
-  /** The listener stops: nobody's fault, so no refusal. */
+  /** Droppable. */
   drop(): void {
+    this.#refuse("too_many_handshakes");
+  }
+
+  /** The listener stops, which is no refusal. */
+  stop(): void {
     this.#endHandshake()?.socket.terminate();
   }
 
@@ -253,7 +296,8 @@ class Connection implements Expirable {
     const handshake = this.#endHandshake();
     if (handshake === undefined) return;
     const { listener, socket, address } = handshake;
-    socket.terminate();
+    if (reason === "too_many_handshakes") listener.delayedClose.add(socket);
+    else socket.terminate();
     listener.options.onRefused({ reason, address, ...(fingerprint === undefined ? {} : { fingerprint }) });
   }
 
@@ -262,7 +306,7 @@ class Connection implements Expirable {
     if (handshake === undefined) return undefined;
     this.#handshake = undefined;
     handshake.deadline.disarm();
-    handshake.listener.admission.leave(handshake.visitor);
+    handshake.listener.admission.leave(handshake.visitor, this);
     handshake.listener.handshaking.delete(this);
     return handshake;
   }

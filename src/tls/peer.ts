@@ -10,6 +10,10 @@ export interface Peer {
   readonly remoteAddress: string;
   /** Attach to it in the turn in which the peer is handed over. */
   readonly duplex: Duplex;
+  /** How long it took to connect, handshake included. Only the side that connected knows. */
+  readonly connectMs?: number | undefined;
+  /** From now on the connection does not keep the process alive. What the kernel has taken is still sent. */
+  unref?(): void;
   /** The same secret bytes at both ends of this connection and nowhere else (RFC 8446 section 7.5). */
   exportKeyingMaterial(length: number, label: string): Uint8Array;
 }

@@ -1,5 +1,6 @@
 import { X509Certificate } from "node:crypto";
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { VeripyError } from "../base/errors.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 import { type Fingerprint, fingerprintOfSpki } from "../identity/fingerprint.ts";
 import { type CloseReason, SocketDuplex } from "../protocol/duplex.ts";
 import type { Peer } from "./peer.ts";
@@ -18,6 +19,7 @@ export class SocketPeer implements Peer {
   readonly address: string;
   readonly remoteAddress: string;
   readonly duplex: SocketDuplex;
+  connectMs: number | undefined;
   readonly #socket: Bun.Socket<unknown>;
 
   /** The addresses come from the caller, who has asked the socket already: it is a system call each time. */
@@ -37,6 +39,10 @@ export class SocketPeer implements Peer {
   exportKeyingMaterial(length: number, label: string): Uint8Array {
     // The types say void, and a context that is left out differs from an empty one only before TLS 1.3.
     return this.#socket.exportKeyingMaterial(length, label) as unknown as Uint8Array;
+  }
+
+  unref(): void {
+    this.#socket.unref();
   }
 }
 
@@ -81,5 +87,5 @@ export function closeReasonOf(error: Error | undefined): CloseReason {
 /** The same for an error that is there. */
 export function brokenBy(error: unknown): VeripyError {
   if (error instanceof VeripyError) return error;
-  return new VeripyError("unreachable", `The connection broke: ${messageOf(error)}.`, { cause: error });
+  return new VeripyError("unreachable", `The connection broke: ${reasonOf(error)}.`, { cause: error });
 }

@@ -19,18 +19,25 @@ const isForPlay = process.stdin.isTTY && process.stdout.isTTY && !process.env.CI
 
 let directory: string | undefined;
 const programs: Program[] = [];
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
+let cleaning: Promise<void> | undefined;
+// A terminal that is closed can't be written to; the programs have to be stopped all the same.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
+const signals = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+for (const signal of Object.keys(signals) as (keyof typeof signals)[]) {
   process.on(signal, async () => {
     await cleanUp();
-    process.exit(isForPlay && signal === "SIGINT" ? 0 : 130);
+    process.exit(isForPlay && signal === "SIGINT" ? 0 : signals[signal]);
   });
 }
 
 try {
   await demo();
 } catch (error) {
-  console.error(`demo: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 1;
+  // What a signal has stopped fails, too.
+  if (cleaning === undefined) {
+    console.error(`demo: ${error instanceof Error ? error.message : String(error)}`);
+    process.exitCode = 1;
+  }
 }
 await cleanUp();
 
@@ -113,6 +120,7 @@ function start(
   name: string,
   text: (line: string) => string = (line) => line,
 ): Program {
+  if (cleaning !== undefined) throw new Error("The demo is ending.");
   const program = new Program(path, args, directory ?? root, (line) =>
     console.log(`  ${name} | ${text(line)}`),
   );
@@ -134,7 +142,16 @@ function say(what: string): void {
   console.log(`\n${what}`);
 }
 
-async function cleanUp(): Promise<void> {
+/**
+ * Ctrl-C comes twice where `bun run` or `npx` is in between: from the terminal, and passed on by that program. So every
+ * call waits for the same end, and none exits the process while a program still runs.
+ */
+function cleanUp(): Promise<void> {
+  cleaning ??= stopAll();
+  return cleaning;
+}
+
+async function stopAll(): Promise<void> {
   // The client first: a server that goes away is news to it.
   for (const program of programs.splice(0).reverse()) await program.stop();
   if (directory !== undefined) rmSync(directory, { recursive: true, force: true });

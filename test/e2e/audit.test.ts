@@ -3,7 +3,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { dial, request } from "../helpers/frames.ts";
-import { newIdentity } from "../helpers/keys.ts";
+import { clientOf, newIdentity } from "../helpers/keys.ts";
 import { type Running, run } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
 import { Stranger } from "../helpers/stranger.ts";
@@ -30,6 +30,12 @@ describe("the audit log", () => {
   const records = () => recordsIn(path());
   const recorded = (matches: (entry: Entry) => boolean) =>
     eventually("a record", async () => (await records()).find(matches));
+  /** In the file that those who may run nothing can fill. */
+  const refused = (matches: (entry: Entry) => boolean) =>
+    eventually("a refusal", async () => {
+      const file = `${path()}.refused`;
+      return (await Bun.file(file).exists()) && (await recordsIn(file)).find(matches);
+    });
 
   beforeAll(async () => {
     site = await Site.create({ "shout.ts": shout, "parts.ts": parts });
@@ -46,7 +52,7 @@ describe("the audit log", () => {
     expect(payload.result).toBe(result);
     expect(entry).toMatchObject({
       event: "exec",
-      name: "local",
+      fingerprint: (await clientOf(site)).fingerprint,
       mod: "shout.ts",
       tree: payload.tree as string,
       code: "ok",
@@ -113,7 +119,7 @@ describe("the audit log", () => {
     const stranger = await site.newClient("stranger");
     using unknown = await dial(site.port, stranger.certs);
     await unknown.closed;
-    await recorded(
+    await refused(
       ({ event, reason, fingerprint }) =>
         event === "refused" && reason === "untrusted" && fingerprint === stranger.fingerprint,
     );
@@ -142,7 +148,7 @@ describe("the audit log", () => {
     const { code } = JSON.parse(stdout) as { code: string };
     using liar = await Stranger.connect(site.port, await newIdentity());
     liar.send(`sys:join:1 {"id":"${code.slice(0, 4)}","proof":"${"0".repeat(64)}"}\n`);
-    await recorded(({ event, reason }) => event === "refused" && reason === "wrong_code");
+    await refused(({ event, reason }) => event === "refused" && reason === "wrong_code");
 
     const certs = join(site.path, "zoe");
     const target = `localhost:${site.port}`;
@@ -162,7 +168,8 @@ describe("the audit log", () => {
   });
 
   test("is for its owner's eyes alone", async () => {
-    if (process.platform !== "win32") expect((await stat(path())).mode & 0o777).toBe(0o600);
+    if (process.platform === "win32") return;
+    for (const file of [path(), `${path()}.refused`]) expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 });
 
@@ -199,6 +206,25 @@ describe("an audit log with a size", () => {
     }
     const records = await recordsIn(join(site.path, "audit.log"));
     expect(records.filter(({ event }) => event === "sync")).toHaveLength(2);
+  });
+});
+
+describe("an audit log of a server that stops", () => {
+  test("has the end of every connection, also of a client that does not answer, and nothing is written after", async () => {
+    await using site = await Site.create();
+    const server = await site.start(["--audit", "audit.log"]);
+    using prompt = await dial(site.port, site.certs);
+    await request(prompt, "sys:ping", {});
+    using mute = await dial(site.port, site.certs);
+    await request(mute, "sys:ping", {});
+    mute.pause();
+    server.process.kill("SIGTERM");
+    expect(await server.ended()).toBe(0);
+    const events = (await recordsIn(join(site.path, "audit.log"))).map(({ event }) => event);
+    expect(events.filter((event) => event === "connected")).toHaveLength(2);
+    expect(events.filter((event) => event === "disconnected")).toHaveLength(2);
+    expect(server.stderr.filter((line) => /EBADF|Cannot write/.test(line))).toEqual([]);
+    expect(server.stderr.at(-1)).toContain("Stopped.");
   });
 });
 

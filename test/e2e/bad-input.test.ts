@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { chmod, mkdir, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeCertificate } from "../../src/identity/certificate.ts";
+import { trustText } from "../helpers/keys.ts";
 import type { Running } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
 import { jsonLines } from "../helpers/tools.ts";
@@ -62,22 +63,28 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
 
   test.each([
     ["nothing at all", "", "line 1, column 1"],
-    ["half a list", '[\n  "', "line 2, column 3"],
-    ["a comma too many", `[\n  "${"ab".repeat(32)}",\n]`, "line 3, column 1"],
-    ["an object", "{}", "must be a JSON array"],
-    ["a number", "[7]", "[0]"],
+    ["half a list", '{"trusted_fingerprints": [\n  "', "line 2, column 3"],
+    ["a comma too many", `{"trusted_fingerprints": [\n  "${"ab".repeat(32)}",\n]}`, "line 3, column 1"],
+    ["a bare array", `["${"ab".repeat(32)}"]`, '{"trusted_fingerprints": ["3f0c…"]}'],
+    ["an empty object", "{}", "trusted_fingerprints: the key is missing"],
+    ["another key", '{"trusted_fingerprints": [], "comment": ""}', 'unknown key "comment"'],
+    ["a number", '{"trusted_fingerprints": [7]}', "trusted_fingerprints[0]"],
     [
       "a short fingerprint",
-      '["abc"]',
-      "[0]: Cannot read 'abc' as a fingerprint: it must be 64 hexadecimal digits",
+      trustText("abc"),
+      "trusted_fingerprints[0]: Cannot read 'abc' as a fingerprint: it must be 64 hexadecimal digits",
     ],
-    ["an unknown field", `[{"fingerprint":"${"ab".repeat(32)}","nane":"x"}]`, "nane"],
+    ["an unknown field", trustText({ fingerprint: "ab".repeat(32), nane: "x" }), "nane"],
     [
       "a key twice in one entry",
-      `[{"fingerprint":"${"ab".repeat(32)}","name":"x","name":"y"}]`,
+      `{"trusted_fingerprints": [{"fingerprint":"${"ab".repeat(32)}","name":"x","name":"y"}]}`,
       '"name" is there twice',
     ],
-    ["a fingerprint twice", `["${"ab".repeat(32)}","${"AB".repeat(32)}"]`, "is in [0] already"],
+    [
+      "a fingerprint twice",
+      trustText("ab".repeat(32), "AB".repeat(32)),
+      "is in trusted_fingerprints[0] already",
+    ],
   ])("a trust file with %s", async (_, text, place) => {
     const good = await Bun.file(trusted()).text();
     await writeFile(trusted(), text);
@@ -187,6 +194,8 @@ describe("a module that cannot be loaded is named with its fault, and everything
     mod: string;
     make: (path: string) => Promise<unknown>;
     says: string[];
+    /** What only the server's own log says. */
+    logs?: string[];
   }> = [
     {
       fault: "a directory",
@@ -227,7 +236,8 @@ describe("a module that cannot be loaded is named with its fault, and everything
       fault: "a link out of mods/",
       mod: "outside.ts",
       make: (path) => symlink("/etc/hostname", path),
-      says: ["outside.ts: it is a symbolic link out of mods/", "/etc/hostname"],
+      says: ["outside.ts: it is a symbolic link out of mods/"],
+      logs: ["/etc/hostname"],
     },
     {
       fault: "a link to nothing",
@@ -291,7 +301,7 @@ describe("a module that cannot be loaded is named with its fault, and everything
     },
   ];
 
-  test.each(faults)("$fault", async ({ mod, make, says }) => {
+  test.each(faults)("$fault", async ({ mod, make, says, logs = [] }) => {
     await make(inMods(mod));
     const [event] = jsonLines(await watching.line(`"event":"moderror","mod":"${mod}"`));
     const logged = await server.line((line) => line.includes('"level":"error"') && line.includes(`"${mod}"`));
@@ -299,6 +309,8 @@ describe("a module that cannot be loaded is named with its fault, and everything
       expect(event?.error).toContain(words);
       expect(JSON.parse(logged).message).toContain(words);
     }
+    for (const words of logs) expect(JSON.parse(logged).message).toContain(words);
+    for (const words of [...logs, site.path]) expect(event?.error).not.toContain(words);
     expect((await site.call(["exec", "hello"])).stdout).toBe("Hello, World!\n");
     expect((await site.call(["list"])).stdout).not.toContain(mod);
   });

@@ -74,8 +74,8 @@ describe("exec", () => {
     }
   });
 
-  test("prints the parts of a module that streams, one on a line", async () => {
-    expect((await site.call(["exec", "parts"])).stdout).toBe("one\ntwo\n");
+  test("prints the parts of a module that streams as they are", async () => {
+    expect((await site.call(["exec", "parts"])).stdout).toBe("onetwo");
     expect(jsonLines((await site.call(["--json", "exec", "parts"])).stdout)).toMatchObject([
       { part: "one" },
       { part: "two" },
@@ -94,11 +94,14 @@ describe("the exit code", () => {
     ]);
   });
 
-  test("is 1 when there is no such module", async () => {
+  test("is 2 when there is no such module, which has not failed", async () => {
     const missing = await site.call(["exec", "nothing"]);
-    expect(missing).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(missing).toMatchObject({ exitCode: 2, stdout: "" });
     expect(missing.stderr).toContain("'nothing'");
-    expect((await site.call(["verify", "nothing"])).exitCode).toBe(1);
+    expect((await site.call(["verify", "nothing"])).exitCode).toBe(2);
+    expect(jsonLines((await site.call(["--json", "exec", "nothing"])).stdout)).toMatchObject([
+      { code: "not_found" },
+    ]);
   });
 
   test.each([
@@ -153,7 +156,16 @@ describe("the exit code", () => {
   test("is 0 for help and the version, which go to standard output", async () => {
     const help = await site.call(["--help"]);
     expect(help).toMatchObject({ exitCode: 0, stderr: "" });
-    for (const code of ["0 fine", "1 the module failed", "2 usage", "3 cannot connect", "4 ", "5 timed out"])
+    for (const code of [
+      "0 fine",
+      "1 the module failed",
+      "2 usage",
+      "3 cannot connect",
+      "4 ",
+      "5 timed out",
+      "130",
+      "143",
+    ])
       expect(help.stdout).toContain(code);
     expect((await site.call(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+/);
     expect((await site.manage(["--help"])).stdout).toContain("Exit codes:");

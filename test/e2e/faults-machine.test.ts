@@ -3,7 +3,7 @@ import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Identity } from "../../src/identity/identity.ts";
 import { connect, type VeripyClient, VeripyError } from "../../src/index.ts";
-import { clientOf, newIdentity } from "../helpers/keys.ts";
+import { clientOf, newIdentity, trustText } from "../helpers/keys.ts";
 import { LineClient } from "../helpers/line-client.ts";
 import { Running, run } from "../helpers/processes.ts";
 import { cpuMsOf } from "../helpers/procfs.ts";
@@ -137,7 +137,7 @@ describe("the trust file", () => {
 
       const closed = new Promise((resolve) => client.once("closed", resolve));
       await rm(file, { recursive: true, force: true });
-      await writeFile(file, "[]");
+      await writeFile(file, trustText());
       await within(5_000, "the end of the client", closed);
       expect(await failureOf(open())).toStartWith("untrusted");
     },

@@ -2,10 +2,12 @@ import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { binaries } from "../helpers/binaries.ts";
+import { trustEntries, trustText } from "../helpers/keys.ts";
 import { type Ended, Running, run } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
 import { temporaryDirectory } from "../helpers/temporary.ts";
 import { jsonLines, openssl } from "../helpers/tools.ts";
+import { within } from "../helpers/within.ts";
 
 setDefaultTimeout(20_000);
 
@@ -52,9 +54,9 @@ describe("veripy-server init", () => {
       await Bun.file(join(import.meta.dir, "../../mods/hello.ts")).text(),
     );
     const { client } = jsonLines((await here.server("init", "--json")).stdout)[0] ?? {};
-    expect(await Bun.file(join(here.path, "trusted-keys.json")).json()).toEqual([
-      { fingerprint: client, name: "local" },
-    ]);
+    expect(await Bun.file(join(here.path, "trusted-keys.json")).text()).toBe(
+      `{\n  "trusted_fingerprints": [\n    "${client}"\n  ]\n}\n`,
+    );
   });
 
   test("changes nothing the second time, and says so", async () => {
@@ -78,12 +80,12 @@ describe("veripy-server init", () => {
     expect(withoutMods(await snapshot(here.path))).toEqual(withoutMods(before));
   });
 
-  test("does not trust a client again that somebody has taken off the list", async () => {
+  test("does not trust a client again that was removed from the list", async () => {
     await using here = await folder();
+    const { client } = jsonLines((await here.server("init", "--json")).stdout)[0] ?? {};
+    await here.server("untrust", String(client));
     await here.server("init");
-    await here.server("untrust", "local");
-    await here.server("init");
-    expect(await Bun.file(join(here.path, "trusted-keys.json")).json()).toEqual([]);
+    expect(await Bun.file(join(here.path, "trusted-keys.json")).json()).toEqual({ trusted_fingerprints: [] });
   });
 });
 
@@ -93,15 +95,15 @@ describe("veripy-server trust and untrust", () => {
   test("keep what else is in the file, byte for byte", async () => {
     await using here = await folder();
     const path = join(here.path, "trusted-keys.json");
-    const written = `[\n  "${alice}",\n\n  { "name":"carol",\t"fingerprint": "${"c4".repeat(32)}",\n    "modules": ["hello.ts"] }\n]\n`;
+    const written = `{ "trusted_fingerprints":\n[\n  "${alice}",\n\n  { "name":"carol",\t"fingerprint": "${"c4".repeat(32)}",\n    "modules": ["hello.ts"] }\n]}\n`;
     await writeFile(path, written, { mode: 0o640 });
     await chmod(path, 0o640);
 
     const trusted = await here.server("trust", bob.toUpperCase(), "--name", "bob");
     expect(trusted).toMatchObject({ exitCode: 0, stdout: `Trusted ${bob}.\n` });
     const after = await Bun.file(path).text();
-    expect(after).toStartWith(written.slice(0, -3));
-    expect(JSON.parse(after)).toHaveLength(3);
+    expect(after).toStartWith(written.slice(0, -4));
+    expect(trustEntries(after)).toHaveLength(3);
     expect((await stat(path)).mode & 0o777).toBe(0o640);
 
     const again = await here.server("trust", bob);
@@ -114,7 +116,8 @@ describe("veripy-server trust and untrust", () => {
     expect((await here.server("untrust", "bob")).exitCode).toBe(0);
     expect(await Bun.file(path).text()).toBe(written);
     const gone = await here.server("untrust", bob);
-    expect(gone).toMatchObject({ exitCode: 0, stdout: `${bob} was not trusted; nothing was changed.\n` });
+    expect(gone).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(gone.stderr).toContain(`It has: ${alice}, carol.`);
     expect(await Bun.file(path).text()).toBe(written);
     expect(await readdir(here.path)).toEqual(["trusted-keys.json"]);
   });
@@ -122,13 +125,49 @@ describe("veripy-server trust and untrust", () => {
   test("both take effect when many run at once", async () => {
     await using here = await folder();
     const keys = Array.from({ length: 8 }, (_, index) => index.toString(16).repeat(64));
-    await writeFile(join(here.path, "trusted-keys.json"), JSON.stringify([alice]));
+    await writeFile(join(here.path, "trusted-keys.json"), trustText(alice));
     const ended = await Promise.all([
       here.server("untrust", alice),
       ...keys.map((key) => here.server("trust", key)),
     ]);
     expect(ended.map(({ exitCode }) => exitCode)).toEqual(ended.map(() => 0));
-    expect(((await Bun.file(join(here.path, "trusted-keys.json")).json()) as string[]).sort()).toEqual(keys);
+    expect(trustEntries(await Bun.file(join(here.path, "trusted-keys.json")).text()).sort()).toEqual(keys);
+  });
+
+  test("work at once after a command that was killed while it edited", async () => {
+    await using here = await folder();
+    const path = join(here.path, "trusted-keys.json");
+    await writeFile(path, trustText(alice));
+    const script = join(import.meta.dir, "../identity/fixtures/hold-lock.ts");
+    await using editing = new Running([process.execPath, script, path]);
+    await editing.line("locked");
+    const revoking = here.server("untrust", alice);
+    editing.process.kill("SIGKILL");
+    expect(await within(2_000, "the revocation", revoking)).toMatchObject({ exitCode: 0, stderr: "" });
+
+    // The same when it has been dead for a while, and another process has its number by now.
+    await writeFile(`${path}.lock`, `${process.pid}\n`);
+    const trusted = here.server("trust", bob);
+    expect(await within(2_000, "the edit", trusted)).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(trustEntries(await Bun.file(path).text())).toEqual([bob]);
+    expect(await readdir(here.path)).toEqual(["trusted-keys.json"]);
+  });
+
+  test("trust says which entry has the key as its next one, and changes nothing then", async () => {
+    await using here = await folder();
+    const path = join(here.path, "trusted-keys.json");
+    const text = trustText(alice, { fingerprint: "c4".repeat(32), name: "carol", next: bob });
+    await writeFile(path, text);
+    for (const [args, why] of [
+      [[bob], "trusted_fingerprints[1] ('carol') has it as its next key"],
+      [[bob, "--name", "bob"], "trusted_fingerprints[1] ('carol') has it as its next key"],
+    ] as const) {
+      const refused = await here.server("trust", ...args);
+      expect([refused.exitCode, refused.stdout]).toEqual([2, ""]);
+      expect(refused.stderr).toContain(why);
+    }
+    expect((await here.server("trust", alice)).stdout).toContain("nothing was changed");
+    expect(await Bun.file(path).text()).toBe(text);
   });
 
   test.each([
@@ -137,16 +176,16 @@ describe("veripy-server trust and untrust", () => {
     [alice.replace("a", "g"), '"g"'],
   ])("refuse %p as a fingerprint, and touch nothing", async (text, why) => {
     await using here = await folder();
-    await writeFile(join(here.path, "trusted-keys.json"), "[]\n");
+    await writeFile(join(here.path, "trusted-keys.json"), trustText());
     const refused = await here.server("trust", text);
     expect(refused).toMatchObject({ exitCode: 2, stdout: "" });
     expect(refused.stderr).toContain(why);
-    expect(await Bun.file(join(here.path, "trusted-keys.json")).text()).toBe("[]\n");
+    expect(await Bun.file(join(here.path, "trusted-keys.json")).text()).toBe(trustText());
   });
 
   test("refuse to edit a file that is broken, with its place, and touch nothing", async () => {
     await using here = await folder();
-    const broken = '[\n  "x",,\n]\n';
+    const broken = '{"trusted_fingerprints": [\n  "x",,\n]}\n';
     await writeFile(join(here.path, "trusted-keys.json"), broken);
     for (const command of [
       ["trust", alice],
@@ -206,7 +245,7 @@ test("veripy-client init makes a key once, and says what to type on the server",
 
 test("a server that starts without a key makes one and logs its fingerprint", async () => {
   await using here = await folder();
-  await writeFile(join(here.path, "trusted-keys.json"), "[]\n");
+  await writeFile(join(here.path, "trusted-keys.json"), trustText());
   await mkdir(join(here.path, "mods"));
   await using server = new Running([built.server, "--port", "0"], { cwd: here.path });
   const line = await server.line("Listening on");

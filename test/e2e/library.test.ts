@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { closeSync, openSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
@@ -16,9 +17,10 @@ import {
   VeripyError,
   type VeripyServer,
 } from "../../src/index.ts";
+import { LineClient } from "../helpers/line-client.ts";
 import { ScriptedServer } from "../helpers/scripted-server.ts";
 import { type temporaryDirectory as directory, temporaryDirectory } from "../helpers/temporary.ts";
-import { sha256, treeOf } from "../helpers/tools.ts";
+import { jsonLines, sha256, treeOf } from "../helpers/tools.ts";
 import { eventually, within } from "../helpers/within.ts";
 
 setDefaultTimeout(20_000);
@@ -227,6 +229,34 @@ test("everything that can end is told that it has, once, and ends in order", asy
   ending.close();
   expect(events).toEqual(["drain", "closed shutting_down"]);
   expect(await failureOf(ending.sync())).toMatchObject({ code: "shutting_down" });
+});
+
+test("a server that has stopped writes nothing, and has written down the end of every connection", async () => {
+  const heard: string[] = [];
+  const stopping = await serve({
+    port: 0,
+    modsDir: inHere("mods"),
+    certsDir: inHere("certs"),
+    trustedKeysPath: inHere("trusted-keys.json"),
+    audit: { path: inHere("audit.log") },
+    observers: [{ disconnected: () => void heard.push("disconnected") }],
+  });
+  const prompt = await connect({ ...options(), port: stopping.port, reconnect: false });
+  const { identity } = await loadOrCreateIdentity(inHere("certs"), "client");
+  using mute = await LineClient.connect({ port: stopping.port, identity });
+  await eventually("both", () => stopping.sessions.size === 2);
+  // It does not answer the server's goodbye.
+  mute.pause();
+  await stopping.stop();
+  // These get the descriptors that the server has given back.
+  const names = Array.from({ length: 20 }, (_, index) => inHere(`after-${index}`));
+  const files = names.map((name) => openSync(name, "a"));
+  await eventually("the end of both", () => heard.length === 2);
+  prompt.close();
+  for (const file of files) closeSync(file);
+  for (const name of names) expect(await Bun.file(name).text()).toBe("");
+  const events = jsonLines(await Bun.file(inHere("audit.log")).text()).map(({ event }) => event);
+  expect(events.filter((event) => event === "disconnected")).toHaveLength(2);
 });
 
 test("a server that cannot start is a rejection with a code, and leaves nothing behind", async () => {

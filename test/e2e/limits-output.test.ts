@@ -68,7 +68,7 @@ describe("requests in flight", () => {
   test("what is sent meanwhile stays with the client, not in the server's memory", async () => {
     await using server = await start("--max-requests", "1", "--max-line", "64KiB");
     using client = await served();
-    client.send(exec("slow", "wait.ts", "1500") + exec("next", "wait.ts", "0"));
+    client.send(exec("slow", "wait.ts", "6000") + exec("next", "wait.ts", "0"));
     await server.line("slow waits");
     const before = rssOf(server.process.pid);
     const pings = Array.from(
@@ -79,7 +79,7 @@ describe("requests in flight", () => {
     await Bun.sleep(500);
     expect(client.unsentBytes).toBeGreaterThan(40 * mebibyte);
     expect(rssOf(server.process.pid) - before).toBeLessThan(16 * mebibyte);
-    await client.line("sys:pong:p999", 10_000);
+    await client.line("sys:pong:p999", 15_000);
     expect(client.lines.filter((line) => line.startsWith("sys:pong:p"))).toHaveLength(1_000);
   });
 

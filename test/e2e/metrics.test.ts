@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { hostFilter } from "../../src/server/metrics-host.ts";
 import { dial, request } from "../helpers/frames.ts";
 import type { Running } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
-import { eventually } from "../helpers/within.ts";
+import { eventually, within } from "../helpers/within.ts";
 
 setDefaultTimeout(20_000);
 
@@ -193,11 +194,85 @@ describe("metrics", () => {
     await eventually("the restart to be counted", async () => (await value("veripy_host_restarts")) >= 1);
   });
 
+  /** Status and body of a request with exactly these header lines. */
+  async function ask(path: string, version: string, headers: string): Promise<string> {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    let received = "";
+    await Bun.connect({
+      hostname: "127.0.0.1",
+      port: Number(new URL(url).port),
+      socket: {
+        open: (socket) =>
+          void socket.write(`GET ${path} HTTP/${version}\r\n${headers}Connection: close\r\n\r\n`),
+        data: (_, chunk) => {
+          received += new TextDecoder().decode(chunk);
+        },
+        close: () => resolve(received),
+      },
+    });
+    return within(5_000, "an answer", promise);
+  }
+
+  test.each(["localhost", "LOCALHOST:1", "127.0.0.1", "127.8.9.10:9100", "[::1]", "[::1]:9100"])(
+    "answer requests for %s",
+    async (host) => {
+      expect(await ask("/metrics", "1.1", `Host: ${host}\r\n`)).toMatch(/^HTTP\/1\.1 200 .*veripy_clients/s);
+    },
+  );
+
+  test.each([
+    ["evil.example"],
+    ["evil.example:9100"],
+    ["127.0.0.1.evil.example"],
+    ["localhost.evil.example"],
+    ["localhost@evil.example"],
+    ["10.0.0.1"],
+    ["[2001:db8::1]"],
+    ["0.0.0.0"],
+    ["localhost\r\nHost: evil.example"],
+    [""],
+  ])("are not for a web page whose name resolves to this machine: '%s'", async (host) => {
+    for (const path of ["/metrics", "/healthz", "/readyz", "/"]) {
+      const answer = await ask(path, "1.1", `Host: ${host}\r\n`);
+      expect(answer).toMatch(/^HTTP\/1\.1 (421|400) /);
+      expect(answer).not.toContain("veripy_clients");
+    }
+  });
+
+  test("say what to ask for when the host is another one", async () => {
+    const answer = await ask("/metrics", "1.1", "Host: evil.example\r\n");
+    expect(answer).toStartWith("HTTP/1.1 421 ");
+    expect(answer).toContain("must be localhost, a loopback address, or 127.0.0.1 as --metrics names it.");
+  });
+
+  test("answer a client without a Host header, which is no browser", async () => {
+    expect(await ask("/healthz", "1.0", "")).toMatch(/^HTTP\/1\.1 200 .*ok/s);
+  });
+
   test("are for reading only, and nothing else is served", async () => {
     expect((await fetch(`${url}/`)).status).toBe(404);
     expect((await fetch(`${url}/../certs/server.key`)).status).toBe(404);
     expect(await (await fetch(`${url}/healthz`)).text()).toBe("ok\n");
     expect(await (await fetch(`${url}/readyz`)).text()).toBe("ready\n");
+  });
+});
+
+describe("the host that --metrics names", () => {
+  test.each([
+    ["metrics.example", "metrics.example:9100", true],
+    ["metrics.example", "METRICS.example", true],
+    ["metrics.example", "127.0.0.1:9100", true],
+    ["metrics.example", "example", false],
+    ["10.0.0.5", "10.0.0.5:9100", true],
+    ["10.0.0.5", "10.0.0.6:9100", false],
+    ["2001:DB8::1", "[2001:db8::1]:9100", true],
+    ["2001:db8::1", "[2001:db8::2]", false],
+    ["0.0.0.0", "10.0.0.5:9100", true],
+    ["::", "[2001:db8::2]", true],
+    ["0.0.0.0", "evil.example", false],
+    ["::", "10.evil.example", false],
+  ])("%s, asked as %s: %p", (hostname, host, isMeant) => {
+    expect(hostFilter(hostname)(host)).toBe(isMeant);
   });
 });
 

@@ -322,12 +322,12 @@ describe.skipIf(!hasProcfs)("supervision", () => {
       calls: 22,
       failures: 1,
       restarts: 0,
-      inFlight: 0,
+      in_flight: 0,
     });
-    expect(stats.memoryBytes).toBeGreaterThan(1024 ** 2);
-    expect(stats.p50Ms).toBeGreaterThan(4);
-    expect(stats.p50Ms).toBeLessThan(40);
-    expect(stats.p99Ms).toBeGreaterThan(40);
+    expect(stats.memory_bytes).toBeGreaterThan(1024 ** 2);
+    expect(stats.p50_ms).toBeGreaterThan(4);
+    expect(stats.p50_ms).toBeLessThan(40);
+    expect(stats.p99_ms).toBeGreaterThan(40);
     expect(await client.stats()).toEqual([
       expect.objectContaining({ mod: "hello.ts" }),
       expect.objectContaining({ mod: "worker.ts", pid }),

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ExecProgress } from "../../src/index.ts";
 import { dial, request } from "../helpers/frames.ts";
+import { clientOf, trustText } from "../helpers/keys.ts";
 import { printedBy } from "../helpers/module-records.ts";
 import { hasProcfs } from "../helpers/procfs.ts";
 import { Site } from "../helpers/site.ts";
@@ -16,14 +18,15 @@ describe("what a module is given", () => {
         export const execute = (args: string, { client, ref, mod, tree }: ModuleContext) =>
           JSON.stringify({ args, client, ref, mod, tree });`,
     });
+    const { fingerprint } = await clientOf(site);
+    await writeFile(join(site.path, "trusted-keys.json"), trustText({ fingerprint, name: "alice" }));
     await site.start();
     const { stdout } = await site.call(["exec", "--json", "who", "one", "--two"]);
     const answer = JSON.parse(stdout) as { result: string; tree: string };
     const seen = JSON.parse(answer.result);
-    const fingerprint = (await site.call(["fingerprint"])).stdout.trim();
     expect(seen).toEqual({
       args: "one --two",
-      client: { fingerprint, name: "local" },
+      client: { fingerprint, name: "alice" },
       ref: expect.stringMatching(/^[\w.-]{1,64}$/),
       mod: "who.ts",
       tree: answer.tree,
@@ -53,7 +56,7 @@ describe("what a module is given", () => {
     expect(parts).toEqual(Array.from({ length: 500 }, (_, at) => `part ${at}`));
     expect(progress[0]).toEqual({ fraction: 0, message: "at 0" });
     expect(progress.at(-1)).toEqual({ fraction: 499 / 500, message: "at 499" });
-    expect((await site.call(["exec", "counts", "3"])).stdout).toBe("part 0\npart 1\npart 2\nthe end\n");
+    expect((await site.call(["exec", "counts", "3"])).stdout).toBe("part 0part 1part 2the end");
   });
 
   test.skipIf(!hasProcfs)(

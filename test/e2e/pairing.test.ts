@@ -1,14 +1,16 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
+import { copyFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Identity } from "../../src/identity/identity.ts";
 import { createCode, formatCode, parseCode } from "../../src/identity/invitation-code.ts";
 import { joinProtocol } from "../../src/protocol/messages.ts";
 import { alpnList } from "../../src/tls/alpn.ts";
-import { newIdentity } from "../helpers/keys.ts";
-import { type Ended, type Running, run } from "../helpers/processes.ts";
+import { newIdentity, type TrustEntry, trust } from "../helpers/keys.ts";
+import { type Ended, Running, run } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
 import { Stranger } from "../helpers/stranger.ts";
+import { python, pythonFixture } from "../helpers/tools.ts";
 import { eventually, within } from "../helpers/within.ts";
 
 setDefaultTimeout(20_000);
@@ -123,12 +125,128 @@ describe("an invitation", () => {
     await expectNothingKept(certs, before);
   });
 
-  test("whose name somebody has got meanwhile lets in without a name", async () => {
+  test("whose name another key has got meanwhile is refused with the reason, and is not spent", async () => {
     const [first, second] = [await invite("--name", "twin"), await invite("--name", "twin")];
-    const joined = await Promise.all([joinWith(first.code, newcomer()), joinWith(second.code, newcomer())]);
-    const names = joined.map(({ stdout }) => (JSON.parse(stdout) as { name?: string }).name);
-    expect(names.sort()).toEqual(["twin", undefined]);
-    await server.line("The invited name twin is not given");
+    expect((await joinWith(first.code, newcomer())).exitCode).toBe(0);
+    const [certs, before] = [newcomer(), await trusted()];
+    const refused = await joinWith(second.code, certs);
+    expect(refused.exitCode).toBe(3);
+    expect(JSON.parse(refused.stdout)).toMatchObject({ code: "forbidden" });
+    expect(refused.stdout).toMatch(/'twin'.*belongs to another key.*The code was not spent/);
+    await server.line("belongs to another key on the server by now. The code was not spent.");
+    await expectNothingKept(certs, before);
+
+    // The code is good once the name is free.
+    expect((await site.manage(["untrust", "twin"])).exitCode).toBe(0);
+    const joined = await joinWith(second.code, certs);
+    expect(JSON.parse(joined.stdout)).toMatchObject({ name: "twin", code_spent: true });
+  });
+
+  test("gives the key that joins its fields, and the server goes by them", async () => {
+    await site.write("other.ts", "export const execute = async () => 'other';");
+    const flags = ["--modules", "hello.ts,b-*.ts", "--actions", "sync,verify,exec", "--from", "127.0.0.0/8"];
+    const rest = ["--from", "::1", "--key-expires", "2100-01-31", "--max-connections", "2"];
+    const { code } = await invite("--name", "narrow", ...flags, ...rest);
+    const certs = newcomer();
+    const { client } = JSON.parse((await joinWith(code, certs)).stdout) as { client: string };
+    expect(
+      (JSON.parse(await trusted()) as { trusted_fingerprints: unknown[] }).trusted_fingerprints,
+    ).toContainEqual({
+      fingerprint: client,
+      name: "narrow",
+      modules: ["hello.ts", "b-*.ts"],
+      actions: ["sync", "verify", "exec"],
+      from: ["127.0.0.0/8", "::1"],
+      max_connections: 2,
+      expires: "2100-01-31",
+    });
+    expect((await site.call(["--certs", certs, "exec", "hello"])).stdout).toBe("Hello, World!\n");
+    expect((await site.call(["--certs", certs, "exec", "other"])).exitCode).not.toBe(0);
+    expect((await site.call(["exec", "other"])).stdout).toBe("other\n");
+  });
+
+  test.each([
+    ["--from", "10.0.0.0/8", /does not allow the address 127.0.0.1/],
+    ["--key-expires", "2020-01-01", /has expired \(2020-01-01\)/],
+  ])("with %s %s, which would not let the client in, is refused and not spent", async (flag, value, why) => {
+    const { code } = await invite(flag, value);
+    const [certs, before] = [newcomer(), await trusted()];
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const refused = await joinWith(code, certs);
+      expect([refused.exitCode, JSON.parse(refused.stdout)]).toMatchObject([3, { code: "forbidden" }]);
+      expect(refused.stdout).toMatch(why);
+    }
+    await expectNothingKept(certs, before);
+  });
+
+  test.each([
+    [["--actions", "sync,fly"], "actions[1]: must be 'sync', 'verify' or 'exec'"],
+    [["--from", "10.0.0/8"], "no address range"],
+    [["--key-expires", "2027-02-30"], "expires: must be a date"],
+    [["--modules", "a.ts,"], "modules[1]: must not be empty"],
+  ])("with %p is not made", async (flags, why) => {
+    const file = join(site.certs, "invitations.json");
+    const before = await Bun.file(file).text();
+    const refused = await site.manage(["invite", ...flags]);
+    expect([refused.exitCode, refused.stdout]).toEqual([2, ""]);
+    expect(refused.stderr).toContain(why);
+    expect(await Bun.file(file).text()).toBe(before);
+  });
+
+  test.each([
+    ["its name", (_: string) => "short-lived"],
+    ["its id", (code: string) => code.slice(0, 4).toLowerCase()],
+    ["the whole code", (code: string) => code],
+  ])("is revoked by %s", async (_, who) => {
+    const { code } = await invite("--name", "short-lived");
+    const other = await invite("--name", "kept");
+    const revoked = await site.manage(["invite", "--revoke", who(code)]);
+    expect(revoked).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(revoked.stdout).toBe(`The invitation ${code.slice(0, 4)} ('short-lived') is revoked.\n`);
+    expect((await joinWith(code, newcomer())).exitCode).toBe(3);
+
+    const again = await site.manage(["invite", "--revoke", who(code), "--json"]);
+    expect([again.exitCode, JSON.parse(again.stdout)]).toMatchObject([2, { code: "bad_config" }]);
+    expect(again.stdout).toContain(`${other.code.slice(0, 4)} ('kept')`);
+    expect((await site.manage(["invite", "--revoke", other.code])).exitCode).toBe(0);
+  });
+
+  test("is not spent by a client next to the certificate of another server", async () => {
+    const { code } = await invite();
+    const [certs, before] = [newcomer(), await trusted()];
+    await run([site.client, "init", "--certs", certs]);
+    const other = await newIdentity();
+    await writeFile(join(certs, "server.crt"), other.certificatePem);
+    const refused = await joinWith(code, certs);
+    expect([refused.exitCode, JSON.parse(refused.stdout)]).toMatchObject([2, { code: "bad_config" }]);
+    expect(refused.stdout).toContain(
+      `${join(certs, "server.crt")} names the server's key as ${other.fingerprint}`,
+    );
+    expect(refused.stdout).toContain("The code was not spent.");
+    await expectNothingKept(certs, before);
+
+    // What the message says to do works, and so does the server's own certificate there.
+    await copyFile(join(site.certs, "server.crt"), join(certs, "server.crt"));
+    expect(JSON.parse((await joinWith(code, certs)).stdout)).toMatchObject({ code_spent: true });
+  });
+
+  test("whose name the trust file would refuse, or has already, is not made", async () => {
+    await invite("--name", "x".repeat(64));
+    await site.manage(["trust", "ab".repeat(32), "--name", "taken"]);
+    const file = join(site.certs, "invitations.json");
+    const before = await Bun.file(file).text();
+    for (const [name, why] of [
+      ["x".repeat(65), "at most 64 characters"],
+      ["a\u001b[31mb", "printable"],
+      ["", "printable"],
+      ["taken", `veripy-server untrust ${"ab".repeat(32)}`],
+    ] as const) {
+      const refused = await site.manage(["invite", "--name", name]);
+      expect([refused.exitCode, refused.stdout]).toEqual([2, ""]);
+      expect(refused.stderr).toContain(why);
+    }
+    expect(await Bun.file(file).text()).toBe(before);
+    expect((await joinWith((await invite()).code, newcomer())).exitCode).toBe(0);
   });
 
   test.each([["not a code"], ["K3F9-7QXM"]])(
@@ -138,6 +256,85 @@ describe("an invitation", () => {
       expect([refused.exitCode, JSON.parse(refused.stdout)]).toMatchObject([2, { code: "bad_config" }]);
     },
   );
+});
+
+describe("a client whose key is in the trust file already", () => {
+  /** A client that has a key, which the server knows as the entry says. */
+  async function known(entry: (fingerprint: string) => TrustEntry): Promise<string> {
+    const certs = newcomer();
+    const { stdout } = await run([site.client, "init", "--certs", certs, "--json"]);
+    const { fingerprint } = JSON.parse(stdout) as { fingerprint: string };
+    await trust(site, entry(fingerprint));
+    return certs;
+  }
+
+  test.each([
+    ["with a name", (fingerprint: string) => ({ fingerprint, name: "old hand" }), "old hand"],
+    ["without one", (fingerprint: string) => fingerprint, undefined],
+  ])(
+    "%s is told so, keeps the server's key, and leaves the code to the one it was made for",
+    async (_, entry, name) => {
+      const certs = await known(entry);
+      const { code } = await invite("--name", `meant-for-${name ?? "nobody"}`);
+      const before = await trusted();
+      const json = await joinWith(code, certs);
+      expect(json.exitCode).toBe(0);
+      expect(JSON.parse(json.stdout)).toMatchObject({ already_trusted: true, code_spent: false });
+      expect((JSON.parse(json.stdout) as { name?: string }).name).toBe(name);
+      const text = await run([site.client, "join", `localhost:${site.port}`, code, "--certs", certs]);
+      expect(text.stdout).toContain(`already trusted${name === undefined ? "" : ` as ${name}`} by localhost`);
+      expect(text.stdout).toContain("The code was not spent.");
+      expect(text.stdout).not.toContain("Joined");
+      expect(await trusted()).toBe(before);
+      expect((await list(certs)).exitCode).toBe(0);
+
+      const joined = await joinWith(code, newcomer());
+      expect(JSON.parse(joined.stdout)).toMatchObject({ already_trusted: false, code_spent: true });
+    },
+  );
+
+  test.each([
+    [
+      "as the next key of another entry",
+      (fingerprint: string) => ({ fingerprint: "cd".repeat(32), name: "mallory", next: fingerprint }),
+      /\('mallory'\), as the next key of another one/,
+    ],
+    [
+      "but has expired",
+      (fingerprint: string) => ({ fingerprint, name: "past", expires: "2020-01-01" }),
+      /\('past'\), and its entry has expired/,
+    ],
+    [
+      "but may not come from here",
+      (fingerprint: string) => ({ fingerprint, name: "elsewhere", from: ["10.0.0.0/8"] }),
+      /\('elsewhere'\), and its entry does not allow the address 127.0.0.1/,
+    ],
+  ])("%s is refused with the reason, and the code stays good", async (_, entry, reason) => {
+    const certs = await known(entry);
+    const { code } = await invite();
+    const before = await trusted();
+    const refused = await joinWith(code, certs);
+    expect(refused.exitCode).toBe(3);
+    const { error, code: errorCode } = JSON.parse(refused.stdout) as { error: string; code: string };
+    expect(errorCode).toBe("forbidden");
+    expect(error).toMatch(reason);
+    expect(error).toContain("The code was not spent.");
+    await expectNothingKept(certs, before);
+    expect((await joinWith(code, newcomer())).exitCode).toBe(0);
+  });
+
+  test("learns nothing of that without a right code", async () => {
+    const certs = await known((fingerprint) => ({
+      fingerprint: "ef".repeat(32),
+      name: "secret",
+      next: fingerprint,
+    }));
+    const { code } = await invite();
+    const refused = await joinWith(wrongSecret(code), certs);
+    expect(refused.exitCode).toBe(3);
+    expect(refused.stdout).not.toContain("secret");
+    expect(refused.stdout).toContain("wrong, spent or expired");
+  });
 });
 
 describe("somebody between the two ends", () => {
@@ -241,6 +438,14 @@ describe("while an invitation is open, a stranger", () => {
   /** What `veripy-client join` would send, but for the proof. */
   const request = (proof: string) => `sys:join:1 ${JSON.stringify({ id: parseCode(code).id, proof })}\n`;
 
+  /** Its certificate and key, for another program. */
+  async function filesOf({ certificatePem, keyPem }: Identity): Promise<string[]> {
+    const files = ["stranger.crt", "stranger.key"].map((name) => join(site.path, name));
+    await writeFile(files[0] ?? "", certificatePem);
+    await writeFile(files[1] ?? "", keyPem);
+    return files;
+  }
+
   test("who does not ask to join is closed before a byte is parsed", async () => {
     using plain = await Stranger.connect(site.port, identity, null);
     plain.send(request("0".repeat(64)));
@@ -290,21 +495,78 @@ describe("while an invitation is open, a stranger", () => {
     expect(silent.received + slow.received).toBe("");
   });
 
-  test("is one of sixteen at most, and the next may come when one has left", async () => {
+  test("is one of sixteen at most: the oldest of its address makes room for the next", async () => {
     const strangers: Stranger[] = [];
     for (let index = 0; index < 16; index++) strangers.push(await Stranger.connect(site.port, identity));
     using extra = await Stranger.connect(site.port, identity);
-    await within(900, "the seventeenth to be closed", extra.closed);
-    expect(extra.received).toBe("");
-    expect(strangers.filter(({ isClosed }) => isClosed)).toEqual([]);
-    strangers[0]?.[Symbol.dispose]();
-    await eventually("another to be let in", async () => {
-      using next = await Stranger.connect(site.port, identity);
-      next.send("sys:info:1 {}\n");
-      await next.closed;
-      return next.received !== "";
-    });
+    await within(900, "the first to be closed", strangers[0]?.closed ?? Promise.reject());
+    expect(strangers.slice(1).filter(({ isClosed }) => isClosed)).toEqual([]);
+    extra.send("sys:info:1 {}\n");
+    await within(2_000, "the end", extra.closed);
+    expect(extra.received).toContain("there is only the request 'sys:join'");
     for (const stranger of strangers) stranger[Symbol.dispose]();
+  });
+
+  test.skipIf(process.platform !== "linux" || python === undefined)(
+    "does not keep others out, whatever one address does",
+    async () => {
+      const where = ["127.0.0.2", `${site.port}`];
+      await using flood = new Running(pythonFixture("join_flood.py", ...where, ...(await filesOf(identity))));
+      await eventually(
+        "the flood to have all that it can get",
+        () => flood.stdout.filter((line) => line === "held").length > 100,
+      );
+      for (let attempt = 0; attempt < 3; attempt++) {
+        const { code: own } = await invite();
+        const joined = await joinWith(own, newcomer());
+        expect(joined).toMatchObject({ exitCode: 0, stderr: "" });
+      }
+      const before = flood.stdout.length;
+      await eventually("the flood to go on", () => flood.stdout.length > before);
+    },
+  );
+
+  test.skipIf(python === undefined).each([
+    ["a wrong code", () => request("3".repeat(64)).trim()],
+    ["something else", () => "mod:sync:1 {}"],
+    ["a long line", () => `sys:join:1 {"id":"${"x".repeat(1_100)}`],
+    ["no frame", () => "hello"],
+  ])("is not read any further after %s, though it goes on", async (_, line) => {
+    const talker = pythonFixture("join_talker.py", `${site.port}`, ...(await filesOf(identity)), line());
+    const { stdout, stderr } = await run(talker);
+    expect(stderr).toBe("");
+    // What the two ends' systems hold for a socket that nobody reads.
+    expect(Number(stdout)).toBeLessThan(4 * 1024 * 1024);
+  });
+
+  test("who tries wrong codes as fast as possible causes a line a second, which counts the others", async () => {
+    await using other = await Site.create();
+    const log = await other.start();
+    const { stdout } = await other.manage(["invite", "--json"]);
+    const { id } = parseCode((JSON.parse(stdout) as { code: string }).code);
+    // Of an id that there is not, so that the invitation stays open.
+    const wrong = `sys:join:1 ${JSON.stringify({ id: id === "ZZZZ" ? "YYYY" : "ZZZZ", proof: "0".repeat(64) })}\n`;
+    const since = performance.now();
+    const attempts = 60;
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      using stranger = await Stranger.connect(other.port, identity);
+      stranger.send(wrong);
+      await stranger.closed;
+      expect(stranger.received).toContain('"forbidden"');
+    }
+    // One more, in a second of its own, says how many there were.
+    await Bun.sleep(1_000);
+    using last = await Stranger.connect(other.port, identity);
+    last.send(wrong);
+    await last.closed;
+    const seconds = Math.ceil((performance.now() - since) / 1_000) + 1;
+    const lines = await eventually("the last line", () => {
+      const found = log.stderr.filter((line) => line.includes("A wrong invitation code from"));
+      return found.at(-1)?.includes("suppressed") && found;
+    });
+    expect(lines.length).toBeLessThanOrEqual(seconds);
+    const suppressed = lines.map((line) => Number(/\((\d+) similar/.exec(line)?.[1] ?? 0));
+    expect(lines.length + suppressed.reduce((sum, count) => sum + count, 0)).toBe(attempts + 1);
   });
 
   test("disturbs neither those who are trusted nor the one who was invited", async () => {

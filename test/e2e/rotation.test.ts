@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { sign, X509Certificate } from "node:crypto";
 import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Fingerprint } from "../../src/identity/fingerprint.ts";
-import { loadIdentity } from "../../src/identity/identity.ts";
+import { type Identity, loadIdentity } from "../../src/identity/identity.ts";
 import { signRotation } from "../../src/identity/rotation.ts";
 import { prepareNextIdentity } from "../../src/identity/rotation-files.ts";
 import { dial, request } from "../helpers/frames.ts";
-import { newIdentity } from "../helpers/keys.ts";
-import type { LineClient } from "../helpers/line-client.ts";
+import { clientOf, newIdentity, trustEntries, trustText } from "../helpers/keys.ts";
+import { LineClient } from "../helpers/line-client.ts";
 import { Running } from "../helpers/processes.ts";
 import { ScriptedServer } from "../helpers/scripted-server.ts";
 import { Site } from "../helpers/site.ts";
@@ -16,7 +17,7 @@ import { eventually, within } from "../helpers/within.ts";
 
 setDefaultTimeout(20_000);
 
-const next = "ab".repeat(32) as Fingerprint;
+const next = await newIdentity();
 
 /** A trusted client in a folder of its own. */
 async function trustedClient(site: Site, name: string): Promise<{ certs: string; fingerprint: string }> {
@@ -52,7 +53,8 @@ describe("a client that rotates its key", () => {
 
   beforeAll(async () => {
     site = await Site.create();
-    server = await site.start();
+    // Some of these tests announce more often than a person would.
+    server = await site.start(["--rotation-rate", "1000"]);
   });
   afterAll(() => site[Symbol.asyncDispose]());
 
@@ -69,7 +71,7 @@ describe("a client that rotates its key", () => {
       new: now,
       done: true,
       servers: [{ server: `localhost:${site.port}`, state: "confirmed" }],
-      leftOut: [],
+      left_out: [],
     });
     expect(now).not.toBe(fingerprint as Fingerprint);
     expect(await list(site, certs)).toBe(0);
@@ -85,8 +87,8 @@ describe("a client that rotates its key", () => {
   test("keeps its permissions, and nobody else's connection or entry is touched", async () => {
     const { certs, fingerprint } = await site.newClient("narrow");
     const entry = { fingerprint, name: "narrow", modules: ["none.ts"] };
-    const trusted = JSON.parse(await trustFile(site)) as unknown[];
-    await writeFile(join(site.path, "trusted-keys.json"), JSON.stringify([...trusted, entry]));
+    const trusted = trustEntries(await trustFile(site));
+    await writeFile(join(site.path, "trusted-keys.json"), trustText(...trusted, entry));
     await eventually("the client to be let in", async () => (await list(site, certs)) === 0);
     using other = await dial(site.port, site.certs);
     await request(other, "mod:sync", {});
@@ -94,7 +96,7 @@ describe("a client that rotates its key", () => {
     const refused = await site.call(["--certs", certs, "exec", "hello.ts"]);
     expect(refused.exitCode).not.toBe(0);
     expect((await request(other, "mod:sync", {}, "2")).header).toBe("mod:sync_resp");
-    expect(JSON.parse(await trustFile(site)).slice(0, -1)).toEqual(trusted);
+    expect(trustEntries(await trustFile(site)).slice(0, -1)).toEqual(trusted);
   });
 
   test("tells all servers that it knows, and changes nothing while one of them does not accept the new key", async () => {
@@ -164,7 +166,7 @@ describe("a client that rotates its key", () => {
     const { certs } = await trustedClient(site, "half");
     const { current, next: prepared } = await prepareNextIdentity(certs, "client");
     using old = await dial(site.port, certs);
-    const statement = signRotation(current.keyPem, prepared.fingerprint);
+    const statement = signRotation(current.keyPem, prepared.keyPem);
     expect((await request(old, "sys:rotate", statement)).payload).toEqual({ next: prepared.fingerprint });
     await rename(join(certs, "client.key.next"), join(certs, "client.key"));
     expect(await list(site, certs)).toBe(0);
@@ -195,25 +197,56 @@ describe("a client that rotates its key", () => {
     });
     afterAll(() => client.terminate());
 
+    /** What this client can say of a key whose private half it does not have. */
+    function announcementOf({ certificatePem, fingerprint }: Identity): object {
+      const { old, issued, key } = signRotation(keyPem, next.keyPem);
+      const text = `${old}\n${fingerprint}\n${issued}\n`;
+      const [signature, next_signature] = ["VeriPy key rotation 1", "VeriPy next key 1"].map((domain) =>
+        sign(null, Buffer.from(`${domain}\n${text}`), keyPem).toString("base64"),
+      );
+      const next_key = new X509Certificate(certificatePem).publicKey
+        .export({ type: "spki", format: "der" })
+        .toString("base64");
+      return { old, new: fingerprint, issued, key, signature, next_key, next_signature };
+    }
+
     const day = 86_400_000;
     test.each([
-      ["signed by another key", async () => signRotation((await newIdentity()).keyPem, next), "forbidden"],
+      [
+        "signed by another key",
+        async () => signRotation((await newIdentity()).keyPem, next.keyPem),
+        "forbidden",
+      ],
       [
         "signed by another key in this one's name",
-        async () => ({ ...signRotation((await newIdentity()).keyPem, next), old: await keyIn(certs) }),
+        async () => ({ ...signRotation((await newIdentity()).keyPem, next.keyPem), old: await keyIn(certs) }),
         "forbidden",
       ],
       [
         "for a changed new key",
-        async () => ({ ...signRotation(keyPem, next), new: "cd".repeat(32) }),
+        async () => ({ ...signRotation(keyPem, next.keyPem), new: "cd".repeat(32) }),
         "forbidden",
       ],
-      ["too old", async () => signRotation(keyPem, next, new Date(Date.now() - 2 * day)), "forbidden"],
-      ["of tomorrow", async () => signRotation(keyPem, next, new Date(Date.now() + day)), "forbidden"],
-      ["to its own key", async () => signRotation(keyPem, await keyIn(certs)), "forbidden"],
+      ["too old", async () => signRotation(keyPem, next.keyPem, new Date(Date.now() - 2 * day)), "forbidden"],
+      ["of tomorrow", async () => signRotation(keyPem, next.keyPem, new Date(Date.now() + day)), "forbidden"],
+      ["to its own key", async () => signRotation(keyPem, keyPem), "forbidden"],
       [
         "to a key that is trusted already",
-        async () => signRotation(keyPem, await keyIn(site.certs)),
+        async () => signRotation(keyPem, (await clientOf(site)).keyPem),
+        "forbidden",
+      ],
+      [
+        "that the next key has not signed",
+        async () => ({
+          ...signRotation(keyPem, next.keyPem),
+          next_key: undefined,
+          next_signature: undefined,
+        }),
+        "bad_request",
+      ],
+      [
+        "of a public key that is somebody else's",
+        async () => announcementOf(await newIdentity()),
         "forbidden",
       ],
       ["that is garbage", async () => ({ old: 1 }), "bad_request"],
@@ -227,22 +260,22 @@ describe("a client that rotates its key", () => {
     });
 
     test("of two at once on one connection, one is refused as busy; other requests go on", async () => {
-      const statement = JSON.stringify(signRotation(keyPem, next));
+      const statement = JSON.stringify(signRotation(keyPem, next.keyPem));
       client.send(`sys:rotate:a ${statement}\nsys:rotate:b ${statement}\nsys:ping:c {}\n`);
       expect(await client.line("sys:rotate_resp:b")).toContain('"code":"busy"');
-      expect(await client.line("sys:rotate_resp:a")).toContain(next);
+      expect(await client.line("sys:rotate_resp:a")).toContain(next.fingerprint);
       await client.line("sys:pong:c");
     });
 
     test("a replay after the change is confirmed comes from nobody who is trusted", async () => {
-      const replayed = signRotation(keyPem, next);
+      const replayed = signRotation(keyPem, next.keyPem);
       const accepted = await rotate(certs);
       expect(accepted.exitCode).toBe(0);
       await within(2_000, "the old key's connection to end", client.closed);
       using now = await dial(site.port, certs);
       const { payload } = await request(now, "sys:rotate", replayed);
       expect(payload.code).toBe("forbidden");
-      expect(await trustFile(site)).not.toContain(next);
+      expect(await trustFile(site)).not.toContain(next.fingerprint);
     });
   });
 
@@ -266,6 +299,71 @@ describe("a client that rotates its key", () => {
       expect(await keyIn(certs)).toBe(await keyIn(site.certs));
     },
   );
+});
+
+describe("a client that announces key after key", () => {
+  const perMinute = 10;
+  /** As long as this takes, one more may be allowed in every six seconds. */
+  const allowed = (since: number) => perMinute + Math.ceil((performance.now() - since) / 6_000);
+
+  test("is held to ten a minute over all its connections, good or not, and the log is not filled", async () => {
+    await using site = await Site.create();
+    const server = await site.start();
+    const { certs } = await trustedClient(site, "restless");
+    const { keyPem } = await loadIdentity(certs, "client");
+    const statements = [await newIdentity(), await newIdentity()].map((following) =>
+      signRotation(keyPem, following.keyPem),
+    );
+    const since = performance.now();
+    const connections = await Promise.all([1, 2, 3, 4].map(() => dial(site.port, certs)));
+    const codes: string[] = [];
+    for (let round = 0; round < 100; round++) {
+      const answers = await Promise.all(
+        connections.map((connection, index) => {
+          // Each change is another than the one before, so that each would be written.
+          const statement = index === 3 ? { old: 1 } : statements[round % 2];
+          return request(connection, "sys:rotate", statement ?? {}, `r${round}`);
+        }),
+      );
+      codes.push(...answers.map(({ payload }) => String(payload.code ?? "ok")));
+    }
+    expect(codes.filter((code) => code !== "busy").length).toBeLessThanOrEqual(allowed(since));
+    expect(codes).toContain("ok");
+    expect(codes).toContain("bad_request");
+    const lines = server.stderr.filter((line) => /changes its key|cannot change its key/.test(line));
+    expect(lines.length).toBeLessThanOrEqual(2 * allowed(since));
+    expect(lines.filter((line) => line.includes("may announce 10 keys a minute")).length).toBeGreaterThan(0);
+    // Others may still change theirs.
+    const other = await trustedClient(site, "other");
+    expect((await site.call(["rotate", "--certs", other.certs, "--host", "localhost"])).exitCode).toBe(0);
+    for (const connection of connections) connection.terminate();
+  });
+
+  test("gains nothing by changing to each of them", async () => {
+    await using site = await Site.create();
+    await site.start();
+    const { certs } = await trustedClient(site, "hopping");
+    const since = performance.now();
+    let current = await loadIdentity(certs, "client");
+    let changes = 0;
+    for (;;) {
+      const following = await newIdentity();
+      using connection = await LineClient.connect({ port: site.port, identity: current });
+      const { payload } = await request(
+        connection,
+        "sys:rotate",
+        signRotation(current.keyPem, following.keyPem),
+      );
+      if (payload.code !== undefined) {
+        expect(payload.code).toBe("busy");
+        break;
+      }
+      changes += 1;
+      current = following;
+      expect(changes).toBeLessThanOrEqual(allowed(since));
+    }
+    expect(changes).toBeGreaterThanOrEqual(perMinute);
+  });
 });
 
 describe("a server that rotates its key", () => {
@@ -392,15 +490,23 @@ describe("a server that announces a key", () => {
 
   const day = 86_400_000;
   test.each([
-    ["not signed by its own", async () => signRotation((await newIdentity()).keyPem, next)],
+    ["not signed by its own", async () => signRotation((await newIdentity()).keyPem, next.keyPem)],
     [
       "in its own name, signed by another",
       async () => ({
-        ...signRotation((await newIdentity()).keyPem, next),
+        ...signRotation((await newIdentity()).keyPem, next.keyPem),
         old: (await loadIdentity(site.certs, "server")).fingerprint,
       }),
     ],
     ["too late", async () => statement(new Date(Date.now() - 2 * day))],
+    [
+      "that the next key has not signed",
+      async () => ({ ...(await statement()), next_signature: (await statement()).signature }),
+    ],
+    [
+      "without the next key's signature",
+      async () => ({ ...(await statement()), next_key: undefined, next_signature: undefined }),
+    ],
     ["with a changed new key", async () => ({ ...(await statement()), new: "cd".repeat(32) })],
     ["as garbage", async () => ["garbage"]],
   ])("%s is ignored with a warning, and its modules can still be used", async (_, make) => {
@@ -433,11 +539,11 @@ describe("a server that announces a key", () => {
     scripted.broadcast("sys:rotate", await statement());
     await watching.line('"event":"rotate"');
     const kept = await readFile(join(certs, "known-servers.json"), "utf8");
-    expect(kept).toContain(next);
+    expect(kept).toContain(next.fingerprint);
   });
 
   async function statement(issued = new Date()) {
-    return signRotation((await loadIdentity(site.certs, "server")).keyPem, next, issued);
+    return signRotation((await loadIdentity(site.certs, "server")).keyPem, next.keyPem, issued);
   }
 });
 
@@ -451,7 +557,7 @@ test.skipIf(python === undefined)(
     );
     await watching.line('"ready"');
     await site.manage(["rotate"]);
-    await server.line("Told local of the next server key");
+    await server.line(`Told ${(await clientOf(site)).fingerprint} of the next server key`);
     await site.write("later.ts", "export const execute = async () => 'later';");
     await watching.line(/"verdict".*"later.ts".*"verified": true/);
   },

@@ -115,6 +115,7 @@ export const execute = (_: string, { signal, log }: ModuleContext) =>
   const client = site.watch(["exec", "patient"]);
   await server.line("waiting for the end");
   client.process.kill("SIGINT");
-  expect(await client.ended()).toBe(1);
+  expect(await client.ended()).toBe(130);
   await server.line("heard of the end");
+  expect([client.stdout, client.stderr]).toEqual([[], []]);
 });

@@ -1,6 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { trustText } from "../helpers/keys.ts";
 import { Running, run } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
 import { python, pythonFixture } from "../helpers/tools.ts";
@@ -60,9 +61,9 @@ describe.skipIf(python === undefined || process.platform !== "linux")("under a s
     await using site = await Site.create();
     const address = join(site.path, "notify");
     await using receiver = await manager(address);
-    await writeFile(join(site.path, "trusted-keys.json"), "[");
+    await writeFile(join(site.path, "trusted-keys.json"), "{");
     expect((await site.manage(["--port", "0"], { env: environment(address) })).exitCode).toBe(2);
-    await writeFile(join(site.path, "trusted-keys.json"), "[]");
+    await writeFile(join(site.path, "trusted-keys.json"), trustText());
     await site.start([], environment(address));
     await receiver.line("READY=1");
     expect(receiver.stdout).toHaveLength(2);
@@ -103,11 +104,37 @@ describe("veripy-server unit", () => {
     await using site = await Site.create();
     const text = await unit(site.path, "--user", "nobody", "--port", "443");
     expect(text).toContain("Type=notify\n");
-    expect(text).toContain(`ExecStart=${site.server} start --interface 0.0.0.0 --port 443\n`);
+    expect(text).toContain(`ExecStart=${site.server} start --interface localhost --port 443\n`);
     expect(text).toContain(`WorkingDirectory=${site.path}\n`);
     expect(text).toContain("User=nobody\n");
     expect(text).toContain("CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n");
-    expect(await unit(site.path)).toContain("CapabilityBoundingSet=\n");
+    expect(await unit(site.path, "--user", "nobody")).toContain("CapabilityBoundingSet=\n");
+  });
+
+  test("has the address that a start in its place would have", async () => {
+    await using site = await Site.create();
+    const startOf = async (flags: string[], env: Record<string, string> = {}) => {
+      const { stdout } = await site.manage(["unit", "--user", "nobody", ...flags], { env });
+      return / start (.*)$/m.exec(stdout)?.[1];
+    };
+    expect(await startOf([])).toBe("--interface localhost --port 8443");
+    expect(await startOf(["-i", "::1", "-p", "9443"])).toBe("--interface ::1 --port 9443");
+    const env = { VERIPY_INTERFACE: "0.0.0.0", VERIPY_PORT: "9444" };
+    expect(await startOf([], env)).toBe("--interface 0.0.0.0 --port 9444");
+    expect(await startOf(["--interface", "localhost"], env)).toBe("--interface localhost --port 9444");
+    expect((await site.manage(["unit", "-i", "not an address"])).exitCode).toBe(2);
+  });
+
+  test("takes a user's name alone, and warns of one that this machine does not have", async () => {
+    await using site = await Site.create();
+    for (const user of ["", "a b", "x\nExecStart=/bin/sh", "-x", "a".repeat(32)]) {
+      const refused = await site.manage(["unit", `--user=${user}`]);
+      expect({ user, ...refused }).toMatchObject({ user, exitCode: 2, stdout: "" });
+    }
+    const absent = await site.manage(["unit", "--user", "no-such-user"]);
+    expect(absent).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("User=no-such-user\n") });
+    expect(absent.stderr).toContain("has no user 'no-such-user'");
+    expect((await site.manage(["unit", "--user", "root"])).stderr).toBe("");
   });
 
   const analyze = Bun.which("systemd-analyze");
@@ -128,7 +155,10 @@ describe("veripy-server unit", () => {
       }
       // The twin: a mistake is noticed.
       const file = join(site.path, "broken.service");
-      await writeFile(file, (await unit(site.path)).replace("Type=notify", "Type=nonsense"));
+      await writeFile(
+        file,
+        (await unit(site.path, "--user", "root")).replace("Type=notify", "Type=nonsense"),
+      );
       const { stderr } = await run([analyze ?? "", "verify", "--man=no", file]);
       expect(stderr).toContain("nonsense");
     },

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { dial, request } from "../helpers/frames.ts";
+import { trustText } from "../helpers/keys.ts";
 import { type Running, run } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
 import { eventually, within } from "../helpers/within.ts";
@@ -127,8 +128,10 @@ describe("the trust file, while the server runs", () => {
     const good = await Bun.file(trusted()).text();
     const watching = site.watch(["--json"]);
     await watching.line('"verified":true');
-    await writeFile(trusted(), '[\n  "not a fingerprint"\n]\n');
-    expect(await server.line("Kept the last good trusted keys")).toContain("trusted-keys.json: [0]");
+    await writeFile(trusted(), trustText("not a fingerprint"));
+    expect(await server.line("Kept the last good trusted keys")).toContain(
+      "trusted-keys.json: trusted_fingerprints[0]",
+    );
     await writeFile(trusted(), `${good}}`);
     await server.line(/Kept the last good trusted keys.*line \d+, column \d+/);
     expect((await site.call(["exec", "hello", "still"])).stdout).toBe("Hello, still!\n");

@@ -139,6 +139,16 @@ describe("a server that lies", () => {
     expect(run.stderr).toContain(tree);
   });
 
+  test("about the sum of what it ran is caught", async () => {
+    using server = await start({ exec: (answer) => Object.assign(answer, { sum: false64 }) });
+    for (const flags of [[], ["--json"]]) {
+      const run = await call(server, ...flags, "exec", "hello");
+      expect(run.exitCode).toBe(4);
+      expect(run.stdout + run.stderr).toContain(`sum ${false64}`);
+      expect(run.stdout).not.toContain("it ran");
+    }
+  });
+
   test("by not saying which version it ran is caught", async () => {
     using server = await start({
       exec(answer) {

@@ -78,6 +78,16 @@ export const joinAttacks: Readonly<Record<string, Attack>> = {
     const word = client.lines.find((line) => !/^(?:sys:join_resp:\S+|sys:error:-) \{"error":|^$/.test(line));
     if (word !== undefined) report.violation(`a stranger was told ${JSON.stringify(word.slice(0, 200))}`);
   },
+  "asks to join and goes on talking": async (random, { port, stranger, report }) => {
+    using client = await LineClient.connect({ port, identity: stranger, protocol: joinProtocol });
+    client.send(joinLine(random));
+    client.send(random.bytes(random.integer(1, 300_000)));
+    await mustEnd(client, report);
+  },
+  "holds a place": async (_, { port, stranger, report }) => {
+    using client = await LineClient.connect({ port, identity: stranger, protocol: joinProtocol });
+    await mustEnd(client, report);
+  },
   "asks for something else": (random, target) => overTls(random, target, target.stranger),
 };
 

@@ -19,7 +19,8 @@ export interface FuzzedLine {
 export const maxLineBytes = 64 * 1024;
 
 // Written from the protocol's description, not taken from the implementation.
-const frame = /^([a-z_]{1,64}):([a-z_]{1,64}):([A-Za-z0-9_.-]{1,64}) +\{.*$/s;
+const frame = /^([a-z_]{1,64}):([a-z_]{1,64}):([A-Za-z0-9_.-]{1,64}) +(\{.*)$/s;
+const maxPayloadDepth = 128;
 const requests = ["exec", "exec", "exec", "sync", "verify", "stats", "cancel"];
 const words = ["mod", "sys", "modload", "moderror", "x", "_", "mod_"];
 
@@ -33,7 +34,7 @@ export function fuzzedLine(random: Random, ref: string, refsInUse: readonly stri
 
 function lineText(random: Random, freshRef: string, refsInUse: readonly string[]): string {
   const isMod = random.chance(0.8);
-  let type = isMod ? random.pick(requests) : random.pick(["ping", "info", "pong"]);
+  let type = isMod ? random.pick(requests) : random.pick(["ping", "info", "pong", "rotate"]);
   let api = isMod ? "mod" : "sys";
   if (random.chance(0.02))
     api = random.chance(0.9) ? random.pick(words) : random.text(random.integer(0, 70), "abz_A:");
@@ -74,9 +75,29 @@ function expectationOf(bytes: Uint8Array): { effect: Effect; ref: string } {
   } catch {
     return { effect: "end", ref: "-" };
   }
-  const [, api, type, ref] = frame.exec(text) ?? [];
-  if (api === undefined || ref === undefined) return { effect: "end", ref: "-" };
-  if ((api === "mod" && type === "cancel") || (api === "sys" && type === "pong"))
-    return { effect: "nothing", ref };
-  return { effect: "answer", ref };
+  const [, api, type, ref, json] = frame.exec(text) ?? [];
+  if (api === undefined || ref === undefined || json === undefined) return { effect: "end", ref: "-" };
+  const hasAnswer = !((api === "mod" && type === "cancel") || (api === "sys" && type === "pong"));
+  // What is wrong with a payload is always told.
+  return { effect: hasAnswer || !isPayload(json) ? "answer" : "nothing", ref };
+}
+
+function isPayload(json: string): boolean {
+  try {
+    JSON.parse(json);
+  } catch {
+    return false;
+  }
+  return depthOf(json) <= maxPayloadDepth;
+}
+
+/** As it is written: of a key that is there twice, the first value counts here. */
+function depthOf(json: string): number {
+  let depth = 0;
+  let most = 0;
+  for (const [bracket] of json.replace(/"(?:[^"\\]|\\.)*"/g, "").matchAll(/[[\]{}]/g)) {
+    depth += "[{".includes(bracket) ? 1 : -1;
+    most = Math.max(most, depth);
+  }
+  return most;
 }

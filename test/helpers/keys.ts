@@ -25,13 +25,22 @@ export function clientOf(site: Site): Promise<Identity> {
   return loadIdentity(join(site.path, "certs"), "client");
 }
 
+export type TrustEntry = string | Record<string, unknown>;
+
+/** The text of a `trusted-keys.json`. */
+export function trustText(...entries: readonly TrustEntry[]): string {
+  return JSON.stringify({ trusted_fingerprints: entries });
+}
+
+/** The entries of a `trusted-keys.json`. */
+export function trustEntries(text: string): TrustEntry[] {
+  return (JSON.parse(text) as { trusted_fingerprints: TrustEntry[] }).trusted_fingerprints;
+}
+
 /** Adds entries to the site's `trusted-keys.json`, which is replaced in one step. */
-export async function trust(
-  site: Site,
-  ...entries: readonly (string | Record<string, unknown>)[]
-): Promise<void> {
+export async function trust(site: Site, ...entries: readonly TrustEntry[]): Promise<void> {
   const path = join(site.path, "trusted-keys.json");
-  const trusted = JSON.parse(await readFile(path, "utf8")) as unknown[];
-  await writeFile(`${path}.new`, JSON.stringify([...trusted, ...entries]));
+  const trusted = trustEntries(await readFile(path, "utf8"));
+  await writeFile(`${path}.new`, trustText(...trusted, ...entries));
   await rename(`${path}.new`, path);
 }

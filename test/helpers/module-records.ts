@@ -1,4 +1,5 @@
-import type { ModuleStats } from "../../src/index.ts";
+import type { z } from "zod";
+import type { moduleStats } from "../../src/protocol/messages.ts";
 import type { Running } from "./processes.ts";
 import type { Site } from "./site.ts";
 
@@ -11,10 +12,12 @@ export function printedBy(server: Running, mod: string): string[] {
   });
 }
 
+type StatsRecord = z.input<typeof moduleStats>;
+
 /** What `veripy-client modules --json` says of a module's current version. */
-export async function statsOf(site: Site, mod: string): Promise<ModuleStats> {
+export async function statsOf(site: Site, mod: string): Promise<StatsRecord> {
   const { stdout, stderr } = await site.call(["modules", "--json"]);
-  const all = stdout.split("\n").flatMap((line) => (line === "" ? [] : (JSON.parse(line) as ModuleStats)));
+  const all = stdout.split("\n").flatMap((line) => (line === "" ? [] : (JSON.parse(line) as StatsRecord)));
   const found = all.find((one) => one.mod === mod && one.current);
   if (found === undefined) throw new Error(`There is no ${mod} in:\n${stdout}${stderr}`);
   return found;

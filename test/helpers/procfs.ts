@@ -13,6 +13,15 @@ export function processesIn(path: string): Array<{ readonly pid: number; readonl
   });
 }
 
+/** The processes that were started with this variable, written `NAME=value`, in their environment. */
+export function processesWith(variable: string): Array<{ readonly pid: number; readonly command: string }> {
+  return pids().flatMap((pid) => {
+    const environment = unlessGone(() => readFileSync(`/proc/${pid}/environ`, "utf8"));
+    if (environment === undefined || !environment.split("\0").includes(variable)) return [];
+    return isZombie(pid) ? [] : { pid, command: commandOf(pid) };
+  });
+}
+
 /** The module hosts that a server has started and that still live. */
 export function hostsOf(serverPid: number): number[] {
   return pids().filter((pid) => {

@@ -17,11 +17,14 @@ export class TcpProxy implements Disposable {
   cutAfter: { direction: Direction; bytes: number } | undefined;
   readonly #listener: Bun.TCPSocketListener<Side>;
   readonly #targetPort: number;
+  readonly #delayMs: number;
   readonly #pairs = new Set<Pair>();
   #isHole = false;
 
-  constructor(targetPort: number) {
+  /** Everything arrives `delayMs` later, in both directions. */
+  constructor(targetPort: number, { delayMs = 0 }: { readonly delayMs?: number } = {}) {
     this.#targetPort = targetPort;
+    this.#delayMs = delayMs;
     this.#listener = Bun.listen<Side>({
       hostname: "127.0.0.1",
       port: 0,
@@ -56,6 +59,11 @@ export class TcpProxy implements Disposable {
     pair.server?.terminate();
   }
 
+  /** One end has closed. The other one learns of that, unless it vanishes in the hole like all else. */
+  ended(pair: Pair): void {
+    if (!this.#isHole) this.cut(pair);
+  }
+
   /** Ends the client's half in order; the server may still answer. */
   endUp(): void {
     for (const pair of this.#pairs) pair.server?.shutdown();
@@ -73,7 +81,11 @@ export class TcpProxy implements Disposable {
     const piece = chunk.length > room ? chunk.subarray(0, room) : chunk;
     this.forwarded[direction] += piece.length;
     this.ends[direction].push(this.forwarded[direction]);
-    pair.write(direction, piece);
+    if (this.#delayMs === 0) pair.write(direction, piece);
+    else {
+      const late = piece.slice();
+      setTimeout(() => pair.write(direction, late), this.#delayMs);
+    }
     if (cut !== undefined && this.forwarded[direction] >= cut.bytes) this.cut(pair);
   }
 
@@ -128,6 +140,6 @@ class Pair {
 const events: Bun.SocketHandler<Side> = {
   data: ({ data }, chunk) => data.pair.proxy.forward(data.pair, data.direction, chunk),
   drain: ({ data }) => data.pair.flush(data.direction === "up" ? "down" : "up"),
-  close: ({ data }) => data.pair.proxy.cut(data.pair),
-  error: ({ data }) => data.pair.proxy.cut(data.pair),
+  close: ({ data }) => data.pair.proxy.ended(data.pair),
+  error: ({ data }) => data.pair.proxy.ended(data.pair),
 };

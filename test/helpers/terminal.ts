@@ -6,24 +6,40 @@ export class Terminal implements AsyncDisposable {
   output = "";
   readonly #process: Bun.Subprocess;
   readonly #decoder = new TextDecoder();
+  readonly #closed = Promise.withResolvers<void>();
 
-  constructor(command: string[], cwd: string) {
+  constructor(
+    command: string[],
+    cwd: string,
+    { columns = 200, env = {} }: { columns?: number; env?: Record<string, string> } = {},
+  ) {
     this.#process = Bun.spawn(command, {
       cwd,
+      env: { ...process.env, ...env },
       terminal: {
-        cols: 200,
+        cols: columns,
         data: (_, bytes) => {
           this.output += this.#decoder.decode(bytes, { stream: true });
         },
+        exit: () => this.#closed.resolve(),
       },
     });
   }
 
   /** What is shown and matches, now or later. */
-  shows(pattern: RegExp): Promise<RegExpExecArray> {
+  shows(pattern: RegExp, ms = 10_000): Promise<RegExpExecArray> {
     const find = () => pattern.exec(this.output) ?? undefined;
-    return eventually(`${pattern} on the terminal`, find).catch((error: Error) => {
+    return eventually(`${pattern} on the terminal`, find, ms).catch((error: Error) => {
       throw new Error(`${error.message} It shows: ${this.output}`);
+    });
+  }
+
+  /** The lines that stand there, with the effect of carriage returns; other control characters are left in. */
+  get screen(): string[] {
+    return this.output.split("\n").map((line) => {
+      let shown = "";
+      for (const drawn of line.split("\r")) shown = drawn + shown.slice(drawn.length);
+      return shown.trimEnd();
     });
   }
 
@@ -31,8 +47,15 @@ export class Terminal implements AsyncDisposable {
     this.#process.terminal?.write(keys);
   }
 
-  ended(): Promise<number> {
-    return within(10_000, "the end of the process", this.#process.exited);
+  /** Closes the window, as it were: the kernel sends SIGHUP to what runs in it. */
+  close(): void {
+    this.#process.terminal?.close();
+  }
+
+  /** The exit code; by then all that was printed is in `output`. */
+  async ended(): Promise<number> {
+    await within(10_000, "the end of the process", Promise.all([this.#process.exited, this.#closed.promise]));
+    return this.#process.exited;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -51,6 +51,7 @@ export class RecordedCall implements CallSink {
   /** What `part` answers; false makes this a slow reader. */
   reads = true;
   call: Call | undefined;
+  onProgress: (() => void) | undefined;
   readonly #end: (outcome: CallOutcome) => void;
 
   constructor() {
@@ -68,6 +69,7 @@ export class RecordedCall implements CallSink {
   progress(json: string): void {
     if (this.outcome !== undefined) throw new Error("A progress report came after the end.");
     this.progressReports.push(JSON.parse(json));
+    this.onProgress?.();
   }
 
   done(outcome: CallOutcome): void {

@@ -1,14 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Fingerprint } from "../../src/identity/fingerprint.ts";
 import { type ProofBinding, parseCode, proofOf, verifierOf } from "../../src/identity/invitation-code.ts";
@@ -18,6 +10,7 @@ import {
   maxAttempts,
   redeemInvitation,
 } from "../../src/identity/invitations.ts";
+import { trustText } from "../helpers/keys.ts";
 import { temporaryDirectory } from "./temporary.ts";
 
 const binding: ProofBinding = {
@@ -39,7 +32,7 @@ describe("an invitation", () => {
     const dir = temporaryDirectory();
     const { code, redeem } = await invite(dir, { name: "alice" });
     const proof = proofOf("server", verifierOf(parseCode(code)), binding);
-    expect(await redeem()).toEqual({ accepted: true, name: "alice", proof });
+    expect(await redeem()).toMatchObject({ accepted: true, fields: { name: "alice" }, proof });
     expect(await redeem()).toEqual({ accepted: false });
   });
 
@@ -84,6 +77,32 @@ describe("an invitation", () => {
     expect(await open.redeem()).toMatchObject({ accepted: true });
   });
 
+  test("stays open when its proof is right but it is not needed, or that cannot be told", async () => {
+    const dir = temporaryDirectory();
+    const { code, id, redeem } = await invite(dir, { name: "alice" });
+    const asking = (isNeeded: () => Promise<boolean>, proof = proofFor(code)) =>
+      redeemInvitation(dir, id, proof, binding, isNeeded);
+    const unasked = () => {
+      throw new Error("was asked");
+    };
+    expect(await asking(unasked, "0".repeat(64))).toEqual({ accepted: false });
+    expect(await asking(async () => false)).toMatchObject({ accepted: true, fields: { name: "alice" } });
+    await expect(asking(() => Promise.reject(new Error("the disk is gone")))).rejects.toThrow(
+      "the disk is gone",
+    );
+    expect(await redeem()).toMatchObject({ accepted: true });
+    expect(await asking(unasked)).toEqual({ accepted: false });
+  });
+
+  test("is good again when it is opened again, for a key that could not be trusted after all", async () => {
+    const { redeem } = await invite(temporaryDirectory(), { name: "alice" });
+    const first = await redeem();
+    expect(await redeem()).toEqual({ accepted: false });
+    if (first.accepted) await first.reopen();
+    expect(await redeem()).toMatchObject({ accepted: true, fields: { name: "alice" } });
+    expect(await redeem()).toEqual({ accepted: false });
+  });
+
   test("is redeemed by exactly one of many who try at once", async () => {
     const { redeem } = await invite(temporaryDirectory());
     const results = await Promise.all(Array.from({ length: 12 }, () => redeem()));
@@ -113,8 +132,6 @@ describe("an invitation", () => {
       child.kill("SIGKILL");
       await child.exited;
       const wasTold = (await output).includes("accepted");
-      // Whoever knows that nobody edits removes the lock of the killed process.
-      if (existsSync(`${fileOf(dir)}.lock`)) await Bun.file(`${fileOf(dir)}.lock`).unlink();
       JSON.parse(readFileSync(fileOf(dir), "utf8"));
       const { accepted } = await redeem();
       if (wasTold) expect(accepted).toBe(false);
@@ -125,7 +142,61 @@ describe("an invitation", () => {
   });
 });
 
+describe("an invitation's name", () => {
+  test.each([
+    ["x".repeat(65), "must have at most 64 characters"],
+    ["", "must be printable"],
+    [" alice", "must be printable"],
+    ["a\nb", "must be printable"],
+    ["a\u001b[2Jb", "must be printable"],
+    ["a\u202eb", "must be printable"],
+    ["c".repeat(64), "must not look like a fingerprint"],
+  ])("%j is refused as the trust file would, and nothing is written", async (name, why) => {
+    const dir = temporaryDirectory();
+    await expect(invite(dir, { name })).rejects.toThrow(`Cannot invite under that name: it ${why}`);
+    expect(readdirSync(dir)).toEqual([]);
+    // The others can still be read.
+    expect(await (await invite(dir, { name: "x".repeat(64) })).redeem()).toMatchObject({ accepted: true });
+  });
+
+  test("that a trusted key has is refused, with the way out", async () => {
+    const dir = temporaryDirectory();
+    const trustedKeysPath = join(dir, "trusted-keys.json");
+    const options = (name: string) => ({ name, validMs: 60_000, trustedKeysPath });
+    // Without a trust file there is no name to be taken.
+    await createInvitation(dir, options("alice"));
+    const fingerprint = "a".repeat(64);
+    writeFileSync(trustedKeysPath, trustText({ fingerprint, name: "alice" }));
+    await expect(createInvitation(dir, options("alice"))).rejects.toThrow(
+      `veripy-server untrust ${fingerprint}`,
+    );
+    expect((await createInvitation(dir, options("bob"))).code).toBeString();
+  });
+
+  test("that was written by hand is checked like the others", async () => {
+    const dir = temporaryDirectory();
+    await invite(dir, { name: "alice" });
+    const text = readFileSync(fileOf(dir), "utf8").replace('"alice"', '"a\\nb"');
+    writeFileSync(fileOf(dir), text);
+    expect(hasOpenInvitation(dir)).toBe(false);
+  });
+});
+
 describe("the list of invitations", () => {
+  test.skipIf(process.platform === "win32")(
+    "is not read when everyone may write it, and the command that corrects that is given",
+    async () => {
+      const dir = temporaryDirectory();
+      const { redeem } = await invite(dir);
+      chmodSync(fileOf(dir), 0o666);
+      const command = `chmod o-w ${fileOf(dir)}`;
+      await expect(redeem()).rejects.toThrow(command);
+      await expect(invite(dir)).rejects.toThrow(command);
+      expect(Bun.spawnSync(command.split(" ")).exitCode).toBe(0);
+      expect(await redeem()).toMatchObject({ accepted: true });
+    },
+  );
+
   test("is open while one is, and not when all are spent or expired, or there is no list", async () => {
     const dir = temporaryDirectory();
     expect(hasOpenInvitation(dir)).toBe(false);

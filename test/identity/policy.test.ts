@@ -2,13 +2,14 @@ import { describe, expect, test } from "bun:test";
 import { VeripyError } from "../../src/base/errors.ts";
 import { parseAssertions, testPolicy } from "../../src/identity/policy.ts";
 import { parseTrustedKeys } from "../../src/identity/trusted-keys.ts";
+import { trustText } from "../helpers/keys.ts";
 
 const [alice, bob, nobody] = ["a", "b", "c"].map((digit) => digit.repeat(64));
 const keys = parseTrustedKeys(
-  JSON.stringify([
+  trustText(
     { fingerprint: alice, name: "alice", modules: ["deploy*.ts"], from: ["10.0.0.0/8"] },
     { fingerprint: bob, name: "bob", actions: ["verify"], expires: "2030-01-01T00:00:00Z" },
-  ]),
+  ),
 );
 const now = Date.parse("2029-01-01T00:00:00Z");
 
@@ -33,6 +34,12 @@ describe("assertions about who may do what", () => {
     expect(holds(text)).toEqual([expected]);
   });
 
+  test("one about an unknown name does not hold, whatever it says, and the others are tested", () => {
+    expect(holds("carol may sync\ncarol may not sync\nbob may not sync")).toEqual([false, false, true]);
+    const [first] = testPolicy(keys, parseAssertions("\ncarol may sync"), now);
+    expect(first).toMatchObject({ assertion: { line: 2 }, because: expect.stringContaining("'carol'") });
+  });
+
   test("expiry counts at the moment of the test", () => {
     expect(holds("bob may verify hello.ts", Date.parse("2030-01-01T00:00:00Z"))).toEqual([false]);
   });
@@ -45,7 +52,7 @@ describe("assertions about who may do what", () => {
   });
 });
 
-test.each(["", "# nothing\n", "alice can exec x", "alice may dance", "carol may sync", "alice may exec a b"])(
+test.each(["", "# nothing\n", "alice can exec x", "alice may dance", "alice may exec a b"])(
   "%j is refused rather than passed",
   (text) => {
     expect(() => holds(text)).toThrow(VeripyError);
@@ -53,6 +60,6 @@ test.each(["", "# nothing\n", "alice can exec x", "alice may dance", "carol may 
 );
 
 test("a name with spaces stands in quotes", () => {
-  const spaced = parseTrustedKeys(JSON.stringify([{ fingerprint: alice, name: "build box" }]));
+  const spaced = parseTrustedKeys(trustText({ fingerprint: alice, name: "build box" }));
   expect(testPolicy(spaced, parseAssertions('"build box" may sync'), now)[0]?.holds).toBe(true);
 });

@@ -14,7 +14,7 @@ import {
   removeTrustedKey,
   setNextKey,
 } from "../../src/identity/trusted-keys.ts";
-import { newIdentity } from "../helpers/keys.ts";
+import { newIdentity, trustText } from "../helpers/keys.ts";
 import { temporaryDirectory } from "./temporary.ts";
 
 const key = (digit: number) => digit.toString(16).padStart(64, "0") as Fingerprint;
@@ -22,12 +22,13 @@ const key = (digit: number) => digit.toString(16).padStart(64, "0") as Fingerpri
 describe("an announcement of a next key", () => {
   test("counts for the key that it comes from, and for no other", async () => {
     const [old, other] = [await newIdentity(), await newIdentity()];
-    const signed = signRotation(old.keyPem, key(9));
-    expect(nextKeyOf(signed, old.fingerprint)).toBe(key(9));
+    const next = await newIdentity();
+    const signed = signRotation(old.keyPem, next.keyPem);
+    expect(nextKeyOf(signed, old.fingerprint)).toBe(next.fingerprint);
     expect(() => nextKeyOf(signed, other.fingerprint)).toThrow("it speaks of the key");
     // Somebody else's word, with the old key's name on it.
-    const forged = { ...signRotation(other.keyPem, key(9)), old: old.fingerprint };
-    expect(() => nextKeyOf(forged, old.fingerprint)).toThrow("not signed by the key");
+    const forged = { ...signRotation(other.keyPem, next.keyPem), old: old.fingerprint };
+    expect(() => nextKeyOf(forged, old.fingerprint)).toThrow("not signed by the old key");
     expect(() => nextKeyOf(signed, old.fingerprint, Date.now() + 2 * 86_400_000)).toThrow("issued at");
     expect(() => nextKeyOf("garbage", old.fingerprint)).toThrow(VeripyError);
   });
@@ -35,11 +36,11 @@ describe("an announcement of a next key", () => {
 
 describe("a trusted key that is rotated", () => {
   const alice = { fingerprint: key(1), name: "alice", modules: ["a.ts"] };
-  const others = `[\n\t"${key(2)}" ,\n  `;
+  const others = `{"trusted_fingerprints": [\n\t"${key(2)}" ,\n  `;
 
   function trustFile(entry: unknown = alice): string {
     const path = join(temporaryDirectory(), "trusted-keys.json");
-    writeFileSync(path, `${others}${JSON.stringify(entry)}\n]\n`);
+    writeFileSync(path, `${others}${JSON.stringify(entry)}\n]}\n`);
     return path;
   }
   const read = (path: string) => parseTrustedKeys(readFileSync(path, "utf8"));
@@ -60,7 +61,7 @@ describe("a trusted key that is rotated", () => {
     expect(await confirmNextKey(path, key(9))).toEqual({ changed: true });
     expect(await confirmNextKey(path, key(9))).toEqual({ changed: false });
     expect(readFileSync(path, "utf8")).toBe(
-      `${others}${JSON.stringify({ ...alice, fingerprint: key(9) })}\n]\n`,
+      `${others}${JSON.stringify({ ...alice, fingerprint: key(9) })}\n]}\n`,
     );
     expect(read(path).verdict(key(1), "127.0.0.1")).toBe("untrusted");
   });
@@ -70,7 +71,7 @@ describe("a trusted key that is rotated", () => {
     await setNextKey(path, key(1), key(9));
     expect(read(path).lookup(key(9))?.fingerprint).toBe(key(1));
     await confirmNextKey(path, key(9));
-    expect(readFileSync(path, "utf8")).toBe(`${others}"${key(9)}"\n]\n`);
+    expect(readFileSync(path, "utf8")).toBe(`${others}"${key(9)}"\n]}\n`);
   });
 
   test("may announce another next key, and the one before is not trusted then", async () => {
@@ -85,20 +86,20 @@ describe("a trusted key that is rotated", () => {
   test("cannot take over a key that is trusted already, or the next one of somebody else", async () => {
     const path = trustFile();
     const before = readFileSync(path, "utf8");
-    await expect(setNextKey(path, key(1), key(2))).rejects.toThrow("is in [0] already");
+    await expect(setNextKey(path, key(1), key(2))).rejects.toThrow("is in trusted_fingerprints[0] already");
     expect(readFileSync(path, "utf8")).toBe(before);
     await setNextKey(path, key(2), key(9));
-    await expect(setNextKey(path, key(1), key(9))).rejects.toThrow("is in [0] already");
+    await expect(setNextKey(path, key(1), key(9))).rejects.toThrow("is in trusted_fingerprints[0] already");
     await expect(setNextKey(path, key(7), key(9))).rejects.toThrow("there is no entry with the key");
     // A next key has no next key.
     await expect(setNextKey(path, key(9), key(6))).rejects.toThrow("there is no entry with the key");
   });
 
-  test("is not trusted any more when either of its keys is removed, and not added a second time", async () => {
+  test("is no longer trusted when either of its keys is removed, and not added a second time", async () => {
     for (const name of [key(1), key(9), "alice"]) {
       const path = trustFile();
       await setNextKey(path, key(1), key(9));
-      expect(await addTrustedKey(path, key(9))).toEqual({ changed: false });
+      await expect(addTrustedKey(path, key(9))).rejects.toThrow("('alice') has it as its next key");
       expect(await removeTrustedKey(path, name)).toEqual({ changed: true });
       expect([read(path).lookup(key(1)), read(path).lookup(key(9))]).toEqual([undefined, undefined]);
     }
@@ -118,7 +119,9 @@ describe("a trusted key that is rotated", () => {
       "[1].next: ",
     ],
   ])("%j is refused", (entries, place) => {
-    expect(() => parseTrustedKeys(JSON.stringify(entries))).toThrow(`trusted-keys.json: ${place}`);
+    expect(() => parseTrustedKeys(trustText(...entries))).toThrow(
+      `trusted-keys.json: trusted_fingerprints${place}`,
+    );
   });
 });
 

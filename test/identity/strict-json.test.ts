@@ -1,6 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { parseStrictJson } from "../../src/identity/strict-json.ts";
+import {
+  type ArrayPlace,
+  type JsonValue,
+  parseStrictJson,
+  type Span,
+} from "../../src/identity/strict-json.ts";
 
 const parse = (text: string) => parseStrictJson(text, "f.json").value;
 
@@ -54,16 +59,26 @@ describe("strict JSON", () => {
     );
   });
 
-  test("the spans of the elements are the elements", () => {
+  test("an array that is the whole or a member of it has its place, and so have its elements", () => {
+    const at = (text: string, { start, end }: Span) => JSON.parse(text.slice(start, end));
+    const values = fc.array(fc.jsonValue({ maxDepth: 2 }));
     fc.assert(
-      fc.property(fc.array(fc.jsonValue({ maxDepth: 2 })), fc.constantFrom(0, 2), (values, space) => {
-        const text = JSON.stringify(values, null, space);
-        const { elements } = parseStrictJson(text, "f.json");
-        expect(elements.map(({ start, end }) => JSON.parse(text.slice(start, end)))).toEqual(
-          JSON.parse(text),
-        );
+      fc.property(values, fc.constantFrom(0, 2), fc.boolean(), (array, space, isWhole) => {
+        const text = JSON.stringify(isWhole ? array : { before: [[1]], array, after: "x" }, null, space);
+        const { value, places } = parseStrictJson(text, "f.json");
+        const parsed = isWhole ? value : (value as { array: JsonValue }).array;
+        const place = places.get(parsed) as ArrayPlace;
+        const expected = JSON.parse(JSON.stringify(array));
+        expect(at(text, place)).toEqual(expected);
+        expect(place.elements.map((element) => at(text, element))).toEqual(expected);
       }),
     );
+  });
+
+  test("arrays that stand deeper have none", () => {
+    const { value, places } = parseStrictJson('{"a": [[1]]}', "f.json");
+    const { a } = value as { a: JsonValue[] };
+    expect([places.has(a), places.has(a[0] as JsonValue)]).toEqual([true, false]);
   });
 
   test.each([

@@ -7,12 +7,14 @@ import {
   type TrustedKeysWatch,
   watchTrustedKeys,
 } from "../../src/identity/trusted-keys.ts";
+import { trustText } from "../helpers/keys.ts";
 import { eventually } from "../helpers/within.ts";
 import { temporaryDirectory } from "./temporary.ts";
 
 /** Keys 1 to `count`. */
 const keys = (count: number) =>
-  JSON.stringify(Array.from({ length: count }, (_, number) => number.toString(16).padStart(64, "0")));
+  trustText(...Array.from({ length: count }, (_, number) => number.toString(16).padStart(64, "0")));
+const badEntry = '{"trusted_fingerprints": [1]}';
 
 /** A watch and everything it has said. */
 class Recorder implements Disposable {
@@ -81,9 +83,9 @@ describe("watching trusted-keys.json", () => {
 
   test("two writes of one size in quick succession: the second one counts", async () => {
     const path = join(temporaryDirectory(), "trusted-keys.json");
-    const [one, other] = ["a", "b"].map((digit) => JSON.stringify([digit.repeat(64)]));
+    const [one, other] = ["a", "b"].map((digit) => trustText(digit.repeat(64)));
     let seen = "";
-    writeFileSync(path, "[]");
+    writeFileSync(path, trustText());
     using watch = disposable(
       watchTrustedKeys(path, { onChange: ({ text }) => (seen = text), onError: () => {} }),
     );
@@ -99,8 +101,8 @@ describe("watching trusted-keys.json", () => {
     writeFileSync(path, keys(1));
     using recorder = new Recorder(path);
     await recorder.size(1);
-    writeFileSync(path, "[1]");
-    await recorder.error("[0]: ");
+    writeFileSync(path, badEntry);
+    await recorder.error("trusted_fingerprints[0]: ");
     writeFileSync(path, "[");
     await recorder.error("line 1, column 2");
     for (let look = 0; look < 5; look++) await recorder.watch.check();
@@ -108,8 +110,8 @@ describe("watching trusted-keys.json", () => {
     expect(recorder.sizes).toEqual([1]);
     writeFileSync(path, keys(2));
     await recorder.size(2);
-    writeFileSync(path, "[1]");
-    await recorder.error("[0]: ");
+    writeFileSync(path, badEntry);
+    await recorder.error("trusted_fingerprints[0]: ");
     expect(recorder.errors).toHaveLength(3);
   });
 
@@ -153,7 +155,7 @@ describe("watching trusted-keys.json", () => {
   test("an entry that expires is reported in its time, and again when the clock is set back", async () => {
     const path = join(temporaryDirectory(), "trusted-keys.json");
     const fingerprint = "e".repeat(64);
-    writeFileSync(path, JSON.stringify([{ fingerprint, expires: "2100-01-01" }]));
+    writeFileSync(path, trustText({ fingerprint, expires: "2100-01-01" }));
     using recorder = new Recorder(path);
     await recorder.size(1);
     expect(recorder.sizes).toHaveLength(1);
@@ -174,7 +176,7 @@ describe("watching trusted-keys.json", () => {
   test("an entry that expires soon is reported by itself", async () => {
     const path = join(temporaryDirectory(), "trusted-keys.json");
     const expires = new Date(Date.now() + 300).toISOString();
-    writeFileSync(path, JSON.stringify([{ fingerprint: "e".repeat(64), expires }]));
+    writeFileSync(path, trustText({ fingerprint: "e".repeat(64), expires }));
     using recorder = new Recorder(path);
     await eventually("the expiry", () => recorder.sizes.length === 2, 1_300);
   });
@@ -187,7 +189,7 @@ describe("watching trusted-keys.json", () => {
     recorder.watch.close();
     writeFileSync(path, keys(2));
     await recorder.watch.check();
-    writeFileSync(path, "[1]");
+    writeFileSync(path, badEntry);
     await recorder.watch.check();
     await recorder.watch.check();
     expect(recorder.sizes).toEqual([1]);

@@ -6,6 +6,7 @@ import { VeripyError } from "../../src/base/errors.ts";
 import type { Fingerprint } from "../../src/identity/fingerprint.ts";
 import { matchesName } from "../../src/identity/name-pattern.ts";
 import { actions, type Grant, parseTrustedKeys, readTrustedKeys } from "../../src/identity/trusted-keys.ts";
+import { trustText } from "../helpers/keys.ts";
 import { temporaryDirectory } from "./temporary.ts";
 
 const alice = "a".repeat(64) as Fingerprint;
@@ -13,21 +14,21 @@ const bob = "b".repeat(64) as Fingerprint;
 
 /** The grant of the one entry of a file. */
 function grantOf(fields: Record<string, unknown>): Grant {
-  const grant = parseTrustedKeys(JSON.stringify([{ fingerprint: alice, ...fields }])).lookup(alice);
+  const grant = parseTrustedKeys(trustText({ fingerprint: alice, ...fields })).lookup(alice);
   if (grant === undefined) throw new Error("the entry has no grant");
   return grant;
 }
 
 describe("trusted-keys.json", () => {
   test("an empty list trusts nobody", () => {
-    const keys = parseTrustedKeys("[]\n");
+    const keys = parseTrustedKeys('{"trusted_fingerprints": []}\n');
     expect(keys.size).toBe(0);
     expect(keys.grantFor(alice, "127.0.0.1")).toBeUndefined();
     expect(keys.verdict(alice, "127.0.0.1")).toBe("untrusted");
   });
 
   test("a bare fingerprint may do everything, in any of its forms", () => {
-    const keys = parseTrustedKeys(`["SHA256:${alice.toUpperCase()}"]`);
+    const keys = parseTrustedKeys(`{"trusted_fingerprints": ["SHA256:${alice.toUpperCase()}"]}`);
     const grant = keys.grantFor(alice, "203.0.113.9");
     expect(actions.every((action) => grant?.mayAct(action))).toBe(true);
     expect(grant?.maySee("anything.ts")).toBe(true);
@@ -59,7 +60,7 @@ describe("trusted-keys.json", () => {
   });
 
   test("an entry ends at the moment it names, a date alone at its first moment in UTC", () => {
-    const text = JSON.stringify([{ fingerprint: alice, expires: "2027-01-31" }]);
+    const text = trustText({ fingerprint: alice, expires: "2027-01-31" });
     const keys = parseTrustedKeys(text);
     const end = Date.UTC(2027, 0, 31);
     expect(keys.verdict(alice, "::1", end - 1)).toBe("trusted");
@@ -88,54 +89,73 @@ describe("trusted-keys.json", () => {
 
   test.each([
     ["", "line 1, column 1"],
-    ["{}", "must be a JSON array"],
-    ["[1]", "[0]: "],
-    ["[null]", "[0]: "],
-    ['["abc"]', "[0]: Cannot read 'abc' as a fingerprint"],
-    [`["${alice}",]`, "line 1, column 69"],
-    [`["${alice}", "${alice.toUpperCase()}"]`, `[1]: ${alice} is in [0] already`],
-    [`["${alice}", {"fingerprint": "${alice}"}]`, `[1].fingerprint: ${alice} is in [0] already`],
+    ["[]", 'must be an object like {"trusted_fingerprints": ["3f0c…"]}, not a bare array'],
+    [`["${alice}"]`, 'must be an object like {"trusted_fingerprints": ["3f0c…"]}, not a bare array'],
+    ["null", 'must be an object like {"trusted_fingerprints": ["3f0c…"]}'],
+    ["{}", "trusted_fingerprints: the key is missing"],
+    ['{"trusted_keys": []}', 'unknown key "trusted_keys"'],
+    ['{"trusted_fingerprints": [], "admins": []}', 'unknown key "admins"'],
+    ['{"trusted_fingerprints": {}}', "trusted_fingerprints: must be a list"],
+    ['{"trusted_fingerprints": null}', "trusted_fingerprints: must be a list"],
+    ['{"trusted_fingerprints": [],\n "trusted_fingerprints": []}', "line 2, column 2: the key"],
+  ])("%j is refused, and the right form is shown", (text, message) => {
+    expect(() => parseTrustedKeys(text)).toThrow(VeripyError);
+    expect(() => parseTrustedKeys(text)).toThrow(`trusted-keys.json: ${message}`);
+  });
+
+  test.each([
+    ["[1]", "trusted_fingerprints[0]: "],
+    ["[null]", "trusted_fingerprints[0]: "],
+    ["[[]]", "trusted_fingerprints[0]: "],
+    ['["abc"]', "trusted_fingerprints[0]: Cannot read 'abc' as a fingerprint"],
+    [`["${alice}",]`, "line 1, column 94"],
+    [
+      `["${alice}", "${alice.toUpperCase()}"]`,
+      `trusted_fingerprints[1]: ${alice} is in trusted_fingerprints[0] already`,
+    ],
+    [`["${alice}", {"fingerprint": "${alice}"}]`, `trusted_fingerprints[1].fingerprint: ${alice} is in`],
     [`[{"fingerprint": "${alice}", "fingerprint": "${bob}"}]`, 'the key "fingerprint" is there twice'],
     [
       `[{"fingerprint": "${alice}", "name": "x"}, {"fingerprint": "${bob}", "name": "x"}]`,
-      "[1].name: x is in [0] already",
+      "trusted_fingerprints[1].name: x is in trusted_fingerprints[0] already",
     ],
-    [`[{"name": "x"}]`, "[0].fingerprint: "],
-  ])("%j is refused with its place", (text, message) => {
+    [`[{"name": "x"}]`, "trusted_fingerprints[0].fingerprint: "],
+  ])("the entries %j are refused with their place", (list, message) => {
+    const text = `{"trusted_fingerprints": ${list}}`;
     expect(() => parseTrustedKeys(text)).toThrow(VeripyError);
     expect(() => parseTrustedKeys(text)).toThrow(message);
     expect(() => parseTrustedKeys(text)).toThrow("trusted-keys.json: ");
   });
 
   test.each([
-    [{ form: ["10.0.0.0/8"] }, '[0]: Unrecognized key: "form"'],
+    [{ form: ["10.0.0.0/8"] }, 'trusted_fingerprints[0]: Unrecognized key: "form"'],
     [{ __proto__x: 1 }, "Unrecognized key"],
-    [{ name: "" }, "[0].name: "],
-    [{ name: " x" }, "[0].name: "],
-    [{ name: "a\nb" }, "[0].name: "],
-    [{ name: "a\u202eb" }, "[0].name: "],
-    [{ name: "x".repeat(65) }, "[0].name: must have at most 64"],
-    [{ name: bob }, "[0].name: must not look like a fingerprint"],
-    [{ modules: "*" }, "[0].modules: "],
-    [{ modules: ["a.ts", ""] }, "[0].modules[1]: "],
-    [{ actions: ["run"] }, "[0].actions[0]: "],
-    [{ from: ["10.0.0.0/33"] }, "[0].from: '10.0.0.0/33' must have 0 to 32"],
+    [{ name: "" }, "trusted_fingerprints[0].name: "],
+    [{ name: " x" }, "trusted_fingerprints[0].name: "],
+    [{ name: "a\nb" }, "trusted_fingerprints[0].name: "],
+    [{ name: "a\u202eb" }, "trusted_fingerprints[0].name: "],
+    [{ name: "x".repeat(65) }, "trusted_fingerprints[0].name: must have at most 64"],
+    [{ name: bob }, "trusted_fingerprints[0].name: must not look like a fingerprint"],
+    [{ modules: "*" }, "trusted_fingerprints[0].modules: "],
+    [{ modules: ["a.ts", ""] }, "trusted_fingerprints[0].modules[1]: "],
+    [{ actions: ["run"] }, "trusted_fingerprints[0].actions[0]: "],
+    [{ from: ["10.0.0.0/33"] }, "trusted_fingerprints[0].from: '10.0.0.0/33' must have 0 to 32"],
     [{ from: ["::/129"] }, "0 to 128"],
     [{ from: ["example.org"] }, "is no address range"],
     [{ from: ["10.0.0.0/8/8"] }, "is no address range"],
     [{ from: ["10.0.0.0/-1"] }, "0 to 32"],
     [{ from: ["10.0.0.0/"] }, "0 to 32"],
-    [{ from: "10.0.0.0/8" }, "[0].from: "],
-    [{ expires: "tomorrow" }, "[0].expires: must be a date"],
-    [{ expires: "2027-02-30" }, "[0].expires: "],
-    [{ expires: "2027-01-31T18:00:00" }, "[0].expires: "],
-    [{ expires: 1_800_000_000 }, "[0].expires: "],
-    [{ max_connections: 0 }, "[0].max_connections: "],
-    [{ max_connections: 1.5 }, "[0].max_connections: "],
-    [{ max_connections: "3" }, "[0].max_connections: "],
-    [{ name: null }, "[0].name: "],
+    [{ from: "10.0.0.0/8" }, "trusted_fingerprints[0].from: "],
+    [{ expires: "tomorrow" }, "trusted_fingerprints[0].expires: must be a date"],
+    [{ expires: "2027-02-30" }, "trusted_fingerprints[0].expires: "],
+    [{ expires: "2027-01-31T18:00:00" }, "trusted_fingerprints[0].expires: "],
+    [{ expires: 1_800_000_000 }, "trusted_fingerprints[0].expires: "],
+    [{ max_connections: 0 }, "trusted_fingerprints[0].max_connections: "],
+    [{ max_connections: 1.5 }, "trusted_fingerprints[0].max_connections: "],
+    [{ max_connections: "3" }, "trusted_fingerprints[0].max_connections: "],
+    [{ name: null }, "trusted_fingerprints[0].name: "],
   ])("an entry with %j is refused with its path", (fields, message) => {
-    const text = JSON.stringify([{ fingerprint: alice, ...fields }]);
+    const text = trustText({ fingerprint: alice, ...fields });
     expect(() => parseTrustedKeys(text)).toThrow(VeripyError);
     expect(() => parseTrustedKeys(text)).toThrow(message);
   });
@@ -145,8 +165,8 @@ describe("trusted-keys.json", () => {
     await expect(readTrustedKeys(path)).rejects.toThrow("it is not there. 'veripy-server init' makes one");
     writeFileSync(path, Buffer.from([0x5b, 0xff, 0x5d]));
     await expect(readTrustedKeys(path)).rejects.toThrow("not UTF-8");
-    writeFileSync(path, "[1]");
-    await expect(readTrustedKeys(path)).rejects.toThrow("trusted-keys.json: [0]: ");
+    writeFileSync(path, trustText({ name: "x" }));
+    await expect(readTrustedKeys(path)).rejects.toThrow("trusted-keys.json: trusted_fingerprints[0].fing");
   });
 });
 

@@ -27,6 +27,18 @@ const problems: Record<string, [text: string | undefined, problem: RegExp]> = {
     `throw new Error("no"); export const execute = () => "";`,
     /^m\.ts does not load: no/,
   ],
+  "is a generator that is not async": [
+    "export function* execute() { yield ''; }",
+    /^m\.ts exports 'execute' as a generator that is not async/,
+  ],
+  "has an input that is no schema": [
+    `export const input = { type: "whole" }; export const execute = () => "";`,
+    /^m\.ts exports an 'input' that is no valid JSON Schema/,
+  ],
+  "has a limit that is none": [
+    `export const limits = { execTime: 1 }; export const execute = () => "";`,
+    /^m\.ts exports the limit 'execTime'/,
+  ],
   "exports nothing": ["export {};", /^m\.ts exports no function 'execute'/],
 };
 
@@ -37,3 +49,18 @@ for (const [what, [text, problem]] of Object.entries(problems)) {
     expect(checked).toMatchObject({ mod: "m.ts", ok: false, problem: expect.stringMatching(problem) });
   });
 }
+
+test.skipIf(process.platform !== "linux")(
+  "two modules whose names differ only in case are a problem each",
+  async () => {
+    const text = `export const execute = () => "";`;
+    await using mods = await ModsDir.create({ "m.ts": text, "M.ts": text });
+    for (const [mod, other] of [
+      ["m.ts", "M.ts"],
+      ["M.ts", "m.ts"],
+    ] as const) {
+      const problem = expect.stringContaining(other);
+      expect(await checkModule(mods.path, mod, options)).toMatchObject({ mod, ok: false, problem });
+    }
+  },
+);

@@ -90,7 +90,7 @@ describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => 
   });
 
   test("but not for ever, and not after the end", async () => {
-    const reserve = new HostReserve({}, { refillMs: 5, keepMs: 50 });
+    const reserve = new HostReserve({}, { refillMs: 5, keepMs: 500 });
     reserve.open();
     const first = await loaded("one", reserve);
     await gone(await spareBeside(first), "the process that waited");

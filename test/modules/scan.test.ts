@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { rename, symlink, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { $ } from "bun";
-import { VeripyError } from "../../src/base/errors.ts";
+import { detailOf, VeripyError } from "../../src/base/errors.ts";
 import { readFileBounded } from "../../src/base/files.ts";
 import { defaultLimits } from "../../src/base/limits.ts";
 import { type Finding, isModuleName, ModuleScanner } from "../../src/modules/scan.ts";
@@ -46,7 +46,7 @@ class Probe {
 
 function describeFinding({ mod, outcome }: Finding): string {
   if (outcome === undefined) return `${mod}: gone`;
-  if (outcome instanceof VeripyError) return outcome.message;
+  if (outcome instanceof VeripyError) return detailOf(outcome);
   return [`${mod}: ${outcome.entry.content}`, ...outcome.files.map(({ content }) => content)].join(" + ");
 }
 

@@ -293,7 +293,7 @@ describe("what is no ordinary file", () => {
     const failing = readModuleSource(mods.path, "m.ts", defaultLimits, async () => {
       throw Object.assign(new Error("EIO: i/o error, read"), { code: "EIO" });
     });
-    expect((await failureOf(failing)).message).toBe("m.ts: it cannot be read: EIO: i/o error, read.");
+    expect((await failureOf(failing)).message).toBe("m.ts: it cannot be read: EIO: i/o error.");
   });
 });
 

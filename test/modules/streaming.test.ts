@@ -138,6 +138,19 @@ test("progress is bounded in rate, the last report arrives, and fractions are ke
   expect(call.progressReports.at(-1)).toEqual({ fraction: 1, message: "step 1000" });
 });
 
+test("what a module takes out of its context works by itself", async () => {
+  await using m = await load(`
+    export async function execute(args: string, { signal, client, ref, mod, tree, log, progress }: any) {
+      const { info } = log;
+      info("by itself");
+      progress(0.5, [signal.aborted, client.name, ref, mod, tree.length].join(" "));
+      return "done";
+    }`);
+  const call = m.begin();
+  expect(await call.ended).toMatchObject({ ok: true });
+  expect(call.progressReports).toEqual([{ fraction: 0.5, message: "false tester r1 m.ts 64" }]);
+});
+
 test("progress without a fraction has only its message", async () => {
   await using m = await load(
     `export const execute = (_: string, ctx: any) => { ctx.progress(undefined, "somewhere"); return ""; };`,

@@ -103,7 +103,7 @@ test("a file that was not hashed is refused whatever the form of the import", as
     url: `import("file://" + ${at("evil.ts")})`,
     noExtension: `import(${at("evil")} + "")`,
     json: `import(${at("evil.json")} + "")`,
-    text: `import(${at("evil.ts")} + "", { with: { type: "text" } })`,
+    withAttributes: `import(${at("evil.ts")} + "", { with: { type: "json" } })`,
     require: `require(${at("evil.ts")} + "")`,
     metaRequire: `import.meta.require(${at("evil.ts")} + "")`,
     createRequire: `createRequire(import.meta.url)(${at("evil.ts")})`,

@@ -7,9 +7,12 @@ import type { Frame } from "../../src/protocol/frame.ts";
 /** The other end, scripted: what was written to it, and what it says. */
 class ScriptedDuplex implements Duplex {
   readonly queuedBytes = 0;
+  readonly isFull = false;
   readonly isHigh = false;
   isClosed = false;
   readonly written: string[] = [];
+  /** False: the other end does not answer a goodbye with its own. */
+  endsOnClose = true;
   #handler: DuplexHandler | undefined;
 
   attach(handler: DuplexHandler): void {
@@ -21,7 +24,7 @@ class ScriptedDuplex implements Duplex {
   pause(): void {}
   resume(): void {}
   close(): void {
-    this.end(undefined);
+    if (this.endsOnClose) this.end(undefined);
   }
   abort(reason: VeripyError): void {
     this.end(reason);
@@ -32,7 +35,10 @@ class ScriptedDuplex implements Duplex {
     this.#handler?.closed(reason);
   }
   says(text: string): void {
-    this.#handler?.data(new TextEncoder().encode(text));
+    this.saysBytes(new TextEncoder().encode(text));
+  }
+  saysBytes(bytes: Uint8Array): void {
+    this.#handler?.data(bytes);
   }
 }
 
@@ -168,5 +174,21 @@ describe("the end", () => {
     });
     duplex.says("sys:ping:1 {}\nsys:ping:2 {}\n");
     expect(frames.map(({ ref }) => ref)).toEqual(["1"]);
+  });
+
+  test.each(["close", "abort", "a broken line"])("after %s nothing that arrives is looked at", (way) => {
+    const { duplex, channel, frames } = open();
+    duplex.endsOnClose = false;
+    duplex.says("sys:ping:1 {}\nsys:pi");
+    if (way === "close") channel.close();
+    else if (way === "abort") channel.abort(new VeripyError("timeout", "too slow"));
+    else duplex.says("GET / HTTP/1.1\n");
+    const { length } = duplex.written;
+    const bytes = new TextEncoder().encode("ng:2 {}\nGET / HTTP/1.1\n");
+    bytes.lastIndexOf = () => {
+      throw new Error("The chunk was looked at.");
+    };
+    duplex.saysBytes(bytes);
+    expect([frames.length, duplex.written.length]).toEqual([1, length]);
   });
 });

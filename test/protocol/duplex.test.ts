@@ -6,8 +6,9 @@ import { type RawSocket, SocketDuplex } from "../../src/protocol/duplex.ts";
 class ScriptedSocket implements RawSocket {
   room = 0;
   taken = "";
-  ended = false;
+  shutdowns = 0;
   terminated = false;
+  paused = false;
 
   write(data: Uint8Array): number {
     const piece = data.subarray(0, this.room);
@@ -15,14 +16,18 @@ class ScriptedSocket implements RawSocket {
     this.taken += new TextDecoder().decode(piece);
     return piece.length;
   }
-  end(): void {
-    this.ended = true;
+  shutdown(): void {
+    this.shutdowns += 1;
   }
   terminate(): void {
     this.terminated = true;
   }
-  pause(): void {}
-  resume(): void {}
+  pause(): void {
+    this.paused = true;
+  }
+  resume(): void {
+    this.paused = false;
+  }
 }
 
 function open(options: { maxQueuedBytes: number; highWaterBytes?: number }) {
@@ -30,14 +35,17 @@ function open(options: { maxQueuedBytes: number; highWaterBytes?: number }) {
   const duplex = new SocketDuplex(socket, options);
   const ends: (VeripyError | undefined)[] = [];
   let drains = 0;
+  let received = 0;
   duplex.attach({
-    data: () => {},
+    data: (chunk) => {
+      received += chunk.length;
+    },
     drained: () => {
       drains += 1;
     },
     closed: (reason) => void ends.push(reason),
   });
-  return { socket, duplex, ends, drains: () => drains };
+  return { socket, duplex, ends, drains: () => drains, received: () => received };
 }
 
 /** The end of a turn, when what was written in it leaves. */
@@ -118,8 +126,91 @@ test("after close what was written still leaves, then the socket is ended", asyn
   duplex.write("goodbye");
   duplex.close();
   duplex.write("too late");
-  expect(socket.ended).toBe(false);
+  expect(socket.shutdowns).toBe(0);
   socket.room = 100;
   duplex.writable();
-  expect([socket.taken, socket.ended]).toEqual(["goodbye", true]);
+  expect([socket.taken, socket.shutdowns]).toEqual(["goodbye", 1]);
+  duplex.writable();
+  expect(socket.shutdowns).toBe(1);
+});
+
+test("after close a little of what arrives is thrown away, then the socket is no longer read", () => {
+  const { socket, duplex, received } = open({ maxQueuedBytes: 100 });
+  duplex.received(new Uint8Array(10));
+  duplex.pause();
+  duplex.close();
+  // Else the peer's goodbye would not be seen.
+  expect(socket.paused).toBe(false);
+  duplex.pause();
+  duplex.received(new Uint8Array(64 * 1024));
+  expect(socket.paused).toBe(false);
+  duplex.received(new Uint8Array(1));
+  expect(socket.paused).toBe(true);
+  // What its owner still has to tidy up does not make it read again.
+  duplex.resume();
+  expect([socket.paused, socket.terminated, received()]).toEqual([true, false, 10]);
+});
+
+test("what came before anybody listened is delivered up to a close, and no further", async () => {
+  const socket = new ScriptedSocket();
+  const duplex = new SocketDuplex(socket, { maxQueuedBytes: 100 });
+  duplex.received(new Uint8Array(1));
+  duplex.received(new Uint8Array(2));
+  const sizes: number[] = [];
+  duplex.attach({
+    data: (chunk) => {
+      sizes.push(chunk.length);
+      duplex.close();
+    },
+    closed: () => {},
+  });
+  await turn();
+  expect(sizes).toEqual([1]);
+});
+
+test("what comes while the socket is congested leaves as its lanes take turns, behind the frame that has begun", async () => {
+  const { socket, duplex } = open({ maxQueuedBytes: 1_000_000 });
+  const part = (name: string) => `${name.repeat(100_000)}\n`;
+  socket.room = 1_000;
+  for (const name of ["a", "b", "c"]) duplex.write(part(name), false, "stream");
+  await turn();
+  duplex.write("pong\n", false, "ping");
+  duplex.write("answer\n", false, "call");
+  duplex.write("end of the stream\n", false, "stream");
+  await turn();
+  while (duplex.queuedBytes > 0) {
+    socket.room = 10_000;
+    duplex.writable();
+  }
+  const order = socket.taken.split("\n").map((line) => (line.length > 100 ? line[0] : line));
+  expect(order).toEqual(["a", "pong", "answer", "b", "c", "end of the stream", ""]);
+});
+
+test("the last word before a close is the last, whatever lanes the rest is in", async () => {
+  const { socket, duplex } = open({ maxQueuedBytes: 1_000_000 });
+  duplex.write("x".repeat(100_000), false, 1);
+  await turn();
+  duplex.write("2", false, 2);
+  duplex.write("bye");
+  duplex.write("3", false, 3);
+  duplex.close();
+  socket.room = 1_000_000;
+  duplex.writable();
+  expect([socket.taken.replace(/x+/, ""), socket.shutdowns]).toEqual(["2bye3", 1]);
+});
+
+test("a stream is told to wait long before requests are, and when it may go on", async () => {
+  const { socket, duplex, drains } = open({ maxQueuedBytes: 8_000_000 });
+  socket.room = 0;
+  duplex.write("x".repeat(64 * 1024));
+  expect([duplex.isFull, duplex.isHigh]).toEqual([false, false]);
+  duplex.write("x");
+  expect([duplex.isFull, duplex.isHigh]).toEqual([true, false]);
+  await turn();
+  socket.room = 60_000;
+  duplex.writable();
+  expect([duplex.isFull, drains()]).toEqual([true, 1]);
+  socket.room = 60_000;
+  duplex.writable();
+  expect([duplex.isFull, drains()]).toEqual([false, 2]);
 });

@@ -184,6 +184,34 @@ describe("frames", () => {
     );
   });
 
+  test("after stop, from within a chunk too, nothing more is decoded, whatever follows", () => {
+    const broken = [encoder.encode("GET / HTTP/1.1\n"), Uint8Array.of(0xff, 0x0a), new Uint8Array(200_000)];
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat({ max: 40_000 }), { minLength: 1, maxLength: 10 }),
+        fc.constantFrom(...broken),
+        fc.array(fc.nat(), { maxLength: 4 }),
+        (lengths, junk, places) => {
+          const lines = lengths.map((length) => `mod:exec:1 {"args":"${"x".repeat(length)}"}\n`);
+          const decoder = new FrameDecoder(100_000);
+          let count = 0;
+          const onFrame = () => {
+            count += 1;
+            if (count === lines.length) decoder.stop();
+          };
+          const bytes = Buffer.concat([
+            encoder.encode(lines.join("")),
+            junk,
+            encoder.encode("sys:ping:1 {}\n"),
+          ]);
+          for (const chunk of cut(bytes, places)) decoder.push(chunk, onFrame);
+          expect([count, decoder.pendingBytes]).toEqual([lines.length, 0]);
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
   test("a ref is a number if it is decimal digits, and an exact one", () => {
     fc.assert(
       fc.property(fc.oneof(ref, fc.stringMatching(/^[0-9]{1,18}$/)), (ref) => {

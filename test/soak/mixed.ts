@@ -7,16 +7,19 @@ import { attacks, captureClientHello, type Target } from "../fuzz/connections.ts
 import { Random } from "../fuzz/random.ts";
 import { Report } from "../fuzz/report.ts";
 import { clientOf, newIdentity } from "../helpers/keys.ts";
+import { Running } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
+import { python, pythonFixture } from "../helpers/tools.ts";
 import { mebibytes, vitalsOf } from "../helpers/vitals.ts";
 import { within } from "../helpers/within.ts";
+import { BadLinks, onceModule } from "./bad-links.ts";
 import { changingModule, soakModules } from "./modules.ts";
 import { Window } from "./windows.ts";
 
 /**
  * Mixed work for a long time: `bun run soak [--minutes 15] [--seed N]`. Calls, streams, edits of modules, clients
- * that come and go or break off, strangers, modules that exit, spin and throw. Exits with 1 unless memory,
- * descriptors, processes and latency of the last fifth of the time are those of the first.
+ * that come and go or break off, clients behind bad links, strangers, modules that exit, spin and throw. Exits with 1
+ * unless memory, descriptors, processes and latency of the last fifth of the time are those of the first.
  */
 const { values } = parseArgs({
   options: { minutes: { type: "string", default: "15" }, seed: { type: "string", default: "20261123" } },
@@ -29,6 +32,7 @@ const site = await Site.create({
   ...soakModules,
   "changing.ts": changingModule(0),
   "lib/tail.ts": tailModule(0),
+  "once.ts": onceModule,
 });
 const identity: Identity = await clientOf(site);
 const server = await site.start([
@@ -60,7 +64,11 @@ const window = (): Window | undefined => {
   return now >= totalMs - spanMs ? last : undefined;
 };
 
-const counts = { calls: 0, edits: 0, news: 0, connections: 0, strangers: 0, crashes: 0 };
+const badLinks = new BadLinks({ options, random, report, isOver });
+const counts = {
+  ...{ calls: 0, edits: 0, news: 0, connections: 0, strangers: 0, floods: 0, crashes: 0 },
+  badLinks: badLinks.counts,
+};
 
 await Promise.all([
   ...[1, 2, 3, 4].map(() => caller()),
@@ -68,8 +76,10 @@ await Promise.all([
   editor(),
   visitor(),
   stranger(),
+  flooder(),
   crasher(),
   observer(),
+  badLinks.run(3),
 ]);
 
 await Bun.sleep(5_000);
@@ -152,6 +162,28 @@ async function stranger(): Promise<void> {
     counts.strangers += 1;
     await random.pick(Object.values(attacks))(random, target);
     await Bun.sleep(random.integer(20, 150));
+  }
+}
+
+/**
+ * Eight addresses that fill the places for handshakes, by silence or with one byte each. Between the two windows: how
+ * many connections they hold varies, and afterwards everything must be as it was before.
+ */
+async function flooder(): Promise<void> {
+  if (python === undefined || process.platform !== "linux") return;
+  const addresses = Array.from({ length: 8 }, (_, index) => `127.0.0.${index + 2}`);
+  const beginMs = warmUpMs + spanMs;
+  // The last ones take a second to end.
+  const endMs = totalMs - spanMs - 2_000;
+  while (elapsedMs() < beginMs && !isOver()) await Bun.sleep(100);
+  for (let kind = 0; elapsedMs() < endMs && !isOver(); kind++) {
+    const args = [String(site.port), kind % 2 === 0 ? "silent" : "byte", "64", ...addresses];
+    await using flood = new Running(pythonFixture("silent_peers.py", ...args), { stdin: "pipe" });
+    const until = Math.min(elapsedMs() + 15_000, endMs);
+    while (elapsedMs() < until && !isOver()) await Bun.sleep(100);
+    flood.endInput();
+    await flood.ended();
+    counts.floods += (JSON.parse(flood.stdout.at(-1) ?? "") as { opened: number }).opened;
   }
 }
 

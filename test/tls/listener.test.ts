@@ -4,6 +4,7 @@ import { defaultLimits } from "../../src/base/limits.ts";
 import type { Identity } from "../../src/identity/identity.ts";
 import { connectTls } from "../../src/tls/connector.ts";
 import { listen } from "../../src/tls/listener.ts";
+import { captureClientHello } from "../fuzz/connections.ts";
 import { eventually, within } from "../helpers/within.ts";
 import { forgedKeyFor, identityOf, RawClient, Side, TestListener } from "./endpoints.ts";
 import { filesOf, opensslClient } from "./openssl.ts";
@@ -231,6 +232,53 @@ describe("limits of the listener", () => {
     await fourth.closed();
     expect((await listener.refusal()).reason).toBe("rate_limited");
     expect(listener.sides).toHaveLength(3);
+  });
+
+  test("one that is turned away is not read, and closed a little later, so that it can't come back at once", async () => {
+    using listener = await TestListener.start([], { limits: { maxHandshakesPerAddress: 1 } });
+    using _first = await RawClient.connect(listener.port);
+    await eventually("a handshake", () => listener.handshakes === 1);
+    const startedAt = performance.now();
+    using second = await RawClient.connect(listener.port);
+    second.write(await captureClientHello());
+    await second.closed();
+    expect(performance.now() - startedAt).toBeWithin(180, 1_000);
+    expect(second.received).toHaveLength(0);
+    expect(listener.handshakes).toBe(1);
+    using third = await RawClient.connect(listener.port);
+    await listener.refusal(1);
+    // Nothing waits for its turn once the listener has stopped.
+    const stoppedAt = performance.now();
+    listener.stop();
+    await third.closed();
+    expect(performance.now() - stoppedAt).toBeLessThan(150);
+  });
+
+  test("one for which there is room by then is let in after all, and is no refusal", async () => {
+    const client = await identityOf();
+    using listener = await TestListener.start([client], { limits: { maxHandshakesPerAddress: 1 } });
+    const first = await RawClient.connect(listener.port);
+    await eventually("a handshake", () => listener.handshakes === 1);
+    const second = connected(listener, client);
+    await Bun.sleep(50);
+    expect(listener.sides).toHaveLength(0);
+    first[Symbol.dispose]();
+    (await second).peer.duplex.write("let in");
+    await (await listener.side()).received("let in");
+    expect(listener.refusals.map(({ reason }) => reason)).toEqual(["handshake_failed"]);
+  });
+
+  test("one that has hung up by then takes no place", async () => {
+    using listener = await TestListener.start([], { limits: { maxHandshakesPerAddress: 1 } });
+    const first = await RawClient.connect(listener.port);
+    await eventually("a handshake", () => listener.handshakes === 1);
+    const second = await RawClient.connect(listener.port);
+    await Bun.sleep(50);
+    second[Symbol.dispose]();
+    first[Symbol.dispose]();
+    await eventually("no handshake", () => listener.handshakes === 0);
+    expect((await listener.refusal(1)).reason).toMatch(/^(too_many_handshakes|handshake_failed)$/);
+    await eventually("no handshake", () => listener.handshakes === 0);
   });
 
   test.skipIf(process.platform !== "linux")(

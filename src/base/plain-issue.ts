@@ -1,0 +1,48 @@
+import type { z } from "zod";
+
+/**
+ * For `safeParse`: what is wrong with a value, in plain words, where its schema has none of its own. What it says
+ * continues "FIELD: ".
+ */
+export const plainWords = { error: plainIssue };
+
+function plainIssue(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case "invalid_type":
+      return issue.input === undefined
+        ? "is missing"
+        : `must be ${kindNames[issue.expected] ?? `a ${issue.expected}`}, not ${kindOf(issue.input)}`;
+    case "too_small":
+      if (issue.origin === "string" && Number(issue.minimum) === 1) return "must not be empty";
+      return `must ${amount(issue.origin, issue.inclusive === false ? "more than" : "at least", issue.minimum)}`;
+    case "too_big":
+      return `must ${amount(issue.origin, issue.inclusive === false ? "less than" : "at most", issue.maximum)}`;
+    case "invalid_value":
+      return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
+    case "invalid_union":
+    case "invalid_format":
+      return "has a form that is not known";
+    default:
+      return undefined;
+  }
+}
+
+function amount(origin: string, bound: string, limit: number | bigint): string {
+  if (origin === "string") return `have ${bound} ${limit} characters`;
+  if (origin === "array" || origin === "set") return `have ${bound} ${limit} entries`;
+  return `be ${bound} ${limit}`;
+}
+
+const kindNames: Record<string, string> = {
+  int: "a whole number",
+  string: "a text",
+  object: "an object",
+  record: "an object",
+  array: "a list",
+};
+
+function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  if (typeof value === "number" && !Number.isInteger(value)) return String(value);
+  return Array.isArray(value) ? "a list" : (kindNames[typeof value] ?? `a ${typeof value}`);
+}

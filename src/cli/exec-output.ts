@@ -1,0 +1,81 @@
+import type { ExecProgress, ExecResult } from "../index.ts";
+import { OutputFile } from "./output-file.ts";
+import { progressLine } from "./progress-line.ts";
+import { endOutputLine, endStatus, printData, printJson, printPart, printRaw, showStatus } from "./ui.ts";
+
+export interface ExecOutputOptions {
+  readonly json?: boolean | undefined;
+  /** Exactly as received, on a terminal too. */
+  readonly raw?: boolean | undefined;
+  /** Exactly as received, into this file; `-` is standard output. */
+  readonly output?: string | undefined;
+}
+
+/**
+ * What `exec` writes: a stream exactly as it comes, a plain result as lines, and progress for a person who watches.
+ * With `json`, an object a line. Use `open`; call `result` or nothing at the end, and `close` in either case.
+ */
+export class ExecOutput {
+  readonly #json: boolean;
+  readonly #raw: boolean;
+  readonly #file: OutputFile | undefined;
+  readonly #output: string | undefined;
+  #isStream = false;
+  /** The first half of a character whose other half the next part brings. */
+  #held = "";
+
+  private constructor({ json = false, raw = false, output }: ExecOutputOptions, file?: OutputFile) {
+    this.#json = json;
+    this.#raw = raw || output !== undefined;
+    this.#output = output;
+    this.#file = file;
+  }
+
+  /** Opens the file, so that a module does not run for a result that can't be kept. */
+  static async open(options: ExecOutputOptions): Promise<ExecOutput> {
+    const { output } = options;
+    return new ExecOutput(
+      options,
+      output === undefined || output === "-" ? undefined : await OutputFile.open(output),
+    );
+  }
+
+  part(data: string): void {
+    this.#isStream = true;
+    if (this.#json && this.#file === undefined) printJson({ part: data });
+    else this.#streamed(data);
+  }
+
+  progress({ fraction, message }: ExecProgress): void {
+    if (this.#json) printJson({ progress: { fraction, message } });
+    else showStatus((columns) => progressLine({ fraction, message }, columns));
+  }
+
+  async result(result: ExecResult): Promise<void> {
+    endStatus();
+    if (this.#file !== undefined) {
+      this.#streamed(result.result, true);
+      await this.#file.commit();
+      const { result: _, ...rest } = result;
+      if (this.#json) printJson({ ...rest, output: this.#output });
+    } else if (this.#json) printJson(result);
+    else if (this.#isStream || this.#raw) this.#streamed(result.result, true);
+    else if (result.result !== "") printData(result.result);
+  }
+
+  close(): void {
+    endStatus();
+    if (!this.#raw) endOutputLine();
+    this.#file?.discard();
+  }
+
+  #streamed(data: string, isLast = false): void {
+    const all = this.#held + data;
+    const isCut = !isLast && /[\ud800-\udbff]$/.test(all);
+    this.#held = isCut ? all.slice(-1) : "";
+    const whole = isCut ? all.slice(0, -1) : all;
+    if (this.#file !== undefined) this.#file.write(whole);
+    else if (this.#raw) printRaw(whole);
+    else printPart(whole);
+  }
+}

@@ -1,0 +1,76 @@
+import { configure, type LogLevel, type LogRecord } from "@logtape/logtape";
+import { snakeKeys } from "../index.ts";
+import { type Style, shortId, styled, type Text, text } from "./text.ts";
+import { noteAll } from "./ui.ts";
+
+const levelStyles: Record<LogLevel, Style> = {
+  trace: "gray",
+  debug: "gray",
+  info: "green",
+  warning: "yellow",
+  error: "red",
+  fatal: "red",
+};
+
+/** Logs go to standard error: a line of text each, or with `json` a JSON object. */
+export async function configureLogs({ level, json }: { level: LogLevel; json: boolean }): Promise<void> {
+  const encode = json ? jsonLine : textLine;
+  const lines = new LineBuffer();
+  await configure({
+    sinks: { stderr: (record) => lines.add(encode(record), record.level) },
+    loggers: [
+      { category: ["veripy"], lowestLevel: level, sinks: ["stderr"] },
+      { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["stderr"] },
+    ],
+  });
+}
+
+/**
+ * Log lines on their way to standard error: the lines of one turn of the event loop leave in one write, since a
+ * write each would be a third of what a short connection costs. Warnings and worse take along what waits.
+ */
+class LineBuffer {
+  #waiting: Text[] = [];
+
+  constructor() {
+    process.on("exit", () => this.#flush());
+  }
+
+  add(line: Text, level: LogLevel): void {
+    if (this.#waiting.length === 0) setImmediate(() => this.#flush());
+    this.#waiting.push(line);
+    if (level !== "trace" && level !== "debug" && level !== "info") this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#waiting.length === 0) return;
+    noteAll(this.#waiting);
+    this.#waiting = [];
+  }
+}
+
+function jsonLine({ timestamp, level, category, message, properties }: LogRecord): Text {
+  const record = {
+    ...snakeKeys(properties),
+    time: new Date(timestamp).toISOString(),
+    level,
+    logger: category.join("."),
+    message: message.map(plain).join(""),
+  };
+  return text`${JSON.stringify(record)}`;
+}
+
+function textLine({ timestamp, level, category, message, properties }: LogRecord): Text {
+  const time = styled("gray", new Date(timestamp).toISOString());
+  const tag = styled(levelStyles[level], level.padEnd(7));
+  const { tree } = properties;
+  const said = message.map((part) =>
+    part === tree && typeof tree === "string" ? shortId(tree) : plain(part),
+  );
+  return text`${time} ${tag} ${category.slice(1).join(".")}: ${said.join("")}`;
+}
+
+function plain(part: unknown): string {
+  if (Array.isArray(part)) return part.join(", ");
+  return typeof part === "string" ? part : JSON.stringify(part);
+}

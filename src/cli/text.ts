@@ -1,0 +1,98 @@
+import { styleText } from "node:util";
+import { printable } from "../index.ts";
+
+export type Style = Parameters<typeof styleText>[0];
+
+/** What can stand in a `${…}` of `text`. */
+export type Value = string | number | Text;
+
+interface Piece {
+  readonly text: string;
+  readonly style?: Style;
+}
+
+/**
+ * Text that is safe to show on a terminal. The only way to make one is `text` and what is built on it, and they
+ * escape every value, so that styles and line breaks can come from this program alone.
+ */
+export class Text {
+  readonly pieces: readonly Piece[];
+
+  /** Use `text`, `styled`, `lines` or `indented`. */
+  constructor(pieces: readonly Piece[]) {
+    this.pieces = pieces.map((piece) => {
+      const shown = printable(piece.text, "\n\t");
+      return shown === piece.text ? piece : { ...piece, text: shown };
+    });
+  }
+
+  /** With styles if the stream is a terminal that wants them (see NO_COLOR and FORCE_COLOR in node:util). */
+  renderFor(stream: NodeJS.WriteStream): string {
+    return this.pieces
+      .map(({ text, style }) => (style === undefined ? text : styleText(style, text, { stream })))
+      .join("");
+  }
+
+  /** How many columns of a terminal it takes, if it is one line. */
+  get width(): number {
+    return Bun.stringWidth(this.plain);
+  }
+
+  /** The text without its styles. */
+  get plain(): string {
+    return this.pieces.map(({ text }) => text).join("");
+  }
+}
+
+/** A template whose own line breaks count; those of its values are escaped like everything else in them. */
+export function text(strings: TemplateStringsArray, ...values: Value[]): Text {
+  const pieces = strings.flatMap((string, index) => {
+    const value = values[index];
+    return [{ text: string }, ...(value === undefined ? [] : piecesOf(value))];
+  });
+  return new Text(pieces);
+}
+
+export function styled(style: Style, value: string): Text {
+  return new Text([{ text: printable(value), style }]);
+}
+
+/** A page, such as help, whose line breaks are this program's own. */
+export function lines(page: string): Text {
+  return new Text([{ text: page }]);
+}
+
+/** Foreign text of one or more lines. Those after the first are indented, so that none can pose as a message. */
+export function indented(foreign: string): Text {
+  return new Text([{ text: foreign.trimEnd().replaceAll("\n", "\n  ") }]);
+}
+
+/** Enough of a digest to tell two apart by eye; `verify` and `--json` show all of it. */
+export function shortId(digest: string): string {
+  return digest.slice(0, 16);
+}
+
+/** Several texts one after the other. */
+export function joined(texts: readonly Text[]): Text {
+  return new Text(texts.flatMap(({ pieces }) => pieces));
+}
+
+const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+/** As much of a line as fits into so many columns, without its styles; `…` stands for the rest. */
+export function cut(line: Text, columns: number): Text {
+  if (line.width <= columns) return line;
+  let fitting = "";
+  let width = 0;
+  for (const { segment } of graphemes.segment(line.plain)) {
+    width += Bun.stringWidth(segment);
+    // One column is for the ellipsis.
+    if (width >= columns) break;
+    fitting += segment;
+  }
+  return columns < 1 ? text`` : text`${fitting}…`;
+}
+
+function piecesOf(value: Value): readonly Piece[] {
+  return value instanceof Text ? value.pieces : [{ text: printable(String(value)) }];
+}

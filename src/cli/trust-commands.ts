@@ -1,0 +1,136 @@
+import { type Command, Option } from "commander";
+import {
+  createInvitation,
+  disconnectKey,
+  parseFingerprint,
+  refuseWithoutServer,
+  removeTrustedKey,
+  revokeInvitations,
+  trustKey,
+} from "../index.ts";
+import { options } from "./config.ts";
+import { printKeys } from "./key-list.ts";
+import { addKeyFlags, expiryFrom, fieldsFrom, type KeyFlags } from "./key-options.ts";
+import { note, print, printJson } from "./ui.ts";
+
+interface TrustOptions extends KeyFlags {
+  trustedKeys: string;
+  certs: string;
+  json?: boolean;
+}
+
+/** Adds the commands that say which clients are trusted, and for what. */
+export function addTrustCommands(program: Command): void {
+  addKeyFlags(program.command("trust"), "--expires")
+    .description("trust a client's key, or change what a trusted one may do")
+    .argument("<fingerprint>", "as 'veripy-client fingerprint' prints it")
+    .addOption(options.trustedKeys)
+    .addOption(options.json)
+    .addHelpText("after", "\nOf a key that is trusted already, the given fields change and the others stay.")
+    .action(trust);
+
+  program
+    .command("untrust")
+    .description("remove a key from the trusted ones; its connections are closed within a second")
+    .argument("<fingerprint|name>")
+    .addOption(options.trustedKeys)
+    .addOption(options.json)
+    .action(untrust);
+
+  addKeyFlags(program.command("invite"), "--key-expires")
+    .description("print a one-time code by which a client joins without copying fingerprints")
+    .addOption(options.expires)
+    .addOption(
+      new Option("--revoke <id|name>", "end an open invitation instead of making one").conflicts([
+        "name",
+        "modules",
+        "actions",
+        "from",
+        "keyExpires",
+        "maxConnections",
+      ]),
+    )
+    .addOption(options.certs)
+    .addOption(options.trustedKeys)
+    .addOption(options.json)
+    .addHelpText(
+      "after",
+      "\n--expires is about the code; the other fields go into the entry of the key that joins, --key-expires among them.",
+    )
+    .action(async (given: InviteFlags) => {
+      await refuseWithoutServer(given.certs, given.trustedKeys);
+      if (given.revoke === undefined) await invite(given);
+      else await revoke(given.certs, given.revoke, given.json ?? false);
+    });
+
+  program
+    .command("keys")
+    .description("list the trusted keys, the open invitations, and the clients that are connected")
+    .addOption(options.certs)
+    .addOption(options.trustedKeys)
+    .addOption(options.json)
+    .action(async (given: TrustOptions) => {
+      await printKeys(given.trustedKeys, given.certs, given.json ?? false);
+    });
+
+  program
+    .command("disconnect")
+    .description("close the connections of a client that is connected to the server in this folder")
+    .argument("<fingerprint|name>")
+    .addOption(options.certs)
+    .addOption(options.json)
+    .addHelpText("after", "\nThe key is still trusted, so the client may connect again; 'untrust' ends that.")
+    .action(disconnect);
+}
+
+type InviteFlags = TrustOptions & { expires: number; keyExpires?: string; revoke?: string };
+
+async function trust(text: string, given: TrustOptions & { expires?: string }): Promise<void> {
+  const fingerprint = parseFingerprint(text);
+  const changes = { ...fieldsFrom(given), ...expiryFrom(given.expires) };
+  const { changed, added, warning } = await trustKey(given.trustedKeys, fingerprint, changes);
+  if (given.json) printJson({ fingerprint, changed, added });
+  else if (added) print`Trusted ${fingerprint}.`;
+  else if (changed) print`Changed the entry of ${fingerprint}: ${Object.keys(changes).join(", ")}.`;
+  else print`${fingerprint} was trusted already; nothing was changed.`;
+  if (warning !== undefined) note`${warning}`;
+}
+
+async function untrust(who: string, given: TrustOptions): Promise<void> {
+  const { changed, warning } = await removeTrustedKey(given.trustedKeys, who, { mustBeThere: true });
+  if (warning !== undefined) note`${warning}`;
+  if (given.json) printJson({ who, changed });
+  else print`${who} is no longer trusted.`;
+}
+
+async function invite(given: InviteFlags): Promise<void> {
+  const { expires: until } = expiryFrom(given.keyExpires);
+  const fields = { ...fieldsFrom(given), ...(until == null ? {} : { expires: until }) };
+  const invited = { validMs: given.expires, fields, trustedKeysPath: given.trustedKeys };
+  const { code, id, expires } = await createInvitation(given.certs, invited);
+  if (given.json) printJson({ code, id, expires });
+  else
+    print`${code}\n\nUntil ${expires.toISOString()}, type on the client:\n  veripy-client join HOST ${code}`;
+}
+
+async function revoke(certsDir: string, idOrName: string, json: boolean): Promise<void> {
+  const revoked = await revokeInvitations(certsDir, idOrName);
+  if (json) {
+    printJson({ revoked: revoked.map(({ id, fields }) => ({ id, name: fields.name })) });
+    return;
+  }
+  for (const { id, fields } of revoked) {
+    const name = fields.name === undefined ? "" : ` ('${fields.name}')`;
+    print`The invitation ${id}${name} is revoked.`;
+  }
+}
+
+async function disconnect(who: string, given: TrustOptions): Promise<void> {
+  const { fingerprint, name, closed } = await disconnectKey(given.certs, who);
+  if (given.json) {
+    printJson({ fingerprint, name, closed });
+    return;
+  }
+  print`Disconnected ${name ?? fingerprint}: ${closed} ${closed === 1 ? "connection" : "connections"}.`;
+  print`The key is still trusted, so its client may connect again. To end that: veripy-server untrust ${fingerprint}`;
+}

@@ -1,0 +1,26 @@
+import { keepKnownServer, knownServersFile, resolveServerPin } from "../identity/known-servers.ts";
+import { pinnedByOption } from "../identity/server-pin-advice.ts";
+import type { ConnectTarget } from "./dial.ts";
+
+/** Whether to keep a server's key, or who decides it. */
+export type RememberServer = boolean | ((fingerprint: string) => Promise<boolean>);
+
+/**
+ * Keeps the key that a connected server has shown, if only the caller's option names it. To be called when the server
+ * has accepted this client. Resolves with the file that names it now; undefined when nothing was kept.
+ */
+export async function rememberServer(
+  target: ConnectTarget,
+  remember: RememberServer,
+): Promise<string | undefined> {
+  const { certsDir, host, port, source, seenFingerprint } = target;
+  if (remember === false || source !== pinnedByOption || seenFingerprint === undefined) return undefined;
+  const isPinned = async () => (await resolveServerPin({ certsDir, host, port })) !== undefined;
+  if (await isPinned()) return undefined;
+  if (remember !== true && !(await remember(seenFingerprint))) return undefined;
+  // Another program may have pinned a key while the question was open.
+  if (await isPinned()) return undefined;
+  await keepKnownServer(certsDir, host, port, seenFingerprint);
+  target.source = knownServersFile(certsDir);
+  return target.source;
+}

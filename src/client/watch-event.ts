@@ -1,0 +1,29 @@
+import type { VeripyError } from "../base/errors.ts";
+import type { ModuleReport } from "../protocol/messages.ts";
+import type { ModuleDifference } from "./difference.ts";
+import type { Verdict } from "./verifier.ts";
+
+/** Why a verdict was made. */
+export type VerdictCause = "sync" | "modload" | "modreload" | "reconnected";
+
+export type WatchEvent =
+  | { readonly event: "verdict"; readonly cause: VerdictCause; readonly verdict: Verdict }
+  /** A module could not be fetched, so there is no verdict on it yet. */
+  | {
+      readonly event: "unverified";
+      readonly cause: VerdictCause;
+      readonly mod: string;
+      readonly error: VeripyError;
+      /** It is asked for again after this time, unless the connection breaks or the module changes first. */
+      readonly retryMs: number;
+    }
+  | { readonly event: "modload" | "modreload"; readonly report: ModuleReport }
+  | { readonly event: "modunload"; readonly mod: string }
+  | { readonly event: "moderror"; readonly mod: string; readonly error: string }
+  | { readonly event: "drain" }
+  /** The server changes its key: this one is accepted too from now on. */
+  | { readonly event: "rotate"; readonly fingerprint: string }
+  /** An announced key was not proven, or could not be saved. */
+  | { readonly event: "rotate_refused"; readonly error: string }
+  | { readonly event: "disconnected"; readonly reason: VeripyError; readonly retryMs: number | undefined }
+  | ({ readonly event: "reconnected" } & ModuleDifference);

@@ -1,0 +1,23 @@
+import { VeripyError } from "../base/errors.ts";
+import { knownServersFile, serverName } from "../identity/known-servers.ts";
+import { forgetServerCommand, howToTrustInstead } from "../identity/server-pin-advice.ts";
+import type { UntrustedServerError } from "../tls/connector.ts";
+import type { ConnectTarget } from "./dial.ts";
+
+/** What to say of a server that showed another key than the files or the option name: what to compare, and what to do. */
+export async function wrongServerKey(
+  { certsDir, host, port, expected, source }: ConnectTarget,
+  refusal: UntrustedServerError,
+): Promise<VeripyError> {
+  const name = serverName(host, port);
+  const { fingerprint } = refusal;
+  const said =
+    `${refusal.message} Expected ${expected.join(" or ")} (from ${source}). Either the server has a new key, ` +
+    "or this is another server: compare with what 'veripy-server fingerprint' prints on the server.";
+  const isEntry = source === knownServersFile(certsDir);
+  const forget = isEntry
+    ? ` To drop the expected key without accepting this one, type '${forgetServerCommand(certsDir, name)}'.`
+    : "";
+  const advice = await howToTrustInstead({ certsDir, name, source }, fingerprint);
+  return new VeripyError("untrusted", `${said}${forget} ${advice}`, { cause: refusal });
+}

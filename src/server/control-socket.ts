@@ -1,0 +1,165 @@
+import { lstat, unlink } from "node:fs/promises";
+import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { loggerOf } from "../base/log.ts";
+import { withFileLock } from "../identity/file-lock.ts";
+import { Channel } from "../protocol/channel.ts";
+import { SocketDuplex } from "../protocol/duplex.ts";
+import type { Frame } from "../protocol/frame.ts";
+import { emptyPayload, errorPayload, parsePayload } from "../protocol/messages.ts";
+import { closeReasonOf } from "../tls/socket-peer.ts";
+import {
+  type ConnectionRecord,
+  controlPath,
+  type DisconnectedKey,
+  disconnectRequest,
+  maxAnswerBytes,
+  maxControlPathBytes,
+  maxRequestBytes,
+} from "./control-messages.ts";
+
+const log = loggerOf("server");
+/** Commands at once; each asks one thing and leaves. */
+const maxCommands = 16;
+const commandMs = 10_000;
+
+/** What commands may ask of the server that runs. */
+export interface ControlledServer {
+  connections(): ConnectionRecord[];
+  /** Throws `bad_config` for a name or a key that is not connected. */
+  disconnect(who: string): DisconnectedKey;
+}
+
+/**
+ * Takes requests from commands on this machine: a Unix socket in the folder of the keys, which only the server's own user
+ * and root can open, and which goes when the server stops. One that a killed server has left behind is replaced.
+ */
+export class ControlSocket {
+  readonly #server: ControlledServer;
+  readonly #commands = new Set<Command>();
+  #listener: Bun.UnixSocketListener<Command> | undefined;
+
+  private constructor(server: ControlledServer) {
+    this.#server = server;
+  }
+
+  /** A server without it serves all the same, so a failure is a warning in the log, and undefined. */
+  static async open(certsDir: string, server: ControlledServer): Promise<ControlSocket | undefined> {
+    // Bun has no Unix sockets on Windows.
+    if (process.platform === "win32") return undefined;
+    const path = controlPath(certsDir);
+    const socket = new ControlSocket(server);
+    try {
+      if (Buffer.byteLength(path) > maxControlPathBytes) {
+        throw new VeripyError(
+          "bad_config",
+          `the path has more than ${maxControlPathBytes} bytes, the most that a socket's may have. Give --certs a shorter one, or a relative one`,
+        );
+      }
+      await withFileLock(path, async () => {
+        await removeStale(path);
+        socket.#listen(path);
+      });
+      return socket;
+    } catch (error) {
+      log.warn(
+        "Cannot open {path}, so 'veripy-server keys' cannot tell who is connected, and 'disconnect' does not work: {why}",
+        { path, why: messageOf(error) },
+      );
+      return undefined;
+    }
+  }
+
+  /** Idempotent. */
+  close(): void {
+    // This removes the socket's file, too.
+    this.#listener?.stop();
+    this.#listener = undefined;
+    for (const command of this.#commands) command.channel.close();
+  }
+
+  #listen(path: string): void {
+    // The socket is made and its rights are set in one step: between the two, others could connect.
+    const umask = process.umask(0o177);
+    try {
+      this.#listener = Bun.listen<Command>({
+        unix: path,
+        socket: {
+          open: (socket) => this.#opened(socket),
+          data: (socket, chunk) => socket.data?.duplex.received(chunk),
+          drain: (socket) => socket.data?.duplex.writable(),
+          close: (socket, error) => socket.data?.duplex.ended(closeReasonOf(error)),
+        },
+      });
+    } finally {
+      process.umask(umask);
+    }
+  }
+
+  #opened(socket: Bun.Socket<Command>): void {
+    if (this.#commands.size >= maxCommands) {
+      socket.terminate();
+      return;
+    }
+    const duplex = new SocketDuplex(socket, { maxQueuedBytes: maxAnswerBytes });
+    const channel = new Channel(duplex, {
+      maxLineBytes: maxRequestBytes,
+      onFrame: ({ type, ref, json }) =>
+        channel.send("control", `${type}_resp`, ref, this.#answer(type, json)),
+      onClosed: () => {
+        clearTimeout(deadline);
+        this.#commands.delete(command);
+      },
+    });
+    const deadline = setTimeout(() => channel.close(), commandMs);
+    const command = { duplex, channel };
+    this.#commands.add(command);
+    socket.data = command;
+  }
+
+  #answer(type: Frame["type"], json: string): string {
+    try {
+      switch (type) {
+        case "connections":
+          parsePayload(emptyPayload, json);
+          return JSON.stringify({ connections: this.#server.connections() });
+        case "disconnect":
+          return JSON.stringify(this.#server.disconnect(parsePayload(disconnectRequest, json).who));
+        default:
+          return errorPayload(
+            "bad_request",
+            `This server knows no request '${type}'; it is of another version.`,
+          );
+      }
+    } catch (error) {
+      return errorPayload("bad_request", messageOf(error));
+    }
+  }
+}
+
+interface Command {
+  readonly duplex: SocketDuplex;
+  readonly channel: Channel;
+}
+
+/** Removes a socket that no server listens on. Throws when one does, and for what is no socket. */
+async function removeStale(path: string): Promise<void> {
+  const status = await lstat(path).catch((error: unknown) => {
+    if (isSystemError(error, "ENOENT")) return undefined;
+    throw error;
+  });
+  if (status === undefined) return;
+  if (!status.isSocket()) throw new VeripyError("bad_config", "there is a file that is no socket.");
+  if (await isAnswered(path)) throw new VeripyError("bad_config", "another server runs with this folder.");
+  await unlink(path);
+}
+
+async function isAnswered(path: string): Promise<boolean> {
+  try {
+    const socket = await Bun.connect({ unix: path, socket: { data: () => {} } });
+    socket.terminate();
+    return true;
+  } catch (error) {
+    if (isSystemError(error, "ECONNREFUSED", "ENOENT")) return false;
+    throw error;
+  }
+}

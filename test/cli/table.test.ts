@@ -1,0 +1,46 @@
+import { describe, expect, test } from "bun:test";
+import { table } from "../../src/cli/table.ts";
+import { styled } from "../../src/cli/text.ts";
+
+const shown = (rows: Parameters<typeof table>[0]) => table(rows).map(({ plain }) => plain);
+
+describe("a table", () => {
+  test("has its columns below each other, also where characters are two columns wide or none", () => {
+    const lines = shown([
+      ["hello.ts", "aa95", "Says hello"],
+      ["日本語.ts", "73cb", "two columns each"],
+      ["cafe\u0301.ts", "1cb0", "a combining accent"],
+    ]);
+    expect(lines.map((line) => Bun.stringWidth(line.slice(0, line.search(/aa95|73cb|1cb0/))))).toEqual([
+      11, 11, 11,
+    ]);
+    expect(lines[1]).toBe("日本語.ts  73cb  two columns each");
+  });
+
+  test("has no spaces at the end of a line, and takes styled cells and numbers", () => {
+    expect(
+      shown([
+        [styled("red", "bad"), 7, ""],
+        ["x", "", ""],
+      ]),
+    ).toEqual(["bad  7", "x"]);
+  });
+
+  test("counts a value as wide as it is shown, escaped", () => {
+    expect(
+      shown([
+        ["a\x1b[2J\n", "1"],
+        ["b", "2"],
+      ]),
+    ).toEqual(["a\\u001b[2J\\u000a  1", "b                 2"]);
+  });
+
+  test("does not fill up all rows for one very long cell", () => {
+    const [long, short] = shown([
+      ["x".repeat(10_000), "1"],
+      ["y", "2"],
+    ]);
+    expect(long).toEndWith("xx  1");
+    expect(short).toBe(`y${" ".repeat(61)}2`);
+  });
+});

@@ -1,0 +1,178 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { type ConnectOptions, connect, type VeripyClient, VeripyError } from "../../src/index.ts";
+import { FullBacklog } from "../helpers/full-backlog.ts";
+import { Relay } from "../helpers/relay.ts";
+import { Site } from "../helpers/site.ts";
+import { testModules } from "../helpers/test-modules.ts";
+import { jsonLines } from "../helpers/tools.ts";
+import { eventually, within } from "../helpers/within.ts";
+
+setDefaultTimeout(30_000);
+
+let site: Site;
+let port: number;
+
+beforeAll(async () => {
+  site = await Site.create(testModules);
+  await site.start(["--handshake-timeout", "3s", "--max-calls", "1", "--max-queue", "0"]);
+  port = site.port;
+});
+afterAll(() => site[Symbol.asyncDispose]());
+
+const open = (options: ConnectOptions): Promise<VeripyClient> =>
+  connect({ host: "127.0.0.1", port, certsDir: site.certs, ...options });
+
+/** The error that a promise is rejected with. */
+async function failureOf(promise: Promise<unknown>): Promise<VeripyError> {
+  const error = await within(
+    15_000,
+    "a failure",
+    promise.then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    ),
+  );
+  if (error instanceof VeripyError) return error;
+  throw new Error(`A VeripyError was expected, this came: ${error}`);
+}
+
+describe("connecting", () => {
+  test("a command ends at its connect deadline, also when no packet is answered", async () => {
+    using silent = await FullBacklog.start();
+    const startedAt = performance.now();
+    const to = ["--host", "127.0.0.1", "--port", String(silent.port)];
+    const ended = await site.call(["list", "--connect-timeout", "1s", ...to]);
+    expect(ended.exitCode).toBe(3);
+    expect(ended.stderr).toContain("no answer within 1000 ms");
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
+  });
+
+  test("a loss of the handshake's last message is not told as missing trust", async () => {
+    using relay = new Relay(port, { down: { delayMs: 100 } });
+    const opening = failureOf(open({ port: relay.port }));
+    await eventually("the first message", () => relay.up.forwarded > 0);
+    relay.up.set({ isHole: true });
+    const error = await opening;
+    expect(error.code).toBe("unreachable");
+    expect(error.message).not.toContain("veripy-server trust");
+  });
+
+  test("a key that is not trusted is told so, over a slow link too", async () => {
+    const { certs, fingerprint } = await site.newClient("stranger");
+    using relay = new Relay(port, { both: { delayMs: 150 } });
+    const error = await failureOf(open({ port: relay.port, certsDir: certs }));
+    expect(error.code).toBe("untrusted");
+    expect(error.message).toContain(`veripy-server trust ${fingerprint}`);
+  });
+
+  test("300 clients of one address that connect at once all get in", async () => {
+    await using own = await Site.create(testModules);
+    await own.start();
+    const all = { host: "127.0.0.1", port: own.port, certsDir: own.certs };
+    const outcomes = await Promise.all(
+      Array.from({ length: 300 }, () =>
+        connect(all).then(
+          (client) => {
+            client.close();
+            return "ok";
+          },
+          ({ message }: VeripyError) => message,
+        ),
+      ),
+    );
+    expect(outcomes.filter((outcome) => outcome !== "ok")).toEqual([]);
+  });
+});
+
+test("exec ends when it has its answer, without the round trip of a goodbye", async () => {
+  const roundTripMs = 600;
+  using relay = new Relay(port, { both: { delayMs: roundTripMs / 2 } });
+  const calling = site.call(["exec", "--port", String(relay.port), "echo", "here"]);
+  await eventually("the connection", () => relay.connections === 1);
+  const startedAt = performance.now();
+  expect((await calling).stdout).toBe("here\n");
+  // The handshake, the list, the module and the call.
+  expect((performance.now() - startedAt) / roundTripMs).toBeLessThan(4.8);
+});
+
+describe("the fate of a call", () => {
+  test("that broke in flight is unknown", async () => {
+    using relay = new Relay(port);
+    using client = await open({ port: relay.port, reconnect: true });
+    await client.verify("wait");
+    const call = failureOf(client.exec("wait", "60000"));
+    await client.ping();
+    relay.cutAll();
+    expect(await call).toMatchObject({ code: "unreachable", started: "unknown" });
+  });
+
+  test("that was made without a connection: it waits for one, and runs once", async () => {
+    using relay = new Relay(port);
+    using client = await open({ port: relay.port, reconnect: true });
+    const gone = new Promise((resolve) => client.once("disconnected", resolve));
+    relay.cutAll();
+    await gone;
+    expect(client.isConnected).toBe(false);
+    expect((await client.exec("echo", "late")).result).toBe("late");
+  });
+
+  test("that was made without a connection ends at its deadline, and has not run", async () => {
+    using relay = new Relay(port);
+    using client = await open({ port: relay.port, reconnect: true });
+    const gone = new Promise((resolve) => client.once("disconnected", resolve));
+    relay[Symbol.dispose]();
+    await gone;
+    const startedAt = performance.now();
+    const error = await failureOf(client.exec("echo", "never", { timeoutMs: 300 }));
+    expect(error).toMatchObject({ code: "unreachable", started: false });
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+  });
+
+  test("that was made without a connection fails at once with waitForConnection: false", async () => {
+    using relay = new Relay(port);
+    using client = await open({ port: relay.port, reconnect: true, waitForConnection: false });
+    const gone = new Promise((resolve) => client.once("disconnected", resolve));
+    relay.cutAll();
+    await gone;
+    expect(await failureOf(client.exec("echo"))).toMatchObject({ code: "unreachable", started: false });
+  });
+
+  test("that is refused because the module is busy: it is made again within its deadline", async () => {
+    using client = await open({ reconnect: true });
+    await client.verify("wait");
+    const first = client.exec("wait", "700");
+    const refused = await failureOf(client.exec("wait", "1", { repeat: false }));
+    expect(refused).toMatchObject({ code: "busy", started: false });
+    const late = await failureOf(client.exec("wait", "1", { timeoutMs: 200 }));
+    expect(late).toMatchObject({ code: "busy", started: false });
+    using once = await open({});
+    expect(await failureOf(once.exec("wait", "1"))).toMatchObject({ code: "busy", started: false });
+    const json = await site.call(["exec", "--json", "--timeout", "100ms", "wait", "1"]);
+    expect(jsonLines(json.stdout).at(-1)).toMatchObject({ code: "busy", started: false });
+    expect((await client.exec("wait", "2")).result).toBe("2");
+    expect((await first).result).toBe("700");
+  });
+
+  test("that a stopping server refuses: it is made again at the server that comes after", async () => {
+    await using own = await Site.create(testModules);
+    const first = await own.start(["--shutdown-timeout", "1s"]);
+    using client = await connect({ host: "127.0.0.1", port: own.port, certsDir: own.certs, reconnect: true });
+    await client.verify("echo");
+    await client.verify("wait");
+    const draining = new Promise<void>((resolve) =>
+      client.on("news", ({ kind }) => void (kind === "drain" && resolve())),
+    );
+    const inFlight = failureOf(client.exec("wait", "60000"));
+    await client.ping();
+    first.process.kill("SIGTERM");
+    await within(5_000, "the announcement", draining);
+    const single = await failureOf(client.exec("echo", "no", { repeat: false }));
+    expect(single).toMatchObject({ code: "shutting_down", started: false });
+    const again = client.exec("echo", "again");
+    // It was running, so nothing is known of it.
+    expect(await inFlight).toMatchObject({ started: "unknown" });
+    await first.ended();
+    await own.start();
+    expect((await again).result).toBe("again");
+  });
+});

@@ -1,0 +1,131 @@
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { Running } from "../helpers/processes.ts";
+import { Site } from "../helpers/site.ts";
+import { Terminal } from "../helpers/terminal.ts";
+import { eventually } from "../helpers/within.ts";
+
+setDefaultTimeout(20_000);
+
+const modules = {
+  "slow.ts": `export async function* execute() { yield "begun\\n"; await Bun.sleep(30_000); }\n`,
+};
+
+let site: Site;
+/** Takes connections and says nothing. */
+let silent: Bun.TCPSocketListener<undefined>;
+let connections = 0;
+
+beforeAll(async () => {
+  site = await Site.create(modules);
+  await site.start();
+  silent = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: { data() {}, open: () => void connections++ },
+  });
+});
+afterAll(async () => {
+  silent.stop(true);
+  await site[Symbol.asyncDispose]();
+});
+
+describe.each([
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)("%s ends a client without a word, with %p:", (signal, code) => {
+  test.each([
+    [["list"]],
+    [["verify", "hello"]],
+    [["exec", "hello"]],
+    [["modules"]],
+    [["watch"]],
+    [["join", "127.0.0.1", "K3F9-7QXM-2R8T-D5VA-0WJC"]],
+    [["rotate", "--host", "127.0.0.1"]],
+  ])("%p, while it connects", async (args) => {
+    const before = connections;
+    const command = [site.client, "--port", String(silent.port), ...args];
+    await using client = new Running(command, { cwd: site.path });
+    await eventually("a connection", () => connections > before);
+    client.process.kill(signal);
+    expect(await client.ended()).toBe(code);
+    // It has ended by itself; a program that a signal has ended is reported with the same number.
+    expect(client.process.signalCode).toBeNull();
+    expect({ stdout: client.stdout, stderr: client.stderr }).toEqual({ stdout: [], stderr: [] });
+  });
+
+  test("exec, while the module runs", async () => {
+    const client = site.watch(["exec", "slow"]);
+    await client.line("begun");
+    client.process.kill(signal);
+    expect(await client.ended()).toBe(code);
+    expect(client.stderr).toEqual([]);
+  });
+
+  test("exec --stdin, at its start", async () => {
+    await using client = new Running([site.client, "exec", "--stdin", "hello"], {
+      cwd: site.path,
+      stdin: "pipe",
+    });
+    // Nothing tells when it has begun to wait; at every moment before the answer is the same.
+    client.process.kill(signal);
+    expect(await client.ended()).toBe(code);
+    expect(client.stderr).toEqual([]);
+  });
+});
+
+test("Ctrl-C ends watch in silence with 130, and SIGTERM with 143", async () => {
+  const client = site.watch([]);
+  await client.line(/^verified {2}slow\.ts/);
+  const said = client.stderr.length;
+  client.process.kill("SIGINT");
+  expect(await client.ended()).toBe(130);
+  expect(client.stderr).toHaveLength(said);
+  const other = site.watch([]);
+  await other.line(/^verified {2}slow\.ts/);
+  other.process.kill("SIGTERM");
+  expect(await other.ended()).toBe(143);
+});
+
+describe.skipIf(process.platform === "win32")("on a terminal", () => {
+  async function atPrompt(name: string): Promise<Terminal> {
+    const { certs } = await site.newClient(name);
+    await rm(join(certs, "server.crt"));
+    const client = new Terminal(
+      [site.client, "--port", String(site.port), "--certs", certs, "list"],
+      site.path,
+    );
+    await client.shows(/Type yes to keep it: /);
+    return client;
+  }
+
+  test("Ctrl-C at the question about a server's key: 130, and not a word more", async () => {
+    await using client = await atPrompt("interrupted");
+    const shown = client.output;
+    client.type("\u0003");
+    expect(await client.ended()).toBe(130);
+    expect(added(client.output, shown)).toBe("");
+  });
+
+  test("the end of input there is no", async () => {
+    await using client = await atPrompt("ended");
+    client.type("\u0004");
+    expect(await client.ended()).toBe(3);
+    expect(client.output).toContain("Nothing says which key");
+  });
+
+  test("Ctrl-C while a module runs: 130, and not a word more", async () => {
+    await using client = new Terminal([site.client, "--port", String(site.port), "exec", "slow"], site.path);
+    await client.shows(/begun/);
+    client.type("\u0003");
+    expect(await client.ended()).toBe(130);
+    expect(client.output.replaceAll(/\^C|\s/g, "")).toBe("begun");
+  });
+});
+
+/** What was shown after that, without the terminal's own echo of the key. */
+function added(output: string, before: string): string {
+  expect(output).toStartWith(before);
+  return output.slice(before.length).replaceAll(/\^C|\s|\x1b\[[0-9;?]*[a-zA-Z]/g, "");
+}

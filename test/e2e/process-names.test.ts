@@ -1,0 +1,57 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { run } from "../helpers/processes.ts";
+import { hasProcfs, hostsOf } from "../helpers/procfs.ts";
+import { Site } from "../helpers/site.ts";
+import { eventually } from "../helpers/within.ts";
+
+setDefaultTimeout(30_000);
+
+const shown = async (pid: number, column: "args" | "comm") =>
+  (await run(["ps", "-o", `${column}=`, "-p", String(pid)])).stdout.trimEnd();
+
+/** The commands of a server's module hosts, as `ps` shows them, sorted. */
+const commands = async (server: number) =>
+  (await Promise.all(hostsOf(server).map((pid) => shown(pid, "args")))).sort();
+
+test.skipIf(!hasProcfs)("'ps' shows which module, and which version of it, a process runs", async () => {
+  const long = `${"l".repeat(200)}.ts`;
+  await using site = await Site.create({
+    [long]: "export const execute = () => process.argv.join(' ');\n",
+    "evil\x1b[31m.ts": "export const execute = () => '';\n",
+  });
+  const server = await site.start();
+  const { pid } = server.process;
+  const trees: Record<string, string> = {};
+  for (const line of (await site.call(["list", "--json"])).stdout.trim().split("\n")) {
+    const { mod, tree } = JSON.parse(line) as { mod: string; tree: string };
+    trees[mod] = tree.slice(0, 16);
+  }
+  const prefix = `veripy-server module-host ${pid} socket`;
+  expect(await commands(pid)).toEqual([
+    `${prefix} evil\\u001b[31m.ts ${trees["evil\x1b[31m.ts"]}`,
+    `${prefix} hello.ts ${trees["hello.ts"]}`,
+    `${prefix} ${long} ${trees[long]}`,
+  ]);
+  // The module sees the arguments that it was started with, and runs as ever.
+  expect((await site.call(["exec", long])).stdout).toContain("module-host");
+});
+
+test.skipIf(!hasProcfs)(
+  "a process that waits for a module is shown as 'spare', then as the module it gets",
+  async () => {
+    await using site = await Site.create();
+    const server = await site.start();
+    const { pid } = server.process;
+    await site.write("edited.ts", "export const execute = () => 'one';\n");
+    await server.line("modload: edited.ts");
+    const spare = await eventually("a spare process", async () =>
+      hostsOf(pid).find((host) => readFileSync(`/proc/${host}/cmdline`, "latin1").includes("\0spare")),
+    );
+    expect(await shown(spare, "args")).toMatch(/ spare *$/);
+    await site.write("edited.ts", "export const execute = () => 'two';\n");
+    await server.line("modreload: edited.ts");
+    expect(await shown(spare, "args")).toMatch(/ edited\.ts [0-9a-f]{16}$/);
+    expect(await shown(spare, "comm")).toBe("edited.ts");
+  },
+);

@@ -1,0 +1,80 @@
+import { afterAll, expect, test } from "bun:test";
+import { connect, createServer, type Socket } from "node:net";
+import { Relay } from "./relay.ts";
+import { eventually, within } from "./within.ts";
+
+/** Echoes, and ends when the client does. */
+const echo = createServer({ allowHalfOpen: true }, (socket) => {
+  socket.on("error", () => {});
+  socket.on("data", (chunk) => {
+    if (chunk.toString() === "reset me") socket.resetAndDestroy();
+    else socket.write(chunk);
+  });
+  socket.on("end", () => socket.end());
+});
+const port = await new Promise<number>((resolve) => {
+  echo.listen(0, "127.0.0.1", () => resolve((echo.address() as { port: number }).port));
+});
+afterAll(() => echo.close());
+
+async function join(relay: Relay): Promise<{ socket: Socket; text: () => string; closed: Promise<string> }> {
+  const socket = connect({ port: relay.port, host: "127.0.0.1", allowHalfOpen: true });
+  let text = "";
+  let how = "in order";
+  socket.on("data", (chunk) => {
+    text += chunk.toString();
+  });
+  socket.on("error", (error) => {
+    how = (error as { code?: string }).code ?? error.message;
+  });
+  const closed = new Promise<string>((resolve) => socket.on("close", () => resolve(how)));
+  await new Promise<void>((resolve) => socket.on("connect", resolve));
+  return { socket, text: () => text, closed };
+}
+
+test("bytes arrive after the delays of both directions, whole and in order", async () => {
+  using relay = new Relay(port, { up: { delayMs: 60 }, down: { delayMs: 90 } });
+  const { socket, text, closed } = await join(relay);
+  const start = performance.now();
+  socket.write("one ");
+  socket.end("two");
+  expect(await within(5_000, "the end", closed)).toBe("in order");
+  expect(performance.now() - start).toBeGreaterThanOrEqual(149);
+  expect(text()).toBe("one two");
+  await eventually("the pair to go", () => relay.open === 0);
+});
+
+test("a hole in one direction holds what goes that way, and the end with it", async () => {
+  using relay = new Relay(port);
+  const { socket, text, closed } = await join(relay);
+  relay.down.set({ isHole: true });
+  socket.end("lost");
+  await eventually("the way up", () => relay.up.forwarded === 4);
+  await Bun.sleep(30);
+  expect(text()).toBe("");
+  relay.down.set({ isHole: false });
+  expect(await within(5_000, "the end", closed)).toBe("in order");
+  expect(text()).toBe("lost");
+});
+
+test("a limited rate queues the rest, and stops reading at its bound", async () => {
+  using relay = new Relay(port, { up: { bytesPerSecond: 100_000, maxQueuedBytes: 10_000 } });
+  const { socket, text } = await join(relay);
+  const start = performance.now();
+  socket.write("x".repeat(30_000));
+  await eventually("all of it", () => text().length === 30_000);
+  expect(performance.now() - start).toBeGreaterThanOrEqual(200);
+  socket.destroy();
+});
+
+test("a cut resets both ends, and a reset of the server reaches the client as one", async () => {
+  using relay = new Relay(port);
+  const cut = await join(relay);
+  await eventually("the server", () => relay.open === 1);
+  relay.cutAll();
+  expect(await within(5_000, "the cut", cut.closed)).toBe("ECONNRESET");
+  const reset = await join(relay);
+  reset.socket.write("reset me");
+  expect(await within(5_000, "the reset", reset.closed)).toBe("ECONNRESET");
+  expect(relay.open).toBe(0);
+});
