@@ -12,6 +12,7 @@ export {
   VeripyError,
   type WireCode,
 } from "./base/errors.ts";
+export { checkClientFiles } from "./base/file-modes.ts";
 export { defaultLimits, type Limits } from "./base/limits.ts";
 export { reasonOf } from "./base/plain-reason.ts";
 export { printable } from "./base/printable.ts";
@@ -19,16 +20,15 @@ export { editDistance } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { version } from "./base/version.ts";
 export {
-  type ConnectOptions,
   connect,
   VeripyClient,
   type VeripyClientEvents,
 } from "./client/client.ts";
+export type { ConnectOptions, RememberServer } from "./client/connect-options.ts";
 export type { ServerNews } from "./client/connection.ts";
-export type { ModuleDifference } from "./client/difference.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
-export type { RememberServer } from "./client/remember-server.ts";
+export type { ModuleDifference } from "./client/report-difference.ts";
 export {
   type ClientRotation,
   type RotateClientOptions,
@@ -36,7 +36,7 @@ export {
   rotateClientKey,
   type ServerAddress,
 } from "./client/rotate.ts";
-export type { ServerKeyNews } from "./client/server-key.ts";
+export type { ServerKeyNews } from "./client/server-key-follower.ts";
 export {
   type Mismatch,
   type RejectedModule,
@@ -48,30 +48,52 @@ export {
 export type { VerifyAllOptions, VerifyOutcome } from "./client/verify-each.ts";
 export { watchModules } from "./client/watch.ts";
 export type { VerdictCause, WatchEvent } from "./client/watch-event.ts";
-export { checkClientFiles } from "./identity/file-modes.ts";
+export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./host/api.ts";
+export { moduleDeclarations } from "./host/module-declarations.ts";
+export type { HostOptions } from "./host/parent/module-host.ts";
+export { findSystemUser } from "./host/parent/system-user.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
+export {
+  loadNextIdentity,
+  prepareNextIdentity,
+  resumeSwap,
+  swapIdentity,
+} from "./identity/next-identity.ts";
+export { refuseWithoutServer } from "./identity/server-home.ts";
+export type { CheckedModule } from "./modules/check.ts";
+export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
+export { type CheckOptions, checkModules } from "./server/check.ts";
+export { disconnectKey, listConnections } from "./server/control.ts";
+export type { ConnectionRecord, DisconnectedKey } from "./server/control-messages.ts";
+export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
+export type { AuditOptions } from "./server/observers/audit-log.ts";
+export type {
+  CallRecord,
+  ModuleChange,
+  PeerLabel,
+  RequestRecord,
+  ServerObserver,
+  TrustEdit,
+} from "./server/observers/observer.ts";
+export type { ServeOptions } from "./server/serve-options.ts";
+export { serve, VeripyServer, type VeripyServerEvents } from "./server/server.ts";
+export { SystemdNotifier } from "./server/systemd-notify.ts";
+export { systemdUnit, type UnitOptions } from "./server/systemd-unit.ts";
 export {
   createInvitation,
   type InviteOptions,
   listInvitations,
   type OpenInvitation,
   revokeInvitations,
-} from "./identity/invitations.ts";
-export { type AssertionResult, parseAssertions, testPolicy } from "./identity/policy.ts";
-export {
-  loadNextIdentity,
-  prepareNextIdentity,
-  resumeSwap,
-  swapIdentity,
-} from "./identity/rotation-files.ts";
-export { refuseWithoutServer } from "./identity/server-home.ts";
+} from "./trust/invitations.ts";
+export { type AssertionResult, parseAssertions, testPolicy } from "./trust/policy.ts";
 export {
   type ForgottenServer,
   forgetServer,
   type TrustedServer,
   trustServer,
-} from "./identity/trust-server.ts";
+} from "./trust/trust-server.ts";
 export {
   type Action,
   addTrustedKey,
@@ -81,27 +103,4 @@ export {
   type TrustedKeyChanges,
   type TrustedKeyFields,
   trustKey,
-} from "./identity/trusted-keys.ts";
-export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./modules/api.ts";
-export type { CheckedModule } from "./modules/check.ts";
-export type { HostOptions } from "./modules/host.ts";
-export { moduleDeclarations } from "./modules/module-declarations.ts";
-export { findSystemUser } from "./modules/system-user.ts";
-export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
-export type { AuditOptions } from "./server/audit.ts";
-export { type CheckOptions, checkModules } from "./server/check.ts";
-export { disconnectKey, listConnections } from "./server/control.ts";
-export type { ConnectionRecord, DisconnectedKey } from "./server/control-messages.ts";
-export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
-export { SystemdNotifier } from "./server/notify.ts";
-export type {
-  CallRecord,
-  ModuleChange,
-  PeerLabel,
-  RequestRecord,
-  ServerObserver,
-  TrustEdit,
-} from "./server/observer.ts";
-export type { ServeOptions } from "./server/options.ts";
-export { serve, VeripyServer, type VeripyServerEvents } from "./server/server.ts";
-export { systemdUnit, type UnitOptions } from "./server/unit.ts";
+} from "./trust/trusted-keys.ts";

@@ -6,28 +6,35 @@ import { dirname, join, posix } from "node:path";
 /** What each part may import of the others; its own folder is always allowed. */
 const mayImport: Record<string, readonly string[]> = {
   base: [],
+  manifest: ["base"],
   identity: ["base"],
   protocol: ["base"],
-  modules: ["protocol", "identity", "base"],
-  tls: ["protocol", "identity", "base"],
-  client: ["modules", "tls", "protocol", "identity", "base"],
-  server: ["modules", "tls", "protocol", "identity", "base"],
-  index: ["server", "client", "modules", "tls", "protocol", "identity", "base"],
+  source: ["manifest", "protocol", "base"],
+  host: ["source", "manifest", "protocol", "base"],
+  modules: ["host", "source", "manifest", "protocol", "base"],
+  trust: ["identity", "protocol", "base"],
+  tls: ["identity", "protocol", "base"],
+  client: ["manifest", "tls", "trust", "identity", "protocol", "base"],
+  server: ["modules", "host", "source", "manifest", "tls", "trust", "identity", "protocol", "base"],
+  index: ["server", "client", "modules", "host", "tls", "trust", "identity", "protocol", "base"],
   cli: ["index"],
   tools: [],
 };
 
+/** Inner rooms that must not import each other: the two ends of a module host's socket. */
+const walls: readonly (readonly [string, string])[] = [["src/host/parent/", "src/host/child/"]];
+
 /** Packages that belong to one place. Everything else of package.json's dependencies is free to all but tools. */
 const packageOwners: Record<string, string> = {
   "@noble/hashes": "src/base/sha256.ts",
-  acorn: "src/modules/parse-source.ts",
-  "@sveltejs/acorn-typescript": "src/modules/parse-source.ts",
+  acorn: "src/manifest/parse-source.ts",
+  "@sveltejs/acorn-typescript": "src/manifest/parse-source.ts",
   commander: "src/cli/",
 };
 
 /** Imports that cross the rule, each with its reason. */
 const importExceptions: Record<string, string> = {
-  "src/cli/server.ts → src/modules/host-main.ts":
+  "src/cli/server.ts → src/host/child/main.ts":
     "a module host starts in milliseconds only if nothing else of the library is loaded",
   "src/server/init.ts → mods/hello.ts": "'init' writes the module that is shipped, as text",
 };
@@ -36,16 +43,16 @@ const importExceptions: Record<string, string> = {
 const environmentReaders: Record<string, string> = {
   "src/cli/config.ts": "turns flags and environment into validated options, for everybody else",
   "src/tools/demo.ts": "stays up for play on a terminal, but not where CI says that nobody is there",
-  "src/modules/host-command.ts": "builds the small environment that a module host gets",
+  "src/host/parent/command.ts": "builds the small environment that a module host gets",
 };
 
 /** What touches a standard stream or the console, each with its reason. The tools show nothing but their own. */
 const outputWriters: Record<string, string> = {
   "src/cli/ui.ts": "the one door of the commands, which escapes what passes",
-  "src/modules/host-main.ts": "a module's process: its standard error is a pipe to the server, which logs it",
-  "src/modules/host-transport.ts":
+  "src/host/child/main.ts": "a module's process: its standard error is a pipe to the server, which logs it",
+  "src/host/transport.ts":
     "a module's process: its standard streams are the control channel where sockets are not",
-  "src/modules/host-console.ts": "a module's process: takes `console` over",
+  "src/host/child/console.ts": "a module's process: takes `console` over",
 };
 
 const root = dirname(import.meta.dir);
@@ -96,6 +103,10 @@ function importViolation(path: string, specifier: string): string | undefined {
     const target = posix.normalize(posix.join(posix.dirname(path), specifier));
     if (`${path} → ${target}` in importExceptions) return undefined;
     if (!target.startsWith("src/")) return `${path} imports ${target}, outside of src/`;
+    const wall = walls.find((rooms) => rooms.some((room) => path.startsWith(room)));
+    if (wall?.some((room) => target.startsWith(room) && !path.startsWith(room))) {
+      return `${path} imports ${target}, across a wall`;
+    }
     const other = partOf(target);
     return other === part || allowed.includes(other) ? undefined : `${path} imports ${target}`;
   }
@@ -151,6 +162,42 @@ test("imports point down only, and every rule about packages and the environment
   expect(violations(sourceFiles())).toEqual([]);
 });
 
+/** Groups of files that import each other in a circle, types included. */
+function circles(files: ReadonlyMap<string, string>): string[][] {
+  const imports = new Map(
+    [...files].map(([path, text]) => [
+      path,
+      importsOf(withoutComments(text))
+        .filter((specifier) => specifier.startsWith("."))
+        .map((specifier) => posix.normalize(posix.join(posix.dirname(path), specifier))),
+    ]),
+  );
+  // What is left when every file that imports nothing more, or that nothing more imports, has been taken away.
+  for (let size = -1; size !== imports.size; ) {
+    size = imports.size;
+    const imported = new Set([...imports.values()].flat());
+    for (const [path, targets] of imports) {
+      if (!imported.has(path) || !targets.some((target) => imports.has(target))) imports.delete(path);
+    }
+  }
+  return imports.size === 0 ? [] : [[...imports.keys()].sort()];
+}
+
+test("no file imports itself by way of others", () => {
+  expect(circles(sourceFiles())).toEqual([]);
+});
+
+test("a circle of imports is found, of types too, and what leads into and out of it is not named", () => {
+  const files = new Map([
+    ["src/base/a.ts", 'import type { B } from "./b.ts";'],
+    ["src/base/b.ts", 'import { c } from "./c.ts";'],
+    ["src/base/c.ts", 'import { a } from "./a.ts";\nimport { d } from "./d.ts";'],
+    ["src/base/d.ts", "export const d = 1;"],
+    ["src/base/e.ts", 'import { a } from "./a.ts";'],
+  ]);
+  expect(circles(files)).toEqual([["src/base/a.ts", "src/base/b.ts", "src/base/c.ts"]]);
+});
+
 test("every part that the rule names is there to be checked", () => {
   const parts = new Set([...sourceFiles().keys()].map(partOf));
   expect([...parts].sort()).toEqual(Object.keys(mayImport).sort());
@@ -192,6 +239,14 @@ describe("the rule refuses", () => {
     ["identity that imports the protocol", "src/identity/a.ts", 'import { x } from "../protocol/frame.ts";'],
     ["protocol that imports identity", "src/protocol/a.ts", 'import { x } from "../identity/identity.ts";'],
     ["modules that import tls", "src/modules/a.ts", 'import { x } from "../tls/duplex.ts";'],
+    ["a host that imports the registry", "src/host/a.ts", 'import { x } from "../modules/registry.ts";'],
+    ["a source that imports a host", "src/source/a.ts", 'import { x } from "../host/protocol.ts";'],
+    ["the manifest that reads files", "src/manifest/a.ts", 'import { x } from "../source/read-source.ts";'],
+    ["a client that runs modules", "src/client/a.ts", 'import { x } from "../host/child/main.ts";'],
+    ["a client that reads modules", "src/client/a.ts", 'import { x } from "../source/read-source.ts";'],
+    ["trust that imports tls", "src/trust/a.ts", 'import { x } from "../tls/peer.ts";'],
+    ["the server's side of a host", "src/host/parent/a.ts", 'import { x } from "../child/main.ts";'],
+    ["the module's side of a host", "src/host/child/a.ts", 'import type { X } from "../parent/process.ts";'],
     ["tls that imports modules", "src/tls/a.ts", 'import { x } from "../modules/registry.ts";'],
     ["the server that imports the client", "src/server/a.ts", 'import { x } from "../client/client.ts";'],
     ["the client that imports the server", "src/client/a.ts", 'export * from "../server/server.ts";'],
@@ -230,6 +285,7 @@ describe("the rule allows", () => {
   const sound: [what: string, path: string, text: string][] = [
     ["a step down", "src/server/a.ts", 'import { x } from "../tls/listener.ts";'],
     ["several steps down", "src/cli/a.ts", 'import { x } from "../index.ts";'],
+    ["both sides of a host to what they share", "src/host/child/a.ts", 'import { x } from "../protocol.ts";'],
     ["a file beside it", "src/tls/a.ts", 'import { x } from "./duplex.ts";'],
     ["a built-in", "src/tools/a.ts", 'import { x } from "node:fs";\nimport { y } from "bun:ffi";'],
     ["a declared package", "src/protocol/a.ts", 'import { z } from "zod";'],

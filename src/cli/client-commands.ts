@@ -13,14 +13,14 @@ import {
   VeripyError,
   watchModules,
 } from "../index.ts";
-import { askServerKey, askToRemember } from "./ask.ts";
+import { askServerKey, askToRemember } from "./ask-server-key.ts";
 import { ClientOutput, nextKeyText } from "./client-output.ts";
 import { addPinCommands } from "./client-pin-commands.ts";
 import { addVersionFlags, applyJsonVariable, asksForJson, refuseUnknownCommand } from "./command-line.ts";
 import { type HostAndPort, hostAndPort, moduleName, options, parsed } from "./config.ts";
 import { ExecOutput } from "./exec-output.ts";
-import { readArguments } from "./input.ts";
 import { configureLogs } from "./logs.ts";
+import { readArguments } from "./read-text.ts";
 import { didYouMean } from "./similar.ts";
 import {
   canAsk,

@@ -17,7 +17,7 @@ import {
 } from "../index.ts";
 import { addVersionFlags, applyJsonVariable, asksForJson, refuseUnknownCommand } from "./command-line.ts";
 import { addLimitFlags, limitsFrom, loadLimits, options } from "./config.ts";
-import { readText } from "./input.ts";
+import { readText } from "./read-text.ts";
 import { type StartOptions, start } from "./server-start.ts";
 import { addTypesCommand } from "./server-types.ts";
 import { indented, styled } from "./text.ts";

@@ -2,7 +2,7 @@
 // The executable starts itself again as a module host. That start must be quick, so nothing of the command
 // line is loaded before it is known which of the two this is.
 if (process.argv[2] === "module-host") {
-  const { runModuleHost } = await import("../modules/host-main.ts");
+  const { runModuleHost } = await import("../host/child/main.ts");
   await runModuleHost();
 } else {
   const { runServerCommand } = await import("./server-commands.ts");

@@ -1,7 +1,6 @@
 import { EventEmitter } from "node:events";
 import { VeripyError } from "../base/errors.ts";
 import { type Limits, withDefaultLimits } from "../base/limits.ts";
-import type { Identity } from "../identity/identity.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
   type InfoResponse,
@@ -16,10 +15,11 @@ import {
 } from "../protocol/messages.ts";
 import { Backoff } from "./backoff.ts";
 import { NotSentError, withStarted } from "./call-fate.ts";
+import type { ConnectOptions } from "./connect-options.ts";
+import { type ConnectTarget, refreshTarget, resolveTarget } from "./connect-target.ts";
 import { Connection, type ServerNews, type WireNews } from "./connection.ts";
 import { ConnectionGate } from "./connection-gate.ts";
-import { type ConnectTarget, dial, refreshTarget, resolveTarget } from "./dial.ts";
-import { differenceOf, type ModuleDifference, sameReport } from "./difference.ts";
+import { dial } from "./dial.ts";
 import {
   defaultTimeoutMs,
   ExecCall,
@@ -29,38 +29,12 @@ import {
   type Recover,
 } from "./exec.ts";
 import { Patience } from "./patience.ts";
-import { type RememberServer, rememberServer } from "./remember-server.ts";
+import { rememberServer } from "./remember-server.ts";
 import { repeat } from "./repeat.ts";
-import { ServerKeyFollower } from "./server-key.ts";
+import { differenceOf, type ModuleDifference, sameReport } from "./report-difference.ts";
+import { ServerKeyFollower } from "./server-key-follower.ts";
 import { type Verdict, VerificationError, verifyModule } from "./verifier.ts";
 import { type VerifyAllOptions, verifyEach } from "./verify-each.ts";
-
-export interface ConnectOptions {
-  host?: string;
-  port?: number;
-  /** Holds this client's `client.key` and `client.crt`, and `server.crt` or `known-servers.json`. */
-  certsDir?: string;
-  /** Instead of the one in `certsDir`. */
-  identity?: Identity;
-  /** The SHA-256 of the server's public key, when nothing in `certsDir` names it. */
-  serverFingerprint?: string;
-  /** Asked when nothing says which key the server must show. True accepts it and keeps it in `known-servers.json`. */
-  confirmServer?: (fingerprint: string) => Promise<boolean>;
-  /**
-   * Whether to keep the key of `serverFingerprint` in `known-servers.json`, when nothing in `certsDir` names it. Asked, if
-   * it is a function, once `connect` has connected and the server has accepted this client. Default: no.
-   */
-  rememberServer?: RememberServer;
-  /** For connecting, and for every request but `exec`: so long without an answer or any other sign of life. */
-  timeoutMs?: number;
-  /** After a broken connection: try again, with growing pauses, until `close()`. */
-  reconnect?: boolean;
-  /** A call made while there is no connection waits for one, within its deadline. Default: as `reconnect`. */
-  waitForConnection?: boolean;
-  /** A server that is silent for this long is pinged. Default 20 s. */
-  keepaliveMs?: number;
-  limits?: Partial<Limits>;
-}
 
 export interface VeripyClientEvents {
   /** A broadcast of the server. */

@@ -14,7 +14,7 @@ import {
 } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
 import { Keepalive } from "./keepalive.ts";
-import type { ServerKeyNews } from "./server-key.ts";
+import type { ServerKeyNews } from "./server-key-follower.ts";
 
 /** What a server says unasked. */
 export type ServerNews = WireNews | ServerKeyNews;

@@ -1,7 +1,6 @@
 import { VeripyError } from "../base/errors.ts";
 import { quote, unquote } from "../base/json-string.ts";
 import { isSha256Hex } from "../base/sha256.ts";
-import { treeSum } from "../modules/tree.ts";
 import type { Channel, Question } from "../protocol/channel.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
@@ -11,6 +10,7 @@ import {
   execResponse,
   parseAnswer,
 } from "../protocol/messages.ts";
+import { treeSum } from "../protocol/tree.ts";
 import { NotSentError, startedOf, withStarted } from "./call-fate.ts";
 
 export interface ExecOptions {

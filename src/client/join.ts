@@ -1,8 +1,11 @@
 import { VeripyError } from "../base/errors.ts";
+import { checkClientFiles } from "../base/file-modes.ts";
 import { defaultLimits } from "../base/limits.ts";
-import { checkClientFiles } from "../identity/file-modes.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { loadOrCreateIdentity } from "../identity/identity.ts";
+import { Channel } from "../protocol/channel.ts";
+import { joinProtocol, joinResponse, parseAnswer } from "../protocol/messages.ts";
+import { connectTls } from "../tls/connector.ts";
 import {
   exporterBytes,
   exporterLabel,
@@ -10,16 +13,8 @@ import {
   parseCode,
   proofOf,
   verifierOf,
-} from "../identity/invitation-code.ts";
-import {
-  certificatePin,
-  keepKnownServer,
-  resolveServerPin,
-  type ServerPin,
-} from "../identity/known-servers.ts";
-import { Channel } from "../protocol/channel.ts";
-import { joinProtocol, joinResponse, parseAnswer } from "../protocol/messages.ts";
-import { connectTls } from "../tls/connector.ts";
+} from "../trust/invitation-code.ts";
+import { certificatePin, keepKnownServer, resolveServerPin, type ServerPin } from "../trust/known-servers.ts";
 
 export interface JoinOptions {
   host: string;

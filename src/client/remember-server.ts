@@ -1,9 +1,7 @@
-import { keepKnownServer, knownServersFile, resolveServerPin } from "../identity/known-servers.ts";
-import { pinnedByOption } from "../identity/server-pin-advice.ts";
-import type { ConnectTarget } from "./dial.ts";
-
-/** Whether to keep a server's key, or who decides it. */
-export type RememberServer = boolean | ((fingerprint: string) => Promise<boolean>);
+import { keepKnownServer, knownServersFile, resolveServerPin } from "../trust/known-servers.ts";
+import { pinnedByOption } from "../trust/server-pin-advice.ts";
+import type { RememberServer } from "./connect-options.ts";
+import type { ConnectTarget } from "./connect-target.ts";
 
 /**
  * Keeps the key that a connected server has shown, if only the caller's option names it. To be called when the server

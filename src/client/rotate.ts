@@ -2,13 +2,14 @@ import { messageOf, VeripyError } from "../base/errors.ts";
 import { defaultLimits } from "../base/limits.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
-import { serverName } from "../identity/known-servers.ts";
-import { signRotation } from "../identity/rotation.ts";
-import { prepareNextIdentity, resumeSwap, swapIdentity } from "../identity/rotation-files.ts";
-import { listKnownServers } from "../identity/rotation-pins.ts";
+import { prepareNextIdentity, resumeSwap, swapIdentity } from "../identity/next-identity.ts";
+import { signRotation } from "../identity/rotation-statement.ts";
 import { parseAnswer, rotateResponse, type SyncResponse, syncResponse } from "../protocol/messages.ts";
+import { serverName } from "../trust/known-servers.ts";
+import { listKnownServers } from "../trust/server-pins.ts";
+import { resolveTarget } from "./connect-target.ts";
 import { Connection } from "./connection.ts";
-import { dial, resolveTarget } from "./dial.ts";
+import { dial } from "./dial.ts";
 
 export interface ServerAddress {
   readonly host: string;

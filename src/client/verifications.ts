@@ -1,5 +1,5 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
-import { Gate } from "../modules/gate.ts";
+import { Gate } from "../base/semaphore.ts";
 import type { VeripyClient } from "./client.ts";
 import { verifiedAtOnce } from "./verify-each.ts";
 import type { VerdictCause, WatchEvent } from "./watch-event.ts";

@@ -1,7 +1,7 @@
 import { VeripyError } from "../base/errors.ts";
 import { type Sha256Hex, sha256Hex } from "../base/sha256.ts";
-import { type TreeEntry, treeSum } from "../modules/tree.ts";
 import type { ModuleReport, VerifyResponse } from "../protocol/messages.ts";
+import { type TreeEntry, treeSum } from "../protocol/tree.ts";
 
 /** One thing that is not what it should be. */
 export interface Mismatch {

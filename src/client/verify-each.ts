@@ -1,5 +1,5 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
-import { Gate } from "../modules/gate.ts";
+import { Gate } from "../base/semaphore.ts";
 import type { Verdict } from "./verifier.ts";
 
 /** A verdict, or why there is none. */

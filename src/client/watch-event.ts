@@ -1,6 +1,6 @@
 import type { VeripyError } from "../base/errors.ts";
 import type { ModuleReport } from "../protocol/messages.ts";
-import type { ModuleDifference } from "./difference.ts";
+import type { ModuleDifference } from "./report-difference.ts";
 import type { Verdict } from "./verifier.ts";
 
 /** Why a verdict was made. */

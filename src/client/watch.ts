@@ -1,6 +1,6 @@
 import type { VeripyClient } from "./client.ts";
 import type { ServerNews } from "./connection.ts";
-import { differenceOf } from "./difference.ts";
+import { differenceOf } from "./report-difference.ts";
 import { Verifications } from "./verifications.ts";
 import type { VerdictCause, WatchEvent } from "./watch-event.ts";
 

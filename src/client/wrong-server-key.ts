@@ -1,8 +1,8 @@
 import { VeripyError } from "../base/errors.ts";
-import { knownServersFile, serverName } from "../identity/known-servers.ts";
-import { forgetServerCommand, howToTrustInstead } from "../identity/server-pin-advice.ts";
 import type { UntrustedServerError } from "../tls/connector.ts";
-import type { ConnectTarget } from "./dial.ts";
+import { knownServersFile, serverName } from "../trust/known-servers.ts";
+import { forgetServerCommand, howToTrustInstead } from "../trust/server-pin-advice.ts";
+import type { ConnectTarget } from "./connect-target.ts";
 
 /** What to say of a server that showed another key than the files or the option name: what to compare, and what to do. */
 export async function wrongServerKey(

@@ -1,8 +1,9 @@
 import { detailOf } from "../base/errors.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
-import { twinError } from "./scan.ts";
-import { type ModuleSource, readModuleSource } from "./source.ts";
-import { loadVersion, type VersionOptions } from "./version.ts";
+import { twinError } from "../source/module-scanner.ts";
+import type { ModuleSource } from "../source/module-source.ts";
+import { readModuleSource } from "../source/read-source.ts";
+import { loadVersion, type VersionOptions } from "./hosted-version.ts";
 
 /** What became of loading a module as the server would. */
 export type CheckedModule =

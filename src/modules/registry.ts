@@ -2,14 +2,19 @@ import { availableParallelism } from "node:os";
 import { messageOf } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
-import { Gate } from "./gate.ts";
-import type { RunnableVersion, VersionLoader, VersionStats } from "./runnable.ts";
-import { type Finding, ModuleScanner, type ScanLimits } from "./scan.ts";
-import { type ModuleChange, ModuleSlot, type SlotOwner } from "./slot.ts";
-import type { ModuleSource } from "./source.ts";
-import { type ChangeHint, defaultWatchTiming, ModsWatcher, type WatchTiming } from "./watcher.ts";
+import { Gate } from "../base/semaphore.ts";
+import {
+  type ChangeHint,
+  defaultWatchTiming,
+  ModsWatcher,
+  type WatchTiming,
+} from "../source/mods-watcher.ts";
+import { type Finding, ModuleScanner, type ScanLimits } from "../source/module-scanner.ts";
+import type { ModuleSource } from "../source/module-source.ts";
+import { type ModuleChange, ModuleSlot, type SlotOwner } from "./module-slot.ts";
+import type { RunnableVersion, VersionLoader, VersionStats } from "./module-version.ts";
 
-export type { ModuleChange } from "./slot.ts";
+export type { ModuleChange } from "./module-slot.ts";
 
 export interface RegistryOptions {
   /** Need not exist: its modules are loaded when it appears. */

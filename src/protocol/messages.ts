@@ -38,7 +38,7 @@ export const syncRequest = z.object({});
 export const emptyPayload = z.object({});
 export const syncResponse = z.object({
   modules: z.array(moduleReport).max(maxReports),
-  /** What the server says of its next key while it changes it, as in `sys:rotate`; see `identity/rotation.ts`. */
+  /** What the server says of its next key while it changes it, as in `sys:rotate`; see `identity/rotation-statement.ts`. */
   rotation: z.unknown().optional(),
 });
 export type SyncResponse = z.infer<typeof syncResponse>;
@@ -79,7 +79,7 @@ export const execResponse = z.object({
 });
 export type ExecResponse = z.infer<typeof execResponse>;
 
-/** What an operator sees of a version; see `VersionStats` in `modules/runnable.ts` for the meanings. */
+/** What an operator sees of a version; see `VersionStats` in `modules/module-version.ts` for the meanings. */
 export const moduleStats = z
   .object({
     mod: moduleName,
@@ -110,7 +110,7 @@ export type InfoResponse = z.infer<typeof infoResponse>;
 
 /**
  * `sys:rotate`: from a client, a request that announces its next key; from a server, a broadcast that announces the
- * server's. The payload is a signed statement, which `identity/rotation.ts` checks.
+ * server's. The payload is a signed statement, which `identity/rotation-statement.ts` checks.
  */
 export const rotateRequest = z.record(z.string(), z.unknown());
 export const rotateResponse = z.object({ next: sum });

@@ -1,5 +1,5 @@
 import { encodeFrame } from "../protocol/frame.ts";
-import type { ModuleChange } from "./observer.ts";
+import type { ModuleChange } from "./observers/observer.ts";
 import type { Session } from "./session.ts";
 
 /**

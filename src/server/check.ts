@@ -4,10 +4,10 @@ import { basename, dirname } from "node:path";
 import { VeripyError } from "../base/errors.ts";
 import { type Limits, withDefaultLimits } from "../base/limits.ts";
 import { reasonOf } from "../base/plain-reason.ts";
+import { Gate } from "../base/semaphore.ts";
+import type { HostOptions } from "../host/parent/module-host.ts";
 import { type CheckedModule, checkModule } from "../modules/check.ts";
-import { Gate } from "../modules/gate.ts";
-import type { HostOptions } from "../modules/host.ts";
-import { isModuleName } from "../modules/scan.ts";
+import { isModuleName } from "../source/module-scanner.ts";
 
 export interface CheckOptions {
   modsDir: string;

@@ -1,8 +1,8 @@
 import { basename } from "node:path";
 import { VeripyError } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
-import { findEntry, listed, unknownEntry } from "../identity/find-entry.ts";
-import type { TrustedKeys } from "../identity/trusted-keys.ts";
+import { findEntry, listed, unknownEntry } from "../trust/find-entry.ts";
+import type { TrustedKeys } from "../trust/trusted-keys.ts";
 import type { ConnectionRecord, DisconnectedKey } from "./control-messages.ts";
 import type { Session } from "./session.ts";
 

@@ -1,7 +1,7 @@
 import { lstat, unlink } from "node:fs/promises";
 import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
+import { withFileLock } from "../base/file-lock.ts";
 import { loggerOf } from "../base/log.ts";
-import { withFileLock } from "../identity/file-lock.ts";
 import { Channel } from "../protocol/channel.ts";
 import { SocketDuplex } from "../protocol/duplex.ts";
 import type { Frame } from "../protocol/frame.ts";

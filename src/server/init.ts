@@ -5,7 +5,7 @@ import { join } from "node:path";
 import helloText from "../../mods/hello.ts" with { type: "text" };
 import { readTextIfThere, writeFileAtomic } from "../base/files.ts";
 import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
-import { addTrustedKey, emptyTrustFile } from "../identity/trusted-keys.ts";
+import { addTrustedKey, emptyTrustFile } from "../trust/trusted-keys.ts";
 
 export interface InitOptions {
   modsDir: string;

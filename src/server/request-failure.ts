@@ -1,7 +1,7 @@
 import { messageOf, VeripyError, type WireCode, wireCodes } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
 import { LogGate } from "../base/log-gate.ts";
-import type { PeerLabel } from "./observer.ts";
+import type { PeerLabel } from "./observers/observer.ts";
 
 const log = loggerOf("session");
 /** A fault that one request brings about, others can bring about as often as they like. */

@@ -1,47 +1,47 @@
 import { EventEmitter } from "node:events";
 import { VeripyError } from "../base/errors.ts";
+import { checkServerFiles } from "../base/file-modes.ts";
 import { type Limits, withDefaultLimits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
 import { product } from "../base/version.ts";
-import { checkServerFiles } from "../identity/file-modes.ts";
+import { HostReserve } from "../host/parent/spare-process.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
-import type { SignedRotation } from "../identity/rotation.ts";
+import type { SignedRotation } from "../identity/rotation-statement.ts";
+import { loadVersion } from "../modules/hosted-version.ts";
+import type { VersionStats } from "../modules/module-version.ts";
+import { ModuleRegistry } from "../modules/registry.ts";
+import type { CloseReason } from "../protocol/duplex.ts";
+import { probe } from "../tls/bind.ts";
+import { type Listener, listen, type Refusal } from "../tls/listener.ts";
+import type { Peer } from "../tls/peer.ts";
 import {
   readTrustedKeys,
   type TrustedKeys,
   type TrustedKeysWatch,
   watchTrustedKeys,
-} from "../identity/trusted-keys.ts";
-import { HostReserve } from "../modules/host-reserve.ts";
-import { ModuleRegistry } from "../modules/registry.ts";
-import type { VersionStats } from "../modules/runnable.ts";
-import { loadVersion } from "../modules/version.ts";
-import type { CloseReason } from "../protocol/duplex.ts";
-import { probe } from "../tls/bind.ts";
-import { type Listener, listen, type Refusal } from "../tls/listener.ts";
-import type { Peer } from "../tls/peer.ts";
-import { AuditLog } from "./audit.ts";
+} from "../trust/trusted-keys.ts";
 import { Broadcaster } from "./broadcast.ts";
-import { CallLog } from "./call-log.ts";
-import { ConnectionLog } from "./connection-log.ts";
 import { connectionsOf, disconnect } from "./control-requests.ts";
 import { ControlSocket } from "./control-socket.ts";
+import { encodeLoaded } from "./encoded-version.ts";
 import { KeyPlaces } from "./key-places.ts";
-import type { MetricsEndpoint } from "./metrics.ts";
-import type { ModuleChange, PeerLabel, ServerObserver, TrustEdit } from "./observer.ts";
+import { ClientRotations } from "./keys/client-rotations.ts";
+import { OwnKey } from "./keys/own-key.ts";
+import { Pairing } from "./keys/pairing.ts";
+import { AuditLog } from "./observers/audit-log.ts";
+import { CallLog } from "./observers/call-log.ts";
+import { ConnectionLog } from "./observers/connection-log.ts";
+import type { MetricsEndpoint } from "./observers/metrics-endpoint.ts";
+import type { ModuleChange, PeerLabel, ServerObserver, TrustEdit } from "./observers/observer.ts";
+import { RefusalLog } from "./observers/refusal-log.ts";
 import {
   type CompleteServeOptions,
   checkFolders,
   defaultServeOptions,
   type ServeOptions,
-} from "./options.ts";
-import { OwnKey } from "./own-key.ts";
-import { Pairing } from "./pairing.ts";
-import { RefusalLog } from "./refusals.ts";
-import { ClientRotations } from "./rotation.ts";
+} from "./serve-options.ts";
 import { Session, type SessionOwner } from "./session.ts";
-import { encodeLoaded } from "./version-text.ts";
 
 const log = loggerOf("server");
 
@@ -136,7 +136,8 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       log.warn("{warning}", { warning });
     }
     // Loaded only where it is used: it is a third of what the server would otherwise load.
-    const metrics = options.metrics === undefined ? undefined : await import("./metrics.ts");
+    const metrics =
+      options.metrics === undefined ? undefined : await import("./observers/metrics-endpoint.ts");
     const counts = metrics === undefined ? undefined : new metrics.Metrics();
     const trust = await readTrustedKeys(options.trustedKeysPath);
     // Found now rather than when all modules have loaded.

@@ -1,10 +1,10 @@
 import { unquote } from "../base/json-string.ts";
-import type { Call, CallClient, CallOutcome, CallRequest, CallSink } from "../modules/call.ts";
-import type { RunnableVersion } from "../modules/runnable.ts";
+import type { Call, CallClient, CallOutcome, CallRequest, CallSink } from "../host/call.ts";
+import type { RunnableVersion } from "../modules/module-version.ts";
 import { encodeFrame, type Frame } from "../protocol/frame.ts";
 import { errorPayload } from "../protocol/messages.ts";
-import type { ClientLabel, RequestRecord } from "./observer.ts";
-import { VersionText } from "./version-text.ts";
+import { VersionText } from "./encoded-version.ts";
+import type { ClientLabel, RequestRecord } from "./observers/observer.ts";
 
 /** What a call needs of the session it belongs to. */
 export interface CallSession {

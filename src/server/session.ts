@@ -1,11 +1,10 @@
 import { VeripyError, type WireCode } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import { snakeKeys } from "../base/snake-case.ts";
+import type { CallClient, CallOutcome } from "../host/call.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
-import type { Grant } from "../identity/trusted-keys.ts";
-import type { CallClient, CallOutcome } from "../modules/call.ts";
+import type { RunnableVersion } from "../modules/module-version.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
-import type { RunnableVersion } from "../modules/runnable.ts";
 import { Channel } from "../protocol/channel.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
 import type { Lane } from "../protocol/fair-queue.ts";
@@ -19,13 +18,14 @@ import {
   verifyRequest,
 } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
+import type { Grant } from "../trust/trusted-keys.ts";
+import { VersionText } from "./encoded-version.ts";
 import { ExecRequestReader } from "./exec-request.ts";
 import type { PlaceHolder } from "./key-places.ts";
 import { type CheckedConnection, LifeCheck } from "./life-check.ts";
-import type { CallRecord, ClientLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import type { CallRecord, ClientLabel, RequestRecord, ServerObserver } from "./observers/observer.ts";
 import { failureOf, logFault } from "./request-failure.ts";
 import { keyOf, SessionCall } from "./session-call.ts";
-import { VersionText } from "./version-text.ts";
 
 /** What is said of the modules and of the server stays in order. No REF is empty. */
 const stateLane = "";

@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { sha256Hex } from "../../src/base/sha256.ts";
 import { type Verdict, verifyModule } from "../../src/client/verifier.ts";
-import { treeSum } from "../../src/modules/tree.ts";
 import type { ModuleReport, VerifyResponse } from "../../src/protocol/messages.ts";
+import { treeSum } from "../../src/protocol/tree.ts";
 
 const other = sha256Hex("something else");
 

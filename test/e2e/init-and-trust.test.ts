@@ -138,7 +138,7 @@ describe("veripy-server trust and untrust", () => {
     await using here = await folder();
     const path = join(here.path, "trusted-keys.json");
     await writeFile(path, trustText(alice));
-    const script = join(import.meta.dir, "../identity/fixtures/hold-lock.ts");
+    const script = join(import.meta.dir, "../base/fixtures/hold-lock.ts");
     await using editing = new Running([process.execPath, script, path]);
     await editing.line("locked");
     const revoking = here.server("untrust", alice);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { hostFilter } from "../../src/server/metrics-host.ts";
+import { hostFilter } from "../../src/server/observers/metrics-host.ts";
 import { dial, request } from "../helpers/frames.ts";
 import type { Running } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";

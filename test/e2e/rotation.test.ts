@@ -4,8 +4,8 @@ import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:
 import { join } from "node:path";
 import type { Fingerprint } from "../../src/identity/fingerprint.ts";
 import { type Identity, loadIdentity } from "../../src/identity/identity.ts";
-import { signRotation } from "../../src/identity/rotation.ts";
-import { prepareNextIdentity } from "../../src/identity/rotation-files.ts";
+import { prepareNextIdentity } from "../../src/identity/next-identity.ts";
+import { signRotation } from "../../src/identity/rotation-statement.ts";
 import { dial, request } from "../helpers/frames.ts";
 import { clientOf, newIdentity, trustEntries, trustText } from "../helpers/keys.ts";
 import { LineClient } from "../helpers/line-client.ts";

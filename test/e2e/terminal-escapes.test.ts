@@ -10,7 +10,7 @@ import {
   formatCode,
   proofOf,
   verifierOf,
-} from "../../src/identity/invitation-code.ts";
+} from "../../src/trust/invitation-code.ts";
 import { AnsweringServer, honestFrame, type Script } from "../helpers/answering-server.ts";
 import { binaries } from "../helpers/binaries.ts";
 import { evil, evilArgument, forgedVerdicts, strayEscapes } from "../helpers/escapes.ts";

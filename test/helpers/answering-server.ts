@@ -1,6 +1,6 @@
 import { sha256Hex } from "../../src/base/sha256.ts";
 import type { Identity } from "../../src/identity/identity.ts";
-import { treeSum } from "../../src/modules/tree.ts";
+import { treeSum } from "../../src/protocol/tree.ts";
 import { Outbox } from "./outbox.ts";
 
 const content = "export const execute = (args: string) => args;\n";

@@ -1,7 +1,7 @@
 import { VeripyError } from "../../src/base/errors.ts";
-import type { Call } from "../../src/modules/call.ts";
-import type { RunnableVersion, VersionStats } from "../../src/modules/runnable.ts";
-import type { ModuleSource } from "../../src/modules/source.ts";
+import type { Call } from "../../src/host/call.ts";
+import type { RunnableVersion, VersionStats } from "../../src/modules/module-version.ts";
+import type { ModuleSource } from "../../src/source/module-source.ts";
 
 /** A version without a process. It stops when its calls in flight have ended, or `force` is called. */
 export class FakeVersion implements RunnableVersion {

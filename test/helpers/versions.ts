@@ -1,9 +1,10 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { type Limits, withDefaultLimits } from "../../src/base/limits.ts";
-import type { Call, CallOutcome, CallRequest, CallSink } from "../../src/modules/call.ts";
-import type { HostOptions } from "../../src/modules/host.ts";
-import { type ModuleSource, readModuleSource } from "../../src/modules/source.ts";
-import { loadVersion, type ModuleVersion } from "../../src/modules/version.ts";
+import type { Call, CallOutcome, CallRequest, CallSink } from "../../src/host/call.ts";
+import type { HostOptions } from "../../src/host/parent/module-host.ts";
+import { loadVersion, type ModuleVersion } from "../../src/modules/hosted-version.ts";
+import type { ModuleSource } from "../../src/source/module-source.ts";
+import { readModuleSource } from "../../src/source/read-source.ts";
 import { ModsDir } from "./mods-dir.ts";
 import { eventually, within } from "./within.ts";
 

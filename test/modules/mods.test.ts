@@ -4,9 +4,9 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { $ } from "bun";
 import { defaultLimits } from "../../src/base/limits.ts";
-import type { ModuleContext, ModuleExports } from "../../src/modules/api.ts";
-import { isModuleName } from "../../src/modules/scan.ts";
-import { readModuleSource } from "../../src/modules/source.ts";
+import type { ModuleContext, ModuleExports } from "../../src/host/api.ts";
+import { isModuleName } from "../../src/source/module-scanner.ts";
+import { readModuleSource } from "../../src/source/read-source.ts";
 
 const modsDir = join(import.meta.dir, "../../mods");
 const names = (await readdir(modsDir)).filter(isModuleName);

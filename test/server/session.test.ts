@@ -2,14 +2,14 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { configure, type LogRecord, reset } from "@logtape/logtape";
 import { VeripyError } from "../../src/base/errors.ts";
 import { withDefaultLimits } from "../../src/base/limits.ts";
+import type { CallRequest, CallSink } from "../../src/host/call.ts";
 import { parseFingerprint } from "../../src/identity/fingerprint.ts";
-import { Grant } from "../../src/identity/grant.ts";
-import type { CallRequest, CallSink } from "../../src/modules/call.ts";
 import type { ModuleRegistry } from "../../src/modules/registry.ts";
 import type { DuplexHandler } from "../../src/protocol/duplex.ts";
-import type { ServerObserver } from "../../src/server/observer.ts";
+import type { ServerObserver } from "../../src/server/observers/observer.ts";
 import { Session, type SessionOwner } from "../../src/server/session.ts";
 import type { Peer } from "../../src/tls/peer.ts";
+import { Grant } from "../../src/trust/grant.ts";
 import { eventually } from "../helpers/within.ts";
 
 const records: LogRecord[] = [];

@@ -1,0 +1,64 @@
+import { LogGate } from "../../base/log-gate.ts";
+import { clip, type LogLevel, logLevels, maxLogLine } from "../protocol.ts";
+
+/** The log lines of a module host: bounded in length and rate before they are sent. */
+export class HostLog {
+  readonly #send: (ref: string, json: string) => void;
+  #gate = new LogGate(0);
+
+  constructor(send: (ref: string, json: string) => void) {
+    this.#send = send;
+  }
+
+  /** From here on lines are sent; before, there is no module that could have any. */
+  open(maxLinesPerSecond: number): void {
+    this.#gate = new LogGate(maxLinesPerSecond);
+  }
+
+  write(level: LogLevel, text: string, ref = "-"): void {
+    for (const line of text.split("\n")) {
+      if (line === "" && text !== "") continue;
+      if (!this.#gate.pass()) continue;
+      const dropped = this.#gate.takeDropped();
+      const note = dropped === 0 ? "" : ` (${dropped} lines before this one were dropped)`;
+      this.#send(ref, JSON.stringify({ level, text: clip(line, maxLogLine) + note }));
+    }
+  }
+}
+
+/**
+ * Sends what a module says by `console` to the server's log with its level. Methods that are not covered here
+ * (table, dir, time, …), and whatever writes to the standard streams past `console`, arrive through the process's
+ * pipes instead, unless `everything` is asked for, because there are none.
+ */
+export function redirectConsole(log: HostLog, everything: boolean): void {
+  for (const level of logLevels) console[level] = (...args: unknown[]) => log.write(level, format(args));
+  console.log = (...args: unknown[]) => log.write("info", format(args));
+  console.trace = (...args: unknown[]) => log.write("error", new Error(format(args)).stack ?? "");
+  if (everything) redirectStreams(log);
+}
+
+function format(args: unknown[]): string {
+  if (args.length === 1 && typeof args[0] === "string") return args[0];
+  // Required when it is used: it takes milliseconds to load, and most modules print nothing.
+  return (require("node:util") as typeof import("node:util")).format(...args);
+}
+
+function redirectStreams(log: HostLog): void {
+  const { Console } = require("node:console") as typeof import("node:console");
+  const { Writable } = require("node:stream") as typeof import("node:stream");
+  const sink = (level: LogLevel) =>
+    new Writable({
+      decodeStrings: false,
+      write(chunk: unknown, _encoding, done) {
+        log.write(level, String(chunk));
+        done();
+      },
+    });
+  const streams = { stdout: sink("info"), stderr: sink("error") };
+  const full = new Console(streams);
+  const { table, dir, dirxml, time, timeLog, timeEnd, count, group, groupEnd, assert } = full;
+  Object.assign(console, { table, dir, dirxml, time, timeLog, timeEnd, count, group, groupEnd, assert });
+  Object.defineProperty(process, "stdout", { value: streams.stdout });
+  Object.defineProperty(process, "stderr", { value: streams.stderr });
+}

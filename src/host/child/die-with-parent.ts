@@ -1,0 +1,43 @@
+import { writeFileSync } from "node:fs";
+import { openLibc } from "../../base/libc.ts";
+
+/** `prctl(2)`, `fcntl(2)` and `sched(7)` numbers, the same on every Linux architecture that Bun runs on. */
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+const SCHED_BATCH = 3;
+
+/**
+ * Ties this process to the server that started it: when the server dies, whatever the way, the kernel kills this
+ * process, even one that spins and would never notice a closed socket. Also keeps `controlFd` from the programs
+ * that a module starts, and lets modules take turns on the processor rather than interrupt others. Linux only;
+ * elsewhere a host ends when it sees its socket closed.
+ *
+ * Returns how to let whoever waits for this processor go first; undefined where the library cannot be called.
+ */
+export function dieWithParent(serverPid: number, controlFd: number | undefined): (() => void) | undefined {
+  if (process.platform !== "linux") return undefined;
+  const libc = openLibc({
+    prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+    fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
+    sched_yield: { args: [], returns: "i32" },
+    sched_setscheduler: { args: ["i32", "i32", "ptr"], returns: "i32" },
+  });
+  if (libc !== undefined) {
+    libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (controlFd !== undefined) libc.symbols.fcntl(controlFd, F_SETFD, FD_CLOEXEC);
+    // As large a share of the processor as before, but a call that arrives does not push aside the server or another
+    // module in the middle of its work: fewer switches, and a module that wants every core is felt less.
+    libc.symbols.sched_setscheduler(0, SCHED_BATCH, new Int32Array(1));
+  }
+  // The server may have died between its fork and the line above.
+  if (process.ppid !== serverPid) process.exit(0);
+  try {
+    // When the machine is short of memory, modules go before the server does.
+    writeFileSync("/proc/self/oom_score_adj", "500");
+  } catch {
+    // Not permitted in some containers; then the kernel chooses by itself.
+  }
+  return libc?.symbols.sched_yield;
+}

@@ -1,0 +1,27 @@
+import type { CallClient } from "../call.ts";
+
+/** Clients that a host remembers. One more takes the place of the one that came first. */
+const size = 256;
+
+/**
+ * Numbers for the clients of calls, so that a fingerprint crosses to a host once and not with every call. The
+ * host keeps a table of the same numbers, and frames keep their order.
+ */
+export class ClientTable {
+  readonly #numbers = new Map<string, number>();
+  readonly #clients: CallClient[] = [];
+  #next = 0;
+
+  /** The client's number; `announce` is called before, when the host does not know it yet. */
+  numberOf(client: CallClient, announce: (number: number, client: CallClient) => void): number {
+    const known = this.#numbers.get(client.fingerprint);
+    if (known !== undefined && this.#clients[known]?.name === client.name) return known;
+    const number = known ?? this.#next++ % size;
+    const former = this.#clients[number];
+    if (former !== undefined) this.#numbers.delete(former.fingerprint);
+    this.#numbers.set(client.fingerprint, number);
+    this.#clients[number] = client;
+    announce(number, client);
+    return number;
+  }
+}

@@ -1,0 +1,41 @@
+import { loggerOf } from "../../base/log.ts";
+import { LogGate } from "../../base/log-gate.ts";
+import { printable } from "../../base/printable.ts";
+import { clip, type LogLevel, maxLogLine } from "../protocol.ts";
+
+const logger = loggerOf("module");
+
+/**
+ * The server's side of one module's log: tags lines with the module, makes control characters visible so that a
+ * module cannot forge lines or drive a terminal, and drops what is over the limit, saying how much.
+ */
+export class ModuleLog {
+  readonly #mod: string;
+  readonly #tree: string;
+  readonly #gate: LogGate;
+
+  constructor(mod: string, tree: string, maxLinesPerSecond: number) {
+    this.#mod = mod;
+    this.#tree = tree;
+    this.#gate = new LogGate(maxLinesPerSecond);
+  }
+
+  /** A line that the module wrote. `ref` is the call's, when it belongs to one. */
+  line(level: LogLevel, text: string, ref?: string): void {
+    if (!this.#gate.pass()) return;
+    const dropped = this.#gate.takeDropped();
+    if (dropped > 0) this.say("warn", `${dropped} log lines were over the limit and dropped`);
+    const properties = {
+      mod: this.#mod,
+      tree: this.#tree,
+      ref,
+      text: printable(clip(text, 2 * maxLogLine), "\t"),
+    };
+    logger[level]("{mod}: {text}", properties);
+  }
+
+  /** What the server itself has to say about the module. */
+  say(level: LogLevel, text: string): void {
+    logger[level]("{mod} {text}", { mod: this.#mod, tree: this.#tree, text: printable(text, "\t") });
+  }
+}

@@ -1,0 +1,116 @@
+import { z } from "zod";
+import { VeripyError } from "../../base/errors.ts";
+import { isDeeperThan } from "../../base/json-depth.ts";
+import { unquote } from "../../base/json-string.ts";
+import { plainWords } from "../../base/plain-issue.ts";
+import type { Frame } from "../../protocol/frame.ts";
+import { describeIssues, execProgress } from "../../protocol/messages.ts";
+import { maxDescription, maxInputDepth, maxInputSchema } from "../module-exports.ts";
+import { logLevels, maxErrorText, maxLogLine, maxProgressBytes } from "../protocol.ts";
+
+// What a module host sends to the server, bounded and parsed. The frames are in host-protocol.ts; this file is apart
+// from it because a host has no use for zod.
+
+/** JSON may need six characters for one of a string. */
+export const worstEscape = 6;
+
+/** One kind of frame: the longest payload that is parsed, in UTF-16 units, and its form. */
+interface PayloadForm<T> {
+  readonly maxLength: number;
+  readonly schema: z.ZodType<T>;
+}
+
+function textForm<T>(maxText: number, schema: z.ZodType<T>): PayloadForm<T> {
+  return { maxLength: worstEscape * maxText + 1024, schema };
+}
+
+const limit = z.number().int().nonnegative().optional();
+const ready = z.object({
+  desc: z.string().max(maxDescription).optional(),
+  input: z
+    .record(z.string(), z.unknown())
+    // Written again, because that can be longer: 1e20 has four characters, and then 21.
+    .refine((input) => JSON.stringify(input).length <= maxInputSchema, {
+      error: `must have at most ${maxInputSchema} characters as JSON`,
+    })
+    .optional(),
+  limits: z
+    .object({
+      execMs: limit,
+      maxCallsInFlight: limit,
+      maxCallsQueued: limit,
+      maxResultBytes: limit,
+      maxPartBytes: limit,
+      maxModuleMemoryBytes: limit,
+      maxLogLinesPerSecond: limit,
+    })
+    .optional(),
+});
+/** What a module tells of itself when it has loaded. Checked for form here, for sense in its own process. */
+export type HostReady = z.infer<typeof ready>;
+export const readyForm: PayloadForm<HostReady> = {
+  maxLength: maxInputSchema + worstEscape * maxDescription + 1024,
+  schema: ready,
+};
+
+// A text that was cut says so at its end.
+const errorText = z.string().max(maxErrorText + 64);
+export const failedForm = textForm(maxErrorText + 64, z.object({ error: errorText }));
+export const errorForm = textForm(
+  maxErrorText + 64,
+  z.object({ code: z.enum(["exec_failed", "bad_request", "too_large"]), error: errorText }),
+);
+export const logForm = textForm(
+  2 * maxLogLine,
+  z.object({ level: z.enum(logLevels), text: z.string().max(2 * maxLogLine) }),
+);
+export const progressForm = textForm(
+  maxProgressBytes,
+  execProgress.extend({
+    message: z
+      .string()
+      .refine(
+        (text) => Buffer.byteLength(text) <= maxProgressBytes,
+        `must have at most ${maxProgressBytes} bytes`,
+      )
+      .optional(),
+  }),
+);
+export const abortingForm = textForm(0, z.object({}));
+
+/** Throws `protocol_error` for a payload that is too long, too deep or of another form. */
+export function parseHostPayload<T>({ maxLength, schema }: PayloadForm<T>, json: string): T {
+  if (json.length > maxLength)
+    throw broken(`a payload of ${json.length} characters, the limit is ${maxLength}`);
+  // The payload itself is the level around `input`.
+  if (isDeeperThan(json, maxInputDepth + 1))
+    throw broken(`a payload that nests deeper than ${maxInputDepth} levels, the limit`);
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    throw new VeripyError("protocol_error", "a payload that is not JSON", { cause: error });
+  }
+  const parsed = schema.safeParse(value, plainWords);
+  if (parsed.success) return parsed.data;
+  throw broken(describeIssues(parsed.error).replace(/\.$/, ""));
+}
+
+/**
+ * The string in a payload of one field, as JSON text: known to be JSON, one string and not too long, but not written
+ * again, for it goes into the client's line as it is.
+ */
+export function checkedLiteral(frame: Frame, head: string, maxBytes: number): string {
+  const literal = frame.literalBetween(head, "}");
+  // A UTF-16 unit is three bytes of UTF-8 at most.
+  if (
+    literal === undefined ||
+    (literal.length * 3 > maxBytes && Buffer.byteLength(unquote(literal)) > maxBytes)
+  )
+    throw broken("an answer is no string within the limit");
+  return literal;
+}
+
+function broken(what: string): VeripyError {
+  return new VeripyError("protocol_error", what);
+}

@@ -1,0 +1,187 @@
+import { messageOf, systemReasonOf, VeripyError } from "../../base/errors.ts";
+import type { Duplex } from "../../protocol/duplex.ts";
+import { killDescendants } from "../kill-descendants.ts";
+import type { LogLevel } from "../protocol.ts";
+import { connectDescriptor, connectPipes } from "../transport.ts";
+import { type HostOptions, hostArguments, hostCommand, hostEnvironment, hostName } from "./command.ts";
+import { readLines } from "./read-lines.ts";
+
+/** How long frames that a dead process has sent may take to be read. */
+const lastWordsMs = 200;
+
+/** Takes a line of a process's standard output (`info`) or standard error (`error`). */
+export type OnLine = (level: LogLevel, text: string) => void;
+
+/** A module host as a process: its start, its control channel, its end. */
+export class HostProcess {
+  readonly pid: number;
+  readonly duplex: Duplex;
+  #onEnd: ((reason: string) => void) | undefined;
+  /** Why this side ended it, or what it said itself before it ended. */
+  #reason: string | undefined;
+  #exit: string | undefined;
+  #hungUp = false;
+  #ended = false;
+  #killTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #whenExited = Promise.withResolvers<void>();
+  /** Aborted when nobody reads the standard streams any more. */
+  readonly #output = new AbortController();
+
+  private constructor(pid: number, duplex: Duplex) {
+    this.pid = pid;
+    this.duplex = duplex;
+  }
+
+  /**
+   * Starts a process and connects to it. Throws `bad_module` when the system refuses: no such user, no such
+   * cgroup, no more processes. `maxQueuedBytes` bounds what waits for a host that does not read;
+   * `title` names in `ps` what it is going to run.
+   */
+  static async start(
+    options: Partial<HostOptions>,
+    maxQueuedBytes: number,
+    onLine: OnLine,
+    title?: string,
+  ): Promise<HostProcess> {
+    const transport = options.transport ?? (process.platform === "win32" ? "pipes" : "socket");
+    let host: HostProcess | undefined;
+    let child: Bun.Subprocess<"ignore" | "pipe", "pipe", "pipe">;
+    let early: string | undefined;
+    const command = options.command ?? hostCommand();
+    const argv0 = hostName(command);
+    try {
+      child = Bun.spawn([...command, ...hostArguments(transport, title)], {
+        ...(argv0 === undefined ? {} : { argv0 }),
+        stdio: transport === "pipes" ? ["pipe", "pipe", "pipe"] : ["ignore", "pipe", "pipe", "socket-fd"],
+        env: hostEnvironment(options.moduleEnv ?? []),
+        // A session of its own: a signal to its group reaches the programs that a module started, and the
+        // terminal's Ctrl-C does not reach the host before the server has said so.
+        detached: true,
+        ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+        ...(options.user ?? {}),
+        ...(options.cgroup === undefined ? {} : { cgroup: options.cgroup }),
+        onExit(_process, code, signal) {
+          const how = signal ? `was ended by ${signalName(signal)}` : `exited with code ${code}`;
+          if (host === undefined) early = how;
+          else host.#exited(how);
+        },
+      });
+    } catch (error) {
+      throw cannot("start", error);
+    }
+    let duplex: Duplex;
+    try {
+      duplex = await connect(child, maxQueuedBytes);
+    } catch (error) {
+      killTree(child.pid);
+      throw cannot("reach", error);
+    }
+    host = new HostProcess(child.pid, duplex);
+    if (early !== undefined) host.#exited(early);
+    const { signal } = host.#output;
+    if (transport === "socket") void readLines(child.stdout, signal, (line) => onLine("info", line));
+    void readLines(child.stderr, signal, (line) => onLine("error", line));
+    return host;
+  }
+
+  /** False from the moment it is known to end. */
+  get isAlive(): boolean {
+    return this.#exit === undefined && !this.#hungUp && !this.duplex.isClosed;
+  }
+
+  /** Resolves when the system has said that it is gone; what it sent last may still be on its way. */
+  get exited(): Promise<void> {
+    return this.#whenExited.promise;
+  }
+
+  /** Sets who is told, once and last, that the process is gone and everything it sent has been handled. */
+  onEnd(onEnd: (reason: string) => void): void {
+    this.#onEnd = onEnd;
+  }
+
+  /** What its end is to be put down to, unless this side has a reason already. */
+  explain(reason: string): void {
+    this.#reason ??= reason;
+  }
+
+  /** Ends the process and everything in its group at once. The first reason stands. Idempotent. */
+  kill(reason: string): void {
+    this.explain(reason);
+    if (this.#exit === undefined) killTree(this.pid);
+  }
+
+  /** It has been told to end by itself; after `graceMs` it is killed. Idempotent. */
+  expectEnd(graceMs: number): void {
+    this.explain("the server stopped it");
+    if (this.#exit !== undefined || this.#killTimer !== undefined) return;
+    this.#killTimer = setTimeout(() => killTree(this.pid), graceMs);
+  }
+
+  /** The control channel's end, told by whoever is attached to it. */
+  channelClosed(): void {
+    this.#hungUp = true;
+    if (this.#exit !== undefined) this.#finish();
+    // A host that has closed its channel is of no use, alive or not; it may be about to exit by itself.
+    else this.#killTimer ??= setTimeout(() => killTree(this.pid), lastWordsMs);
+  }
+
+  #exited(how: string): void {
+    this.#exit = how;
+    this.#whenExited.resolve();
+    clearTimeout(this.#killTimer);
+    // Programs that the module started and left behind.
+    killGroup(this.pid);
+    // What it wrote last may still be in the socket, unless something that it started holds the other end.
+    if (this.#hungUp) this.#finish();
+    else setTimeout(() => this.#finish(), lastWordsMs);
+  }
+
+  #finish(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.duplex.abort(new VeripyError("closed", "The module host has ended."));
+    // What it printed last is still read; programs that hold the streams open keep nothing alive here.
+    setTimeout(() => this.#output.abort(), lastWordsMs).unref();
+    this.#onEnd?.(this.#reason ?? `its process ${this.#exit}`);
+  }
+}
+
+async function connect(
+  child: Bun.Subprocess<"ignore" | "pipe", "pipe", "pipe">,
+  maxQueuedBytes: number,
+): Promise<Duplex> {
+  if (child.stdin) {
+    return connectPipes(child.stdout, child.stdin, maxQueuedBytes, () => killTree(child.pid));
+  }
+  const fd = child.stdio[3];
+  if (typeof fd !== "number") throw new Error("the system gave no descriptor");
+  return connectDescriptor(fd, maxQueuedBytes);
+}
+
+/** Which file is at fault, the executable or a control group, is nothing for a client. */
+function cannot(what: "start" | "reach", cause: unknown): VeripyError {
+  const reason = systemReasonOf(cause) ?? "the server's log says why";
+  return new VeripyError("bad_module", `Cannot ${what} a module host: ${reason}.`, {
+    cause,
+    detail: `Cannot ${what} a module host: ${messageOf(cause)}.`,
+  });
+}
+
+function signalName(signal: NodeJS.Signals | number): string {
+  return typeof signal === "number" ? `signal ${signal}` : signal;
+}
+
+function killTree(pid: number): void {
+  killDescendants(pid);
+  killGroup(pid);
+}
+
+/** Nothing happens when there is nothing left to kill. */
+function killGroup(pid: number): void {
+  try {
+    // The host leads its group; on Windows there are no groups.
+    process.kill(process.platform === "win32" ? pid : -pid, "SIGKILL");
+  } catch {
+    // Gone already.
+  }
+}

@@ -1,0 +1,31 @@
+import { VeripyError } from "../../base/errors.ts";
+import { readTextIfThere } from "../../base/files.ts";
+import { reasonOf } from "../../base/plain-reason.ts";
+
+/**
+ * The user and group to run modules as: a name of `/etc/passwd`, or `uid` or `uid:gid` as numbers (the group is
+ * then the user's number when it is left out). Throws `bad_config` for a name that nobody has. Users that only a
+ * directory service knows are to be given by number.
+ */
+export async function findSystemUser(user: string): Promise<{ uid: number; gid: number }> {
+  const numbers = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(user);
+  if (numbers !== null) return { uid: Number(numbers[1]), gid: Number(numbers[2] ?? numbers[1]) };
+  // passwd(5): name:password:UID:GID:comment:directory:shell
+  const entry = (await readPasswd()).split("\n").find((line) => line.startsWith(`${user}:`));
+  const [, , uid, gid] = entry?.split(":") ?? [];
+  if (uid !== undefined && gid !== undefined && /^\d+$/.test(uid) && /^\d+$/.test(gid)) {
+    return { uid: Number(uid), gid: Number(gid) };
+  }
+  throw new VeripyError(
+    "bad_config",
+    `Cannot run modules as '${user}': /etc/passwd has no such user. Give a name from there, or UID:GID as numbers.`,
+  );
+}
+
+async function readPasswd(): Promise<string> {
+  try {
+    return (await readTextIfThere("/etc/passwd", 4 * 1024 * 1024)) ?? "";
+  } catch (error) {
+    throw new VeripyError("bad_config", `Cannot read /etc/passwd: ${reasonOf(error)}.`, { cause: error });
+  }
+}

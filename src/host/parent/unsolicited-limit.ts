@@ -1,0 +1,45 @@
+import { VeripyError } from "../../base/errors.ts";
+import type { Limits } from "../../base/limits.ts";
+import { maxLogLine } from "../protocol.ts";
+import { worstEscape } from "./payloads.ts";
+
+/**
+ * Log lines, the frames that answer nothing: more of them in a second than any honest host sends are an attack.
+ * (Progress is bounded for each call.)
+ */
+export class UnaskedFrames {
+  readonly #maxFrames: number;
+  readonly #maxLength: number;
+  #second = 0;
+  #frames = 0;
+  #length = 0;
+
+  constructor({ maxLogLinesPerSecond }: Pick<Limits, "maxLogLinesPerSecond">) {
+    // Twice as many, because the two processes' seconds begin at different times, and some more, because a server that
+    // was busy reads those of several seconds at once.
+    this.#maxFrames = 2 * maxLogLinesPerSecond + 1000;
+    this.#maxLength = worstEscape * maxLogLine * (2 * maxLogLinesPerSecond + 100);
+  }
+
+  /** Throws `protocol_error` when a frame of that length, in UTF-16 units, is one too many. */
+  count(length: number): void {
+    const second = Math.floor(performance.now() / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#frames = 0;
+      this.#length = 0;
+    }
+    this.#frames += 1;
+    this.#length += length;
+    if (this.#frames > this.#maxFrames)
+      throw new VeripyError(
+        "protocol_error",
+        `more than ${this.#maxFrames} frames a second that answer nothing`,
+      );
+    if (this.#length > this.#maxLength)
+      throw new VeripyError(
+        "protocol_error",
+        `more than ${this.#maxLength} characters a second in frames that answer nothing`,
+      );
+  }
+}

@@ -1,0 +1,87 @@
+import type { SpecifierSpan } from "../manifest/import-scan.ts";
+
+/**
+ * What a server and a module host say to each other, as frames of the network protocol on a socket of their own:
+ *
+ *     server → host   host:prepare:0 {"root"}                 a module will follow, but not yet
+ *                     host:load:0 {…LoadPayload}              once, before all that follow
+ *                     host:client:N {"fingerprint","name"?}   what the number N in `exec` stands for from now on
+ *                     host:exec:R {"args","client","ref"}     R is the server's, a decimal number that no
+ *                                                             other call has then, "ref" the client's
+ *                     host:abort:R {"reason"}                 the call's signal; its answer is awaited still
+ *                     host:grant:R {"parts"}                  that many parts more may be under way
+ *                     host:stop:0 {}                          end by yourself, once the calls have ended
+ *     host → server   host:ready:0 {"desc"?,"input"?,"limits"?}   or
+ *                     host:failed:0 {"error"}                 a sentence; the host then ends
+ *                     host:part:R {"data"}
+ *                     host:progress:R {"fraction"?,"message"?}
+ *                     host:aborting:R {}                      the abort was seen: its event loop turns
+ *                     host:done:R {"result"}                  or
+ *                     host:error:R {"code","error"}
+ *                     host:log:R {"level","text"}             R is `-` outside of a call
+ *                     host:fatal:0 {"error"}                  why the process is about to end
+ *
+ * The host runs code that nobody has vouched for. The server takes none of this on trust.
+ */
+export interface LoadPayload {
+  readonly mod: string;
+  readonly tree: string;
+  /** See `HostTitle`. */
+  readonly title: string;
+  /** Where `mods/` was when it was read: what `import.meta.dir` is built from. Nothing is read from there. */
+  readonly root: string;
+  /** Every file that may be loaded, by its path below `root`; the module itself is `mod`. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly imports: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** Where the files have specifiers for Bun's loader to read, by path. */
+  readonly specifiers: Readonly<Record<string, readonly SpecifierSpan[]>>;
+  readonly limits: HostLimits;
+  /** After a stop, or when the server has hung up, how long calls have to end by themselves. */
+  readonly killGraceMs: number;
+}
+
+export interface PreparePayload {
+  /** Where its `LoadPayload.root` will be, if nothing changes that. */
+  readonly root: string;
+}
+
+/** The limits that a host keeps itself; the server checks them again. */
+export interface HostLimits {
+  readonly maxResultBytes: number;
+  readonly maxPartBytes: number;
+  readonly maxLogLinesPerSecond: number;
+}
+
+export interface ExecPayload {
+  /** First in the payload, so that a host finds them without parsing the rest. */
+  readonly args: string;
+  /** The number that a `client` frame has given it. */
+  readonly client: number;
+  readonly ref: string;
+}
+
+export const logLevels = ["debug", "info", "warn", "error"] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** Parts of one call that may be under way without having been granted again. */
+export const partWindow = { parts: 32, bytes: 256 * 1024 } as const;
+
+/** One log line, in UTF-16 units; the rest of a longer one is cut off. */
+export const maxLogLine = 8 * 1024;
+/** An error text that crosses to the client. */
+export const maxErrorText = 8 * 1024;
+/** UTF-8 bytes of the message of a progress report. */
+export const maxProgressBytes = 1024;
+/** At most one progress report of a call in this time; the newest wins. */
+export const progressEveryMs = 100;
+
+/** The first argument that turns the executable into a module host. */
+export const moduleHostArgument = "module-host";
+
+/** The last argument of a host until it has a module: as long as a module's name with 16 digits of its tree may be. */
+export const spareTitle = "spare".padEnd(255 + 1 + 16);
+
+/** Cuts a text to `max` UTF-16 units and says that it did. */
+export function clip(text: string, max: number): string {
+  return text.length <= max ? text : `${text.slice(0, max)}… (${text.length - max} more)`;
+}

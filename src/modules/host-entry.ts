@@ -1,4 +1,0 @@
-// Where a module host begins when VeriPy runs uncompiled; the executable has its own way (cli/server.ts).
-import { runModuleHost } from "./host-main.ts";
-
-await runModuleHost();

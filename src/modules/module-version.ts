@@ -1,0 +1,62 @@
+import type { Sha256Hex } from "../base/sha256.ts";
+import type { Call, CallRequest, CallSink } from "../host/call.ts";
+import type { ModuleSource } from "../source/module-source.ts";
+
+/**
+ * One version of a module that can be called. The registry knows versions only by this interface, so that what
+ * runs them can be replaced, by a test for example.
+ */
+export interface RunnableVersion {
+  /** The file name, `hello.ts`. */
+  readonly mod: string;
+  /** The digest of the file itself, and of everything that the module loads. */
+  readonly sum: Sha256Hex;
+  readonly tree: Sha256Hex;
+  /** `export const description`, undefined when there is none. */
+  readonly desc: string | undefined;
+  /** `export const input`, undefined when there is none. */
+  readonly input: Record<string, unknown> | undefined;
+  readonly source: ModuleSource;
+
+  /** Begins a call. Never throws: what goes wrong is the outcome that the sink is given. */
+  call(request: CallRequest, sink: CallSink): Call;
+  /** Called once, when another version has become current. It stays callable by its tree until `stop`. */
+  retire(): void;
+  /**
+   * No new calls; those in flight may end by themselves for `drainMs` (default 0), then by force. Resolves when
+   * nothing of it is left. Idempotent; a later call may shorten the time, never lengthen it.
+   */
+  stop(drainMs?: number): Promise<void>;
+  stats(): VersionStats;
+}
+
+/**
+ * Makes a version ready to be called. Rejects with `bad_module` when it does not load, leaving nothing behind.
+ * `signal` is aborted when the registry stops and nobody waits for the version any more.
+ */
+export type VersionLoader = (source: ModuleSource, signal: AbortSignal) => Promise<RunnableVersion>;
+
+/** What an operator sees of a version. Times are milliseconds, over the calls of this version that ended. */
+export interface VersionStats {
+  readonly mod: string;
+  readonly tree: Sha256Hex;
+  /** False for a version that is kept beside the current one, or ends. */
+  readonly current: boolean;
+  /**
+   * `running`: it has a process; `idle`: none now, the next call starts one; `failing`: its process dies at every
+   * start, and the next attempt waits; `stopped`: it takes no calls any more.
+   */
+  readonly state: "running" | "idle" | "failing" | "stopped";
+  /** Undefined while it has no process. */
+  readonly pid: number | undefined;
+  /** Resident memory of its process; undefined while it has none, or where the system does not tell. */
+  readonly memoryBytes: number | undefined;
+  readonly calls: number;
+  readonly failures: number;
+  /** How often its process was started again after the first time. */
+  readonly restarts: number;
+  readonly inFlight: number;
+  /** Undefined before the first call has ended. */
+  readonly p50Ms: number | undefined;
+  readonly p99Ms: number | undefined;
+}

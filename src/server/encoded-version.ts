@@ -1,0 +1,67 @@
+import { messageOf, VeripyError } from "../base/errors.ts";
+import { reportOf } from "../modules/module-slot.ts";
+import type { RunnableVersion } from "../modules/module-version.ts";
+
+/** What a version looks like on the wire, encoded once. */
+export class VersionText {
+  /** The version's entry in `sync_resp`. */
+  readonly report: string;
+  readonly #version: RunnableVersion;
+  readonly #execHead: string;
+  readonly #execTail: string;
+  #verify: string | undefined;
+
+  private constructor(version: RunnableVersion) {
+    this.#version = version;
+    this.report = JSON.stringify(reportOf(version));
+    this.#execHead = ` {"mod":${JSON.stringify(version.mod)},"result":`;
+    this.#execTail = `,"sum":"${version.sum}","tree":"${version.tree}"}\n`;
+  }
+
+  /** The line of an `exec_resp`, around the result that the module's process has encoded already. */
+  answer(ref: string, resultJson: string): string {
+    return `mod:exec_resp:${ref}${this.#execHead}${resultJson}${this.#execTail}`;
+  }
+
+  /** The payload of `verify_resp`: `{"mod","content","sum","desc","tree","files":[{"path","content","sum"}]}`. */
+  get verify(): string {
+    // On demand: it has all of the module's texts once more. They are strings, which can always be encoded.
+    this.#verify ??= this.#encodeVerify();
+    return this.#verify;
+  }
+
+  #encodeVerify(): string {
+    const { entry, files } = this.#version.source;
+    const texts = JSON.stringify({
+      content: entry.content,
+      files: files.map(({ path, content, sum }) => ({ path, content, sum })),
+    });
+    return `${this.report.slice(0, -1)},${texts.slice(1)}`;
+  }
+
+  static readonly #texts = new WeakMap<RunnableVersion, VersionText>();
+
+  static of(version: RunnableVersion): VersionText {
+    let text = VersionText.#texts.get(version);
+    if (text === undefined) {
+      text = new VersionText(version);
+      VersionText.#texts.set(version, text);
+    }
+    return text;
+  }
+}
+
+/**
+ * Encodes what clients are told of a version that has just been loaded. One for which that cannot be done is stopped,
+ * and has failed to load: rejects with `bad_module`.
+ */
+export async function encodeLoaded<T extends RunnableVersion>(version: T): Promise<T> {
+  try {
+    VersionText.of(version);
+    return version;
+  } catch (error) {
+    await version.stop();
+    const what = `${version.mod}: what it says of itself cannot be sent`;
+    throw new VeripyError("bad_module", `${what}.`, { cause: error, detail: `${what}: ${messageOf(error)}` });
+  }
+}

@@ -1,0 +1,157 @@
+import { statSync } from "node:fs";
+import { messageOf } from "../../base/errors.ts";
+import { loggerOf } from "../../base/log.ts";
+import type { Fingerprint } from "../../identity/fingerprint.ts";
+import { type Identity, identityFiles, loadIdentity } from "../../identity/identity.ts";
+import { loadNextIdentity } from "../../identity/next-identity.ts";
+import { type SignedRotation, signRotation } from "../../identity/rotation-statement.ts";
+
+const log = loggerOf("trust");
+
+const pollMs = 500;
+/** A statement is good for a day; what is sent is never older than this. */
+const resignMs = 3_600_000;
+
+export interface OwnKeyOptions {
+  readonly certsDir: string;
+  /** What the server has read already. */
+  readonly identity: Identity;
+  /** There is another key, or another certificate of the same key. When it throws, it is called again later. */
+  onIdentity(identity: Identity): void;
+  /** There is a key that is to follow the one in use. */
+  onNext(): void;
+}
+
+/**
+ * The server's own key as its files say: `veripy-server rotate` and `renew` act on a server that runs by what they
+ * leave in its folder.
+ */
+export class OwnKey {
+  readonly #options: OwnKeyOptions;
+  readonly #told = new Set<Fingerprint>();
+  #identity: Identity;
+  #next: Identity | undefined;
+  #statement: { readonly signed: SignedRotation; readonly at: number } | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #stamp = "";
+  #reported: string | undefined;
+  #suspected: string | undefined;
+  #isLooking = false;
+  #isClosed = false;
+
+  constructor(options: OwnKeyOptions) {
+    this.#options = options;
+    this.#identity = options.identity;
+  }
+
+  get identity(): Identity {
+    return this.#identity;
+  }
+
+  /** The first look has been taken when this resolves. */
+  async start(): Promise<void> {
+    await this.#look();
+    if (this.#isClosed) return;
+    this.#timer = setInterval(() => void this.#look(), pollMs);
+    this.#timer.unref();
+  }
+
+  /** Nothing is called after it. */
+  close(): void {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+  }
+
+  /** What clients are to be told of the next key, freshly signed; undefined when there is none. */
+  announcement(): SignedRotation | undefined {
+    if (this.#next === undefined) return undefined;
+    const now = Date.now();
+    if (this.#statement === undefined || Math.abs(now - this.#statement.at) > resignMs) {
+      this.#statement = { signed: signRotation(this.#identity.keyPem, this.#next.keyPem), at: now };
+    }
+    return this.#statement.signed;
+  }
+
+  /** To be called when the announcement is sent to a client. */
+  told(client: { readonly fingerprint: Fingerprint; readonly name: string | undefined }): void {
+    if (this.#told.has(client.fingerprint)) return;
+    this.#told.add(client.fingerprint);
+    const who = client.name ?? client.fingerprint;
+    log.info("Told {who} of the next server key; clients that know of it: {count}.", {
+      who,
+      count: this.#told.size,
+    });
+  }
+
+  async #look(): Promise<void> {
+    const stamp = this.#stampOfFiles();
+    if (this.#isLooking || stamp === this.#stamp) return;
+    this.#isLooking = true;
+    try {
+      const { certsDir } = this.#options;
+      const [identity, next] = [
+        await loadIdentity(certsDir, "server"),
+        await loadNextIdentity(certsDir, "server"),
+      ];
+      if (this.#isClosed) return;
+      this.#take(identity);
+      this.#expect(next);
+      this.#stamp = stamp;
+      this.#reported = this.#suspected = undefined;
+    } catch (error) {
+      this.#complain(messageOf(error));
+    } finally {
+      this.#isLooking = false;
+    }
+  }
+
+  #take(identity: Identity): void {
+    if (identity.certificatePem === this.#identity.certificatePem) return;
+    this.#options.onIdentity(identity);
+    const isNewKey = identity.fingerprint !== this.#identity.fingerprint;
+    this.#identity = identity;
+    const { fingerprint } = identity;
+    if (!isNewKey) {
+      log.info("The certificate was renewed; this server's key is still {fingerprint}.", { fingerprint });
+      return;
+    }
+    log.info("This server's key is now {fingerprint}; clients that had been told: {count}.", {
+      fingerprint,
+      count: this.#told.size,
+    });
+    this.#next = undefined;
+  }
+
+  #expect(next: Identity | undefined): void {
+    if (next?.fingerprint === this.#next?.fingerprint) return;
+    this.#next = next;
+    this.#statement = undefined;
+    this.#told.clear();
+    if (next === undefined) return;
+    log.info(
+      "This server's next key is {next}. Clients are told; 'veripy-server rotate --finish' changes to it.",
+      { next: next.fingerprint },
+    );
+    this.#options.onNext();
+  }
+
+  /** Files that are being renamed are not what they will be: what is wrong twice is reported, once. */
+  #complain(reason: string): void {
+    if (reason === this.#suspected && reason !== this.#reported) {
+      log.error("Kept the key that is in use: {reason}", { reason });
+      this.#reported = reason;
+    }
+    this.#suspected = reason;
+  }
+
+  #stampOfFiles(): string {
+    const { certsDir } = this.#options;
+    const [now, next] = [identityFiles(certsDir, "server"), identityFiles(certsDir, "server", ".next")];
+    return [now.key, now.certificate, next.key, next.certificate].map(stampOf).join("; ");
+  }
+}
+
+function stampOf(path: string): string {
+  const status = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return status === undefined ? "-" : `${status.ino} ${status.size} ${status.ctimeNs}`;
+}

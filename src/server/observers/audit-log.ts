@@ -1,0 +1,159 @@
+import { VeripyError } from "../../base/errors.ts";
+import { reasonOf } from "../../base/plain-reason.ts";
+import { bulkSha256Hex } from "../../base/sha256.ts";
+import { ipOf, networkOf } from "../../tls/address.ts";
+import { AuditFile } from "./audit-file.ts";
+import type {
+  CallRecord,
+  ClientLabel,
+  ModuleChange,
+  PeerLabel,
+  RequestRecord,
+  ServerObserver,
+  TrustEdit,
+} from "./observer.ts";
+import { SimilarRecords } from "./similar-records.ts";
+
+export interface AuditOptions {
+  readonly path: string;
+  /** Each exec is also written down before it starts, and does not start when that fails. */
+  readonly required?: boolean;
+  /** A file is renamed to `PATH.1`, `.1` to `.2` and so on, before it would grow past this. */
+  readonly maxBytes?: number;
+  /** How many files are kept beside the current one. */
+  readonly keep?: number;
+}
+
+/**
+ * The audit log: one JSON object a line, written before the answer that it speaks of leaves. It has digests and sizes
+ * of arguments and results, never their content.
+ *
+ * `PATH` has what clients did that may run modules, and every change of modules and of trust. `PATH.refused` has the
+ * rest: refused connections, forbidden requests, and whatever clients did that may run nothing. It rotates on its own,
+ * so that no flood of those pushes a record out of `PATH`, and floods are shortened; see `SimilarRecords`.
+ */
+export class AuditLog implements ServerObserver {
+  readonly #required: boolean;
+  readonly #main: AuditFile;
+  readonly #refused: AuditFile;
+  readonly #similar: SimilarRecords;
+
+  /** Throws `bad_config` when the file cannot be opened for appending. `PATH.refused` is made when it is needed. */
+  constructor({ path, required = false, maxBytes = 64 * 1024 * 1024, keep = 5 }: AuditOptions) {
+    this.#required = required;
+    const whenRequired = "No module is run until it can be.";
+    const effect = "Records wait, and may get lost.";
+    this.#main = new AuditFile({ path, maxBytes, keep, effect: required ? whenRequired : effect });
+    try {
+      const { isRegular } = this.#main.open();
+      // Nothing can be pushed out of a pipe or a terminal, and there is no file beside it.
+      this.#refused = isRegular
+        ? new AuditFile({ path: `${path}.refused`, maxBytes, keep, effect })
+        : this.#main;
+    } catch (cause) {
+      throw new VeripyError("bad_config", `Cannot write the audit log ${path}: ${reasonOf(cause)}.`, {
+        cause,
+      });
+    }
+    this.#similar = new SimilarRecords((record) => this.#refused.write(record));
+  }
+
+  connected(peer: ClientLabel): void {
+    this.#ofClient(peer, { event: "connected" }, () => ({ event: "connected", ...who(peer) }));
+  }
+
+  disconnected(peer: ClientLabel, reason: string): void {
+    const record = () => ({ event: "disconnected", ...who(peer), reason });
+    this.#ofClient(peer, { event: "disconnected" }, record);
+  }
+
+  refused({ reason, address, fingerprint }: { reason: string; address: string; fingerprint?: string }): void {
+    const network = networkOf(ipOf(address));
+    const record = () => ({ event: "refused", reason, address, fingerprint });
+    this.#similar.add({ event: "refused", reason }, { network }, record);
+  }
+
+  admit({ peer, ref, mod, tree, args }: CallRecord): string | undefined {
+    if (!this.#required) return undefined;
+    this.#write({
+      event: "exec_begin",
+      ...who(peer),
+      ref,
+      mod,
+      tree,
+      ...(args === undefined ? {} : { args: digestOf(args) }),
+    });
+    if (this.#main.trouble === undefined) return undefined;
+    return `The server must audit every call and cannot: ${this.#main.trouble}. Nothing was run.`;
+  }
+
+  answered(request: RequestRecord): void {
+    const { peer, action, tree, code } = request;
+    const record = () => requestRecord(request);
+    // A module was called; its client may have lost the right to since.
+    if (action === "exec" && tree !== undefined) this.#write(record());
+    else this.#ofClient(code === "forbidden" ? unentitled(peer) : peer, { event: action, code }, record);
+  }
+
+  moduleChanged(change: ModuleChange): void {
+    if (change.kind === "moderror")
+      this.#write({ event: change.kind, mod: change.mod, error: change.detail });
+    else {
+      const { mod, sum, tree } = change.report;
+      this.#write({ event: change.kind, mod, sum, tree });
+    }
+  }
+
+  trustEdited(edit: TrustEdit): void {
+    this.#write({ event: edit.kind, ...who(edit.peer), ...("next" in edit ? { next: edit.next } : {}) });
+  }
+
+  trustChanged(change: { readonly keys: number } | { readonly error: string }): void {
+    this.#write({ event: "trust", ...change });
+  }
+
+  /** To be called when nothing more happens: what comes later is not written. Idempotent. */
+  close(): void {
+    this.#similar.flush();
+    this.#refused.close();
+    this.#main.close();
+  }
+
+  #write(record: object): void {
+    this.#main.write(record);
+  }
+
+  #ofClient({ mayRun, fingerprint, name }: ClientLabel, what: object, record: () => object): void {
+    if (mayRun) this.#write(record());
+    else this.#similar.add(what, { fingerprint, name }, record);
+  }
+}
+
+function unentitled({ fingerprint, name, address }: PeerLabel): ClientLabel {
+  return { fingerprint, name, address, mayRun: false };
+}
+
+function requestRecord(request: RequestRecord): object {
+  const { peer, action, ref, mod, tree, code, durationMs, args, resultJson, parts } = request;
+  return {
+    event: action,
+    ...who(peer),
+    ref,
+    mod,
+    tree,
+    code,
+    ms: Math.round(durationMs * 1000) / 1000,
+    ...(args === undefined ? {} : { args: digestOf(args) }),
+    ...(resultJson === undefined ? {} : { result: digestOf(JSON.parse(resultJson) as string) }),
+    ...(parts === undefined || parts === 0 ? {} : { parts }),
+  };
+}
+
+function who({ fingerprint, name, address }: PeerLabel): object {
+  return { fingerprint, name, address };
+}
+
+/** UTF-8 bytes and their SHA-256. */
+function digestOf(text: string): object {
+  return { bytes: Buffer.byteLength(text), sha256: bulkSha256Hex(text) };
+}

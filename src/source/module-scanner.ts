@@ -1,0 +1,262 @@
+import { readdir, realpath } from "node:fs/promises";
+import { isSystemError, VeripyError } from "../base/errors.ts";
+import { readFileBounded } from "../base/files.ts";
+import type { Limits } from "../base/limits.ts";
+import { Gate } from "../base/semaphore.ts";
+import type { ModuleSource } from "./module-source.ts";
+import { type Observation, observeModule, stampsChanged } from "./read-source.ts";
+import { foldCase, type ReadBytes } from "./tree-reader.ts";
+
+/** What stands at a module's name now, different from what was found there before. */
+export interface Finding {
+  readonly mod: string;
+  /** `undefined`: the module is gone. */
+  readonly outcome: ModuleSource | VeripyError | undefined;
+  /** The paths of its files, and of those that were looked for. */
+  readonly paths?: Iterable<string>;
+  /** Equal for equal outcomes of equal bytes. A finding with the key of the one before: the files were touched. */
+  readonly key: string;
+}
+
+export type ScanLimits = Pick<Limits, "maxFileBytes" | "maxTreeBytes" | "maxTreeFiles" | "maxModules">;
+
+/** Modules are read this many at a time; each has one file open at most. */
+const readsAtOnce = 16;
+
+/** `mods/*.ts` and `mods/*.js`, but for declarations and what begins with a dot or an underscore. */
+export function isModuleName(name: string): boolean {
+  return /^[^._/\\][^/\\]*\.(ts|js)$/s.test(name) && !name.endsWith(".d.ts");
+}
+
+/**
+ * Knows what was found in `mods/` last and tells the differences, each through `report` as soon as it is known.
+ * Files are read again only when their stamps changed, somebody hinted at them, or their stamps were too fresh to
+ * rely on. Names that differ only in case are all failures, whichever came first, because they would be one module
+ * on a system that ignores case. One call at a time.
+ */
+export class ModuleScanner {
+  readonly #modsDir: string;
+  readonly #limits: ScanLimits;
+  readonly #report: (finding: Finding) => void;
+  readonly #readBytes: ReadBytes;
+  readonly #gate = new Gate(readsAtOnce);
+  /** The real path of `mods/`; undefined while it is not there. */
+  #root: string | undefined;
+  readonly #seen = new Map<string, Seen>();
+  /** By folded name: the modules that are there, or are just being looked for. */
+  readonly #twins = new Map<string, Set<string>>();
+  /** By path: the modules that read it, or looked for it. */
+  readonly #readers = new Map<string, Set<string>>();
+  /** Readings that were begun before a look asked for them; undefined for one that is out of date. */
+  readonly #ahead = new Map<string, Promise<Observation> | undefined>();
+
+  constructor(
+    modsDir: string,
+    limits: ScanLimits,
+    report: (finding: Finding) => void,
+    readBytes: ReadBytes = readFileBounded,
+  ) {
+    this.#modsDir = modsDir;
+    this.#limits = limits;
+    this.#report = report;
+    this.#readBytes = readBytes;
+  }
+
+  /**
+   * Compares all of `mods/` with what is known. That `mods/` is not there means that no module is; another reason
+   * why it cannot be listed is thrown as the system error and says nothing about the modules.
+   */
+  async scan(): Promise<void> {
+    const names = await this.#list();
+    // Whatever was begun before may be older than what this finds, or of another folder.
+    this.#ahead.clear();
+    const excess = new Set(names.slice(this.#limits.maxModules));
+    const toCheck = new Set([...names, ...this.#seen.keys()]);
+    for (const name of excess) {
+      toCheck.delete(name);
+      this.#record(tooMany(name, this.#limits.maxModules));
+    }
+    this.#claim(toCheck);
+    await Promise.all([...toCheck].map((name) => this.#check(name)));
+  }
+
+  /**
+   * Something is happening at these paths: begins to read the modules that they belong to. A `look` at them uses
+   * that, unless something has happened to them again by then.
+   */
+  readAhead(paths: Iterable<string>): void {
+    const root = this.#root;
+    if (root === undefined) return;
+    const names = new Set([...paths].flatMap((path) => this.#modulesAt(path)));
+    for (const name of names)
+      this.#ahead.set(name, this.#ahead.has(name) ? undefined : this.#observe(root, name));
+  }
+
+  /**
+   * Reads again the modules that these paths, relative to `mods/`, are known to belong to. False when a path may also
+   * have changed others, for only a scan tells: a directory, a link that others go through, a temporary file.
+   */
+  async look(paths: Iterable<string>): Promise<boolean> {
+    const names = new Set<string>();
+    let explained = this.#root !== undefined;
+    for (const path of paths) {
+      const modules = this.#modulesAt(path);
+      for (const name of modules) names.add(name);
+      if (modules.length === 0) explained = false;
+    }
+    const unknown = [...names].filter((name) => !this.#seen.has(name));
+    // Which modules are beyond the limit depends on all names.
+    if (this.#seen.size + unknown.length > this.#limits.maxModules) return false;
+    this.#claim(names);
+    await Promise.all(
+      [...names].map((name) => {
+        const ahead = this.#ahead.get(name);
+        this.#ahead.delete(name);
+        return this.#read(name, ahead);
+      }),
+    );
+    return explained;
+  }
+
+  /** The name of a module that is known comes twice at its own path. */
+  #modulesAt(path: string): string[] {
+    const readers = [...(this.#readers.get(path) ?? [])];
+    return isModuleName(path) ? [path, ...readers] : readers;
+  }
+
+  async #list(): Promise<string[]> {
+    try {
+      this.#root = await realpath(this.#modsDir);
+      return (await readdir(this.#root)).filter(isModuleName).sort();
+    } catch (error) {
+      if (!isSystemError(error, "ENOENT")) throw error;
+      this.#root = undefined;
+      return [];
+    }
+  }
+
+  /** Before any of them is told of: otherwise a name would be good until its twin has been read. */
+  #claim(names: Iterable<string>): void {
+    for (const name of names) addTo(this.#twins, foldCase(name), name);
+  }
+
+  async #check(name: string): Promise<void> {
+    const seen = this.#seen.get(name);
+    const root = this.#root;
+    if (seen?.settled && root !== undefined && !(await stampsChanged(root, seen.stamps))) return;
+    await this.#read(name);
+  }
+
+  async #read(name: string, ahead?: Promise<Observation>): Promise<void> {
+    const root = this.#root;
+    if (root === undefined) this.#forget(name);
+    else this.#record(await (ahead ?? this.#observe(root, name)));
+  }
+
+  #observe(root: string, name: string): Promise<Observation> {
+    return this.#gate.run(() => observeModule(root, name, this.#limits, this.#readBytes));
+  }
+
+  #record(found: Observation): void {
+    const { mod, outcome } = found;
+    if (outcome === undefined) {
+      this.#forget(mod);
+      return;
+    }
+    const before = this.#seen.get(mod);
+    if (before !== undefined) this.#unindex(before);
+    // Keeping the object that is already known keeps one copy of the text in memory.
+    const known = before?.key === found.key && !movedRoot(before, found) ? before.outcome : outcome;
+    const seen: Seen = { ...found, outcome: known, told: before?.told };
+    if (before !== undefined && !sameStamps(before, found)) seen.told = undefined;
+    this.#seen.set(mod, seen);
+    for (const path of seen.stamps.keys()) addTo(this.#readers, path, mod);
+    addTo(this.#twins, foldCase(mod), mod);
+    this.#tellTwins(mod);
+  }
+
+  #forget(mod: string): void {
+    const before = this.#seen.get(mod);
+    removeFrom(this.#twins, foldCase(mod), mod);
+    if (before !== undefined) {
+      this.#unindex(before);
+      this.#seen.delete(mod);
+      this.#report({ mod, outcome: undefined, key: "absent" });
+    }
+    this.#tellTwins(mod);
+  }
+
+  #unindex(seen: Seen): void {
+    for (const path of seen.stamps.keys()) removeFrom(this.#readers, path, seen.mod);
+  }
+
+  /** Whether one name is good can depend on the others that are equal but for case. */
+  #tellTwins(mod: string): void {
+    const twins = [...(this.#twins.get(foldCase(mod)) ?? [])].sort();
+    for (const name of twins) {
+      const seen = this.#seen.get(name);
+      if (seen === undefined) continue;
+      const finding = twins.length > 1 ? twinFailure(name, twins) : seen;
+      if (finding.key === seen.told) continue;
+      seen.told = finding.key;
+      const { outcome, key } = finding;
+      this.#report({ mod: name, outcome, key, paths: seen.stamps.keys() });
+    }
+  }
+}
+
+interface Seen extends Observation {
+  /** The key of the finding that was reported last; undefined when the files changed since. */
+  told: string | undefined;
+}
+
+function tooMany(mod: string, maxModules: number): Observation {
+  const message = `${mod}: mods/ has more than ${maxModules} modules.`;
+  const outcome = new VeripyError("too_large", message);
+  return { mod, outcome, key: message, stamps: new Map(), settled: false };
+}
+
+/** Why a module is not loaded whose name another file's differs from in case alone; undefined where there is none. */
+export async function twinError(modsDir: string, mod: string): Promise<VeripyError | undefined> {
+  const names = await readdir(modsDir).catch(() => []);
+  const twins = names.filter((name) => isModuleName(name) && foldCase(name) === foldCase(mod)).sort();
+  return twins.length > 1 ? twinsOf(mod, twins).error : undefined;
+}
+
+function twinFailure(mod: string, twins: readonly string[]): Finding {
+  const { error, detail } = twinsOf(mod, twins);
+  return { mod, outcome: error, key: detail };
+}
+
+function twinsOf(mod: string, twins: readonly string[]): { error: VeripyError; detail: string } {
+  const others = twins.filter((name) => name !== mod).join(", ");
+  const detail = `${mod}: mods/ also has ${others}, which differs only in case; rename one of them.`;
+  const message = `${mod}: mods/ has another file whose name differs only in case; rename one of them.`;
+  return { error: new VeripyError("bad_module", message, { detail }), detail };
+}
+
+function sameStamps(a: Observation, b: Observation): boolean {
+  if (a.stamps.size !== b.stamps.size) return false;
+  for (const [path, { mark }] of a.stamps) if (b.stamps.get(path)?.mark !== mark) return false;
+  return true;
+}
+
+function movedRoot({ outcome: a }: Observation, { outcome: b }: Observation): boolean {
+  return isSource(a) && isSource(b) && a.root !== b.root;
+}
+
+function isSource(outcome: Observation["outcome"]): outcome is ModuleSource {
+  return outcome !== undefined && !(outcome instanceof VeripyError);
+}
+
+function addTo(index: Map<string, Set<string>>, key: string, member: string): void {
+  const members = index.get(key);
+  if (members === undefined) index.set(key, new Set([member]));
+  else members.add(member);
+}
+
+function removeFrom(index: Map<string, Set<string>>, key: string, member: string): void {
+  const members = index.get(key);
+  members?.delete(member);
+  if (members?.size === 0) index.delete(key);
+}

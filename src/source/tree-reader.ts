@@ -1,0 +1,191 @@
+import { lstat, realpath } from "node:fs/promises";
+import { join, sep } from "node:path";
+import { isSystemError, messageOf, systemReasonOf, VeripyError } from "../base/errors.ts";
+import { readFileBounded } from "../base/files.ts";
+import type { Limits } from "../base/limits.ts";
+import { bulkSha256Hex } from "../base/sha256.ts";
+import { decodeUtf8 } from "../base/utf8.ts";
+import {
+  candidatePaths,
+  directoryImport,
+  isImportable,
+  type SpecifierSpan,
+  scanImports,
+} from "../manifest/import-scan.ts";
+import { byPath, treeSum } from "../protocol/tree.ts";
+import { type Stamp, stampOf } from "./file-stamp.ts";
+import type { ModuleSource, SourceText } from "./module-source.ts";
+
+export type TreeLimits = Pick<Limits, "maxFileBytes" | "maxTreeBytes" | "maxTreeFiles">;
+
+/** Reads the bytes of a file; a test may change the file between two of its reads. */
+export type ReadBytes = (path: string, maxBytes: number) => Promise<Uint8Array>;
+
+/** One pass over a module's files. Each is read once, so that what is hashed is what is kept. */
+export class TreeReader {
+  /** Everything the result depends on, by path below `mods/`; complete also after `read` has thrown. */
+  readonly stamps = new Map<string, Stamp>();
+  readonly texts = new Map<string, SourceText>();
+  readonly #imports: Record<string, Record<string, string>> = {};
+  readonly #specifiers: Record<string, readonly SpecifierSpan[]> = {};
+  readonly #root: string;
+  readonly #limits: TreeLimits;
+  readonly #readBytes: ReadBytes;
+  #bytes = 0;
+
+  /** `root` is the real path of `mods/`. */
+  constructor(root: string, limits: TreeLimits, readBytes: ReadBytes = readFileBounded) {
+    this.#root = root;
+    this.#limits = limits;
+    this.#readBytes = readBytes;
+  }
+
+  /**
+   * Undefined when nothing has that name. Throws `bad_module` or `too_large`; the message begins with the path of
+   * the file at fault.
+   */
+  async read(mod: string): Promise<ModuleSource | undefined> {
+    const { kind } = await this.#stamp(mod);
+    if (kind === "absent") {
+      if (!(await isLink(join(this.#root, mod)))) return undefined;
+      throw new VeripyError("bad_module", `${mod}: it is a symbolic link to what is not there.`);
+    }
+    const entry = await this.#readText(mod);
+    if (entry.content === "")
+      throw new VeripyError("bad_module", `${mod}: it is empty; a module exports an async function execute.`);
+    // The map grows while it is walked: every file is followed once, so that circular imports end.
+    for (const text of this.texts.values()) await this.#follow(text);
+    this.#refuseCaseTwins();
+    const all = [...this.texts.values()].sort(byPath);
+    return {
+      mod,
+      root: this.#root,
+      entry,
+      files: all.filter((text) => text !== entry),
+      sum: entry.sum,
+      tree: treeSum(all),
+      imports: this.#imports,
+      specifiers: this.#specifiers,
+    };
+  }
+
+  async #follow(text: SourceText): Promise<void> {
+    const { relative, specifiers } = scanImports(text.path, text.content);
+    if (specifiers.length > 0) this.#specifiers[text.path] = specifiers;
+    if (relative.length === 0) return;
+    const resolved: Record<string, string> = {};
+    this.#imports[text.path] = resolved;
+    for (const specifier of relative) {
+      const path = await this.#resolve(text.path, specifier);
+      resolved[specifier] = path;
+      if (!this.texts.has(path)) await this.#readText(path);
+    }
+  }
+
+  async #resolve(importer: string, specifier: string): Promise<string> {
+    let directory = false;
+    for (const path of candidatePaths(importer, specifier)) {
+      const { kind } = await this.#stamp(path);
+      if (kind === "directory") directory = true;
+      if (kind === "directory" || kind === "absent") continue;
+      if (isImportable(path)) return path;
+      throw new VeripyError(
+        "bad_module",
+        `${importer}: cannot import '${specifier}': a module may import .ts, .js and .json files.`,
+      );
+    }
+    if (directory) throw directoryImport(importer, specifier);
+    throw new VeripyError("bad_module", `${importer}: cannot import '${specifier}': there is no such file.`);
+  }
+
+  async #readText(path: string): Promise<SourceText> {
+    const { maxTreeFiles, maxTreeBytes } = this.#limits;
+    if (this.texts.size >= maxTreeFiles)
+      throw new VeripyError("too_large", `${path}: the module has more than ${maxTreeFiles} files.`);
+    const bytes = await this.#readBounded(path);
+    this.#bytes += bytes.length;
+    if (this.#bytes > maxTreeBytes)
+      throw new VeripyError("too_large", `${path}: the module's files have more than ${maxTreeBytes} bytes.`);
+    const text: SourceText = { path, content: decode(path, bytes), sum: bulkSha256Hex(bytes) };
+    this.texts.set(path, text);
+    return text;
+  }
+
+  async #readBounded(path: string): Promise<Uint8Array> {
+    const { kind } = await this.#stamp(path);
+    if (kind === "directory") throw new VeripyError("bad_module", `${path}: it is a directory.`);
+    // Not even opened: opening a device can have effects.
+    if (kind === "other") throw new VeripyError("bad_module", `${path}: it is not a regular file.`);
+    try {
+      return await this.#readBytes(await this.#realPath(path), this.#limits.maxFileBytes);
+    } catch (error) {
+      if (error instanceof VeripyError && error.code === "too_large")
+        throw new VeripyError("too_large", `${path}: it has more than ${this.#limits.maxFileBytes} bytes.`);
+      if (error instanceof VeripyError && error.code === "bad_module") throw error;
+      throw unreadable(path, error);
+    }
+  }
+
+  /** Follows links, and reads what they lead to only when that is below `mods/` itself. */
+  async #realPath(path: string): Promise<string> {
+    const real = await realpath(join(this.#root, path));
+    if (real.startsWith(this.#root.endsWith(sep) ? this.#root : this.#root + sep)) return real;
+    throw new VeripyError("bad_module", `${path}: it is a symbolic link out of mods/.`, {
+      detail: `${path}: it is a symbolic link out of mods/, to ${real}.`,
+    });
+  }
+
+  async #stamp(path: string): Promise<Stamp> {
+    const known = this.stamps.get(path);
+    if (known !== undefined) return known;
+    const stamp = await stampOf(join(this.#root, path));
+    this.stamps.set(path, stamp);
+    return stamp;
+  }
+
+  /** They would be one file on the systems that ignore case, and the client may be on one. */
+  #refuseCaseTwins(): void {
+    const seen = new Map<string, string>();
+    for (const path of [...this.texts.keys()].sort()) {
+      const twin = seen.get(foldCase(path));
+      if (twin !== undefined)
+        throw new VeripyError("bad_module", `${path}: its name and that of ${twin} differ only in case.`);
+      seen.set(foldCase(path), path);
+    }
+  }
+}
+
+/** Equal for names that one of the usual file systems takes for the same. */
+export function foldCase(name: string): string {
+  return name.normalize("NFC").toLowerCase();
+}
+
+async function isLink(path: string): Promise<boolean> {
+  return lstat(path).then(
+    (status) => status.isSymbolicLink(),
+    () => false,
+  );
+}
+
+function decode(path: string, bytes: Uint8Array): string {
+  try {
+    return decodeUtf8(bytes);
+  } catch (error) {
+    throw new VeripyError("bad_module", `${path}: it is not valid UTF-8; save it as UTF-8.`, {
+      cause: error,
+    });
+  }
+}
+
+function unreadable(path: string, error: unknown): VeripyError {
+  const isCircle = isSystemError(error, "ELOOP");
+  const reason = isCircle ? "its symbolic links lead in a circle" : systemReasonOf(error);
+  return new VeripyError(
+    "bad_module",
+    `${path}: it cannot be read${reason === undefined ? "" : `: ${reason}`}.`,
+    {
+      cause: error,
+      detail: `${path}: it cannot be read: ${isCircle ? reason : messageOf(error)}.`,
+    },
+  );
+}

@@ -1,0 +1,172 @@
+import { type BigIntStats, type FSWatcher, watch } from "node:fs";
+import { stat } from "node:fs/promises";
+import { basename, dirname } from "node:path";
+import { messageOf, VeripyError } from "../base/errors.ts";
+import { refuseWorldWritable } from "../base/file-modes.ts";
+import { parseTrustedKeys, readTrustedKeysText, type TrustedKeys } from "./trust-file.ts";
+
+export interface WatchOptions {
+  /**
+   * Who is trusted has changed: the file has, or an entry's time has come. Called for the first reading too,
+   * unless it is what `current` says already.
+   */
+  onChange(keys: TrustedKeys): void;
+  /**
+   * The file is gone, unreadable, not valid, or writable by everyone; the last good one stands. Once for each different
+   * trouble.
+   */
+  onError(error: VeripyError): void;
+  /** What the caller has read already. */
+  current?: TrustedKeys;
+  /** How often the file is looked at, whatever the file system reports. */
+  pollMs?: number;
+}
+
+export interface TrustedKeysWatch {
+  /** Looks now, and resolves when what is found has been reported. */
+  check(): Promise<void>;
+  /** No call comes after it. Idempotent. */
+  close(): void;
+}
+
+/** Beyond this age of the file's last change, equal times mean an equal file. */
+const settledMs = 2_000;
+/** A file that is written in place is half there for a moment. */
+const secondLookMs = 100;
+
+/**
+ * Reports changes of a trust file within a second, however it is changed: in place, by a rename over it, by a
+ * symbolic link that is switched, by removing it and making it anew. The poll is what that rests on; events of the
+ * file system only make it quicker.
+ */
+export function watchTrustedKeys(path: string, options: WatchOptions): TrustedKeysWatch {
+  return new Watch(path, options);
+}
+
+class Watch implements TrustedKeysWatch {
+  readonly #path: string;
+  readonly #options: WatchOptions;
+  readonly #timer: ReturnType<typeof setInterval>;
+  #events: FSWatcher | undefined;
+  #current: TrustedKeys | undefined;
+  #expired = 0;
+  /** What `stat` said when the file was last read; undefined: read it in any case. */
+  #stamp: string | undefined;
+  #reported: string | undefined;
+  #suspected: string | undefined;
+  #checking: Promise<void> | undefined;
+  #checkAgain = false;
+  #closed = false;
+
+  constructor(path: string, options: WatchOptions) {
+    this.#path = path;
+    this.#options = options;
+    this.#current = options.current;
+    this.#expired = options.current?.countExpired() ?? 0;
+    this.#timer = setInterval(() => void this.check(), options.pollMs ?? 250);
+    this.#timer.unref();
+    void this.check();
+  }
+
+  check(): Promise<void> {
+    if (this.#checking !== undefined) {
+      this.#checkAgain = true;
+      return this.#checking;
+    }
+    this.#checking = this.#checkUntilCalm().finally(() => {
+      this.#checking = undefined;
+    });
+    return this.#checking;
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    this.#events?.close();
+  }
+
+  async #checkUntilCalm(): Promise<void> {
+    do {
+      this.#checkAgain = false;
+      this.#listen();
+      await this.#look();
+    } while (this.#checkAgain && !this.#closed);
+    if (!this.#closed) this.#expire();
+  }
+
+  /** A watch dies with its directory, so one is made whenever there is none. */
+  #listen(): void {
+    if (this.#events !== undefined || this.#closed) return;
+    try {
+      const name = basename(this.#path);
+      const events = watch(dirname(this.#path), { persistent: false }, (_event, changed) => {
+        if (changed === null || changed === name) void this.check();
+      });
+      events.on("error", () => this.#stopListening(events));
+      this.#events = events;
+    } catch {
+      // No events here; the poll goes on.
+    }
+  }
+
+  #stopListening(events: FSWatcher): void {
+    events.close();
+    if (this.#events === events) this.#events = undefined;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      const status = await stat(this.#path, { bigint: true }).catch(() => undefined);
+      const stamp = status && stampOf(status);
+      if (stamp !== undefined && stamp === this.#stamp) return;
+      // Read even when there is no status: this says best what the trouble is.
+      const text = await readTrustedKeysText(this.#path);
+      // After the reading: what was written while everyone could is not taken.
+      await refuseWorldWritable(this.#path);
+      // Two writes within one tick of the file system's clock leave the same times, so a young file is read again.
+      const isSettled = status !== undefined && Math.abs(Date.now() - Number(status.ctimeMs)) > settledMs;
+      this.#take(text);
+      this.#stamp = isSettled ? stamp : undefined;
+    } catch (error) {
+      this.#stamp = undefined;
+      this.#suspect(error instanceof VeripyError ? error : new VeripyError("bad_config", messageOf(error)));
+    }
+  }
+
+  /** Throws for a text that is not valid. */
+  #take(text: string): void {
+    if (text === this.#current?.text) {
+      this.#reported = this.#suspected = undefined;
+      return;
+    }
+    const keys = parseTrustedKeys(text, basename(this.#path));
+    this.#reported = this.#suspected = undefined;
+    this.#current = keys;
+    this.#expired = keys.countExpired();
+    if (!this.#closed) this.#options.onChange(keys);
+  }
+
+  /** The clock is asked every time, so a clock that was set, forward or back, is noticed like any other change. */
+  #expire(): void {
+    const keys = this.#current;
+    const expired = keys?.countExpired() ?? 0;
+    if (keys === undefined || expired === this.#expired) return;
+    this.#expired = expired;
+    this.#options.onChange(keys);
+  }
+
+  #suspect(error: VeripyError): void {
+    if (this.#closed || error.message === this.#reported) return;
+    if (error.message !== this.#suspected) {
+      this.#suspected = error.message;
+      setTimeout(() => void this.check(), secondLookMs).unref();
+      return;
+    }
+    this.#reported = error.message;
+    this.#options.onError(error);
+  }
+}
+
+function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+}

@@ -1,0 +1,28 @@
+import { afterAll, expect, test } from "bun:test";
+import { configure, type LogRecord, reset } from "@logtape/logtape";
+import { ConnectionLog } from "../../../src/server/observers/connection-log.ts";
+
+afterAll(() => reset());
+
+test("a client that comes back in a loop gets a hundred lines a second, and the next one counts the others", async () => {
+  const records: LogRecord[] = [];
+  await configure({
+    reset: true,
+    sinks: { kept: (record) => records.push(record) },
+    loggers: [{ category: ["veripy"], lowestLevel: "info", sinks: ["kept"] }],
+  });
+  const messages = () => records.map(({ message }) => message.join(""));
+  const log = new ConnectionLog();
+  // From the beginning of a second, so that all of it falls into one.
+  await Bun.sleep(1_000 - (performance.now() % 1_000) + 1);
+  for (let number = 0; number < 250; number++) log.connected("local", `127.0.0.1:${number}`);
+  expect(records.length).toBe(100);
+  expect(messages()[99]).toBe("Connected: local from 127.0.0.1:99.");
+  await Bun.sleep(1_000);
+  log.connected("local", "127.0.0.1:250");
+  log.connected("local", "127.0.0.1:251");
+  expect(messages().slice(100)).toEqual([
+    "Connected: local from 127.0.0.1:250 (150 more were left out).",
+    "Connected: local from 127.0.0.1:251.",
+  ]);
+});

@@ -1,0 +1,227 @@
+import { describe, expect, test } from "bun:test";
+import { type FSWatcher, watch } from "node:fs";
+import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  type ChangeHint,
+  ModsWatcher,
+  type OpenWatch,
+  type WatchTiming,
+} from "../../src/source/mods-watcher.ts";
+import { ModsDir } from "../helpers/mods-dir.ts";
+import { eventually } from "../helpers/within.ts";
+
+/** A watcher whose hints are kept; `using` closes it. */
+class Watched implements Disposable {
+  readonly hints: ChangeHint[] = [];
+  readonly stirred: string[] = [];
+  readonly #watcher: ModsWatcher;
+
+  private constructor(path: string, timing: Partial<WatchTiming>, openWatch?: OpenWatch) {
+    const all = { quietMs: 2, stormMs: 50, pollMs: 60_000, ...timing };
+    const listener = {
+      stirred: (paths: ReadonlySet<string>) => this.stirred.push(...paths),
+      changed: (hint: ChangeHint) => this.hints.push(hint),
+    };
+    this.#watcher = new ModsWatcher(path, listener, all, openWatch);
+  }
+
+  static async start(
+    path: string,
+    timing: Partial<WatchTiming> = {},
+    openWatch?: OpenWatch,
+  ): Promise<Watched> {
+    const watched = new Watched(path, timing, openWatch);
+    await watched.#watcher.start();
+    return watched;
+  }
+
+  names(path: string): boolean {
+    return this.hints.some((hint) => hint !== "anything" && hint.has(path));
+  }
+
+  async until(path: string): Promise<void> {
+    await eventually(`a hint at ${path}`, () => this.names(path));
+  }
+
+  async untilAnything(): Promise<void> {
+    await eventually("a hint at anything", () => this.hints.includes("anything"));
+  }
+
+  pollSoon(): void {
+    this.#watcher.pollSoon();
+  }
+
+  close(): void {
+    this.#watcher.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+describe("a change is hinted at by its path", () => {
+  const changes: Record<string, [path: string, change: (mods: ModsDir) => Promise<void>]> = {
+    "a new file": ["new.ts", (mods) => mods.write("new.ts", "")],
+    "a file written in place": ["a.ts", (mods) => mods.write("a.ts", "// 2")],
+    "a file renamed over": ["a.ts", (mods) => mods.replace("a.ts", "// 2")],
+    "a file removed": ["a.ts", (mods) => mods.remove("a.ts")],
+    "a file renamed": ["b.ts", (mods) => rename(mods.at("a.ts"), mods.at("b.ts"))],
+    "a file in a subfolder": ["lib/deep/x.ts", (mods) => mods.write("lib/deep/x.ts", "// 2")],
+    "a file in a subfolder that is new": ["new/deep/x.ts", (mods) => mods.write("new/deep/x.ts", "")],
+    "a symbolic link": ["link.ts", (mods) => mods.link("a.ts", "link.ts")],
+  };
+  for (const [what, [path, change]] of Object.entries(changes)) {
+    test(what, async () => {
+      await using mods = await ModsDir.create({ "a.ts": "// 1", "lib/deep/x.ts": "// 1" });
+      using watched = await Watched.start(mods.path);
+      await change(mods);
+      await watched.until(path);
+      expect(watched.stirred).toContain(path);
+    });
+  }
+
+  test("a later change in a subfolder that was made after the start", async () => {
+    await using mods = await ModsDir.create();
+    using watched = await Watched.start(mods.path);
+    await mods.write("lib/x.ts", "// 1");
+    await watched.until("lib/x.ts");
+    watched.hints.length = 0;
+    await mods.write("lib/x.ts", "// 2");
+    await watched.until("lib/x.ts");
+  });
+});
+
+test("500 files at once come as few hints that leave none out", async () => {
+  await using mods = await ModsDir.create();
+  using watched = await Watched.start(mods.path, { quietMs: 20, stormMs: 1_000 });
+  const names = Array.from({ length: 500 }, (_, index) => `m${index}.ts`);
+  await Promise.all(names.map((name) => mods.write(name, "// x")));
+  for (const name of names) await watched.until(name);
+  expect(watched.hints.length).toBeLessThan(50);
+});
+
+test("in a storm without a pause the hint comes all the same", async () => {
+  await using mods = await ModsDir.create({ "a.ts": "// 0" });
+  using watched = await Watched.start(mods.path, { quietMs: 10_000, stormMs: 30 });
+  let isOver = false;
+  const storm = (async () => {
+    for (let count = 0; !isOver; count++) await mods.write("a.ts", `// ${count}`);
+  })();
+  await watched.until("a.ts").finally(() => {
+    isOver = true;
+  });
+  await storm;
+});
+
+describe("the poll", () => {
+  test("tells that anything may have changed, again and again", async () => {
+    await using mods = await ModsDir.create();
+    using watched = await Watched.start(mods.path, { pollMs: 5 });
+    for (let round = 0; round < 3; round++) {
+      watched.hints.length = 0;
+      await watched.untilAnything();
+    }
+  });
+
+  test("comes soon when it is asked for, and is not put off by being asked again", async () => {
+    await using mods = await ModsDir.create();
+    using watched = await Watched.start(mods.path, { pollMs: 60_000, stormMs: 30 });
+    const asking = setInterval(() => watched.pollSoon(), 5);
+    await watched.untilAnything().finally(() => clearInterval(asking));
+  });
+
+  test("watches a folder that appears after the start", async () => {
+    await using mods = await ModsDir.create();
+    await rm(mods.path, { recursive: true });
+    using watched = await Watched.start(mods.path, { pollMs: 10 });
+    await mkdir(mods.path);
+    await writesAreNoticed(mods, watched);
+  });
+
+  test("watches the folder that took the place of another, deleted or renamed", async () => {
+    await using mods = await ModsDir.create({ "lib/x.ts": "" });
+    using watched = await Watched.start(mods.path, { pollMs: 10 });
+    await rm(mods.path, { recursive: true });
+    await mkdir(mods.path);
+    await writesAreNoticed(mods, watched);
+    await rename(mods.path, join(mods.outside, "aside"));
+    await mkdir(mods.path);
+    await writesAreNoticed(mods, watched);
+  });
+
+  test("watches what a swapped link leads to", async () => {
+    await using mods = await ModsDir.create();
+    await rename(mods.path, join(mods.outside, "1"));
+    await mkdir(join(mods.outside, "2"));
+    await symlink("1", mods.path);
+    using watched = await Watched.start(mods.path, { pollMs: 10 });
+    await symlink("2", join(mods.outside, "new"));
+    await rename(join(mods.outside, "new"), mods.path);
+    await writesAreNoticed(mods, watched);
+  });
+
+  test("comes soon after the folder itself is gone, because another may be about to take its place", async () => {
+    await using mods = await ModsDir.create();
+    using watched = await Watched.start(mods.path, { pollMs: 60_000, stormMs: 20 });
+    await rename(mods.path, join(mods.outside, "aside"));
+    await watched.untilAnything();
+    await mkdir(mods.path);
+    await writesAreNoticed(mods, watched);
+  });
+});
+
+describe("a watch that the system refuses", () => {
+  const noSpace = Object.assign(new Error("ENOSPC: System limit for number of file watchers reached"), {
+    code: "ENOSPC",
+  });
+
+  test("leaves the poll, and is tried again", async () => {
+    await using mods = await ModsDir.create();
+    let attempts = 0;
+    using watched = await Watched.start(mods.path, { pollMs: 10 }, (...rest) => {
+      if (++attempts <= 3) throw noSpace;
+      return watch(...rest);
+    });
+    await watched.untilAnything();
+    expect(attempts).toBeLessThanOrEqual(3);
+    await writesAreNoticed(mods, watched);
+    expect(attempts).toBe(4);
+  });
+
+  test("after it stood is replaced too", async () => {
+    await using mods = await ModsDir.create();
+    const opened: FSWatcher[] = [];
+    using watched = await Watched.start(mods.path, { pollMs: 10 }, (...rest) => {
+      opened.push(watch(...rest));
+      return opened.at(-1) as FSWatcher;
+    });
+    opened[0]?.emit("error", noSpace);
+    await eventually("a second watch", () => opened.length === 2);
+    await writesAreNoticed(mods, watched);
+  });
+});
+
+test("after close nothing is told, and closing twice is fine", async () => {
+  await using mods = await ModsDir.create();
+  const watched = await Watched.start(mods.path, { pollMs: 5, quietMs: 5 });
+  using other = await Watched.start(mods.path);
+  await mods.write("a.ts", "");
+  watched.close();
+  watched.close();
+  const { length } = watched.hints;
+  await mods.write("b.ts", "");
+  await other.until("b.ts");
+  expect(watched.hints.length).toBe(length);
+});
+
+/** A new watch stands at some time: a file is written until that is noticed. */
+async function writesAreNoticed(mods: ModsDir, watched: Watched): Promise<void> {
+  let count = 0;
+  watched.hints.length = 0;
+  await eventually("a hint at probe.ts", async () => {
+    await writeFile(mods.at("probe.ts"), `// ${count++}`);
+    return watched.names("probe.ts");
+  });
+}
