@@ -2,7 +2,7 @@ import { isBuiltin } from "node:module";
 import { posix } from "node:path";
 import { VeripyError } from "../base/errors.ts";
 import { type FoundImport, findImports } from "./find-imports.ts";
-import { parseSource, placeOf } from "./parse-source.ts";
+import { parseSource, placeOf, type SyntaxNode } from "./parse-source.ts";
 
 /** What a module may consist of. Only the first two import anything. */
 const importable = [".ts", ".js", ".json"] as const;
@@ -15,6 +15,8 @@ export interface ImportScan {
    * `import()` cannot be seen here: it finds only what is listed otherwise.
    */
   readonly relative: readonly string[];
+  /** The built-ins of Bun and Node that it imports at run time, each once, sorted; Node's with their prefix. */
+  readonly builtins: readonly string[];
   /** Every specifier that Bun's own loader would read, erased or not, in the order of the text. */
   readonly specifiers: readonly SpecifierSpan[];
 }
@@ -34,14 +36,26 @@ export interface SpecifierSpan {
  * path below `mods/`.
  */
 export function scanImports(path: string, content: string): ImportScan {
-  if (!path.endsWith(".ts") && !path.endsWith(".js")) return { relative: [], specifiers: [] };
-  const found = findImports(parseSource(path, content));
+  if (!path.endsWith(".ts") && !path.endsWith(".js")) return { relative: [], builtins: [], specifiers: [] };
+  return readImports(path, content, parseSource(path, content));
+}
+
+/** Like `scanImports`, of a file that is parsed already. */
+export function readImports(path: string, content: string, program: SyntaxNode): ImportScan {
+  const found = findImports(program);
   for (const each of found) if (!hasGoodAttributes(each)) throw badAttributes(path, content, each);
   const literals = found.flatMap(({ literal, isErased }) =>
     literal === undefined || isErased ? [] : [literal],
   );
+  const relative = new Set<string>();
+  const builtins = new Set<string>();
+  for (const specifier of literals) {
+    if (isRelative(path, specifier)) relative.add(specifier);
+    else builtins.add(/^(node|bun):|^bun$/.test(specifier) ? specifier : `node:${specifier}`);
+  }
   return {
-    relative: [...new Set(literals)].filter((specifier) => isRelative(path, specifier)),
+    relative: [...relative],
+    builtins: [...builtins].sort(),
     specifiers: found
       .filter(({ form }) => form !== "require")
       .map(({ start, end, form }) => ({ start, end, isStatic: form === "static" })),

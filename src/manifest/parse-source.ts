@@ -33,6 +33,16 @@ export function parseSource(path: string, content: string): SyntaxNode {
   }
 }
 
+/** The one expression of a JSON text, or undefined when it is none. */
+export function parseJsonExpression(content: string): SyntaxNode | undefined {
+  try {
+    JSON.parse(content);
+    return Parser.parseExpressionAt(content, 0, { ecmaVersion: "latest" }) as unknown as SyntaxNode;
+  } catch {
+    return undefined;
+  }
+}
+
 /** `lib/x.ts:3:14` for an offset into that file's text; lines and columns count from 1. */
 export function placeOf(path: string, content: string, offset: number): string {
   const before = content.slice(0, offset).split(/\r\n|[\n\r\u2028\u2029]/);
