@@ -8,14 +8,13 @@ export {
   type ErrorCode,
   messageOf,
   type Started,
-  systemReasonOf,
   VeripyError,
   type WireCode,
 } from "./base/errors.ts";
 export { defaultLimits, type Limits } from "./base/limits.ts";
 export { reasonOf } from "./base/plain-reason.ts";
 export { printable } from "./base/printable.ts";
-export { editDistance } from "./base/similar.ts";
+export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { version } from "./base/version.ts";
 export {
