@@ -43,9 +43,9 @@ Which server is accepted: the key of server.crt in the --certs folder if that is
 known-servers.json there names for this host and port; else --server-fingerprint; else, on a terminal, you are asked.
 A key that --server-fingerprint names is kept only after asking, or with --remember.
 
-Exit codes: 0 fine; 1 the module failed, or its call could not be carried out; 2 usage, configuration, own keys, or no
-such module; 3 cannot connect or not accepted (either side); 4 verification failed; 5 timed out; 130 ended by SIGINT
-(Ctrl-C), 143 by SIGTERM.`;
+Exit codes: 0 fine; 1 the module failed, its call could not be carried out, or the output could not be written;
+2 usage, configuration, own keys, or no such module; 3 cannot connect or not accepted (either side); 4 verification
+failed; 5 timed out; 130 ended by SIGINT (Ctrl-C), 143 by SIGTERM.`;
 
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export async function runClientCommand(args: readonly string[]): Promise<number> {

@@ -56,8 +56,12 @@ export function refuseUnknownCommand(program: Command, action: Command, json: bo
   const [name] = action.args;
   if (name === undefined || action.registeredArguments.length > 0) return;
   const names = [...program.commands.map((one) => one.name()), "help"];
-  const suggestion = didYouMean(name, names);
-  const problem = `error: there is no command '${name}'.`;
+  // Behind a flag of the default command, or behind another command.
+  const isMisplaced = names.includes(name);
+  const suggestion = isMisplaced ? "" : didYouMean(name, names);
+  const problem = isMisplaced
+    ? `error: '${name}' is a command and must come first: ${program.name()} ${name} ...`
+    : `error: there is no command '${name}'.`;
   if (json) action.error(`${problem} ${suggestion}`.trimEnd());
   const help = `Type '${program.name()} --help' for the list of commands and flags.`;
   action.showHelpAfterError(`${suggestion} ${help}`.trimStart()).error(problem);

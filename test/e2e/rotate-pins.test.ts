@@ -32,7 +32,7 @@ async function known(certs: string): Promise<unknown> {
   return existsSync(file) ? JSON.parse(await readFile(file, "utf8")) : undefined;
 }
 
-const keyOf = async (certs: string) => (await loadIdentity(certs, "client")).fingerprint;
+const keyOf = async (certs: string): Promise<string> => (await loadIdentity(certs, "client")).fingerprint;
 const kept = () => ({ [`localhost:${site.port}`]: fingerprint });
 const command = (certs: string, flags: string[]) => ["--certs", certs, "rotate", "-H", "localhost", ...flags];
 
