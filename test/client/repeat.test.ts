@@ -106,7 +106,8 @@ describe.each(Object.entries(notStarted))(
     test("is not made again after its deadline", async () => {
       using server = await called(refuse);
       const startedAt = performance.now();
-      expect((await failureOf(server.client.exec("echo", "hi", { timeoutMs: 200 }))).code).toBe(code);
+      const failure = await failureOf(server.client.exec("echo", "hi", { timeoutMs: 200 }));
+      expect(failure).toMatchObject({ code, started: false });
       expect(performance.now() - startedAt).toBeLessThan(1_000);
       expect(server.calls()).toBeLessThan(4);
     });
