@@ -30,12 +30,16 @@ interface ClientOptions extends ServerKeyFlags {
   keepalive: number;
   timeout: number;
   logLevel?: LogLevel;
+  /** No flag: `exec` sets it. */
+  reconnect?: boolean;
 }
 
 interface ExecFlags {
   stdin?: boolean;
   raw?: boolean;
   output?: string;
+  /** False with `--no-repeat`. */
+  repeat: boolean;
 }
 
 const help = `
@@ -100,6 +104,10 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     .option("--stdin", "read the arguments from standard input")
     .option("--raw", "print results exactly as received: control characters included, no newline added")
     .option("-o, --output <file>", "write them to a file, exactly as received; - is standard output")
+    .option(
+      "--no-repeat",
+      "fail at once when the server is busy, stopping or gone before the module has started",
+    )
     .addOption(options.timeout)
     .passThroughOptions()
     .action(async (mod: string, words: string[], own: ExecFlags, self: Command) => {
@@ -107,9 +115,11 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
       const text = own.stdin ? await readArguments() : words.join(" ");
       const output = await ExecOutput.open({ json: given.json, raw: own.raw, output: own.output });
       try {
-        await usingModules(given, [mod], async (client) => {
+        // Another connection serves a call that was never sent; one that may have started is not made again.
+        await usingModules({ ...given, reconnect: own.repeat }, [mod], async (client) => {
           const result = await client.exec(mod, text, {
             timeoutMs: given.timeout,
+            repeat: own.repeat,
             onPart: (data) => output.part(data),
             onProgress: (progress) => output.progress(progress),
           });
@@ -311,7 +321,7 @@ async function using(
   given: ClientOptions,
   use: (client: VeripyClient) => Promise<void> | void,
 ): Promise<void> {
-  const client = await open(given, false);
+  const client = await open(given, given.reconnect ?? false);
   client.on("news", (news) => {
     if (news.kind === "rotate") note`${nextKeyText(news.fingerprint)}`;
     else if (news.kind === "rotate_refused") note`${news.error}`;
