@@ -1,5 +1,7 @@
+import type { VeripyError } from "../base/errors.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
 import type { SpecifierSpan } from "../manifest/import-scan.ts";
+import type { Manifest } from "../manifest/manifest.ts";
 
 /** One file of a module: exactly the bytes that were hashed, as text (they are valid UTF-8, a byte-order mark kept). */
 export interface SourceText {
@@ -32,4 +34,6 @@ export interface ModuleSource {
   readonly imports: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** Where each file has specifiers that Bun's loader would read; files without any are not listed. */
   readonly specifiers: Readonly<Record<string, readonly SpecifierSpan[]>>;
+  /** What the files say of the module without being run; `bad_module` for a module that cannot be loaded. */
+  readonly manifest: Manifest | VeripyError;
 }

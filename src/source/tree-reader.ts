@@ -10,8 +10,8 @@ import {
   directoryImport,
   isImportable,
   type SpecifierSpan,
-  scanImports,
 } from "../manifest/import-scan.ts";
+import { type FileScan, linkManifest, type Manifest, scanFile } from "../manifest/manifest.ts";
 import { byPath, treeSum } from "../protocol/tree.ts";
 import { type Stamp, stampOf } from "./file-stamp.ts";
 import type { ModuleSource, SourceText } from "./module-source.ts";
@@ -28,6 +28,7 @@ export class TreeReader {
   readonly texts = new Map<string, SourceText>();
   readonly #imports: Record<string, Record<string, string>> = {};
   readonly #specifiers: Record<string, readonly SpecifierSpan[]> = {};
+  readonly #scans = new Map<string, FileScan>();
   readonly #root: string;
   readonly #limits: TreeLimits;
   readonly #readBytes: ReadBytes;
@@ -66,11 +67,23 @@ export class TreeReader {
       tree: treeSum(all),
       imports: this.#imports,
       specifiers: this.#specifiers,
+      manifest: this.#manifest(mod),
     };
   }
 
+  #manifest(mod: string): Manifest | VeripyError {
+    try {
+      return linkManifest(mod, this.#scans);
+    } catch (error) {
+      if (error instanceof VeripyError) return error;
+      throw error;
+    }
+  }
+
   async #follow(text: SourceText): Promise<void> {
-    const { relative, specifiers } = scanImports(text.path, text.content);
+    const scan = scanFile(text.path, text.content);
+    this.#scans.set(text.path, scan);
+    const { relative, specifiers } = scan;
     if (specifiers.length > 0) this.#specifiers[text.path] = specifiers;
     if (relative.length === 0) return;
     const resolved: Record<string, string> = {};
