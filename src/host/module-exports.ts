@@ -111,19 +111,19 @@ function checkLimits(mod: string, limits: unknown): ModuleLimits | undefined {
   return { ...limits };
 }
 
-/** The server's limits with those that a module has tightened. */
-export function tightenLimits(
-  limits: Readonly<Limits>,
-  tighter: { readonly [name in keyof ModuleLimits]: number | undefined } | undefined,
-): Readonly<Limits> {
-  const result = { ...limits };
+/** The limits with those that a module sets tighter. Limits that are not in `limits` are not in the result either. */
+export function tightenLimits<L extends Partial<Pick<Limits, keyof ModuleLimits>>>(
+  limits: Readonly<L>,
+  tighter: { readonly [name in keyof ModuleLimits]: number | undefined } = {},
+): Readonly<L> {
+  const tightened: Partial<Record<keyof ModuleLimits, number>> = {};
   for (const name of Object.keys(leastModuleLimit) as (keyof ModuleLimits)[]) {
-    const asked = tighter?.[name];
-    if (asked === undefined) continue;
-    const unlimited = name === "maxModuleMemoryBytes" && limits[name] === 0;
-    if (unlimited || asked < limits[name]) result[name] = asked;
+    const [limit, asked] = [limits[name], tighter[name]];
+    if (limit === undefined || asked === undefined) continue;
+    const isUnlimited = name === "maxModuleMemoryBytes" && limit === 0;
+    if (isUnlimited || asked < limit) tightened[name] = asked;
   }
-  return result;
+  return { ...limits, ...tightened };
 }
 
 function bad(mod: string, what: string): VeripyError {

@@ -26,7 +26,7 @@ import type { SpecifierSpan } from "../manifest/import-scan.ts";
 export interface LoadPayload {
   readonly mod: string;
   readonly tree: string;
-  /** See `HostTitle`. */
+  /** See `ProcessTitle`. */
   readonly title: string;
   /** Where `mods/` was when it was read: what `import.meta.dir` is built from. Nothing is read from there. */
   readonly root: string;
@@ -50,14 +50,6 @@ export interface HostLimits {
   readonly maxResultBytes: number;
   readonly maxPartBytes: number;
   readonly maxLogLinesPerSecond: number;
-}
-
-export interface ExecPayload {
-  /** First in the payload, so that a host finds them without parsing the rest. */
-  readonly args: string;
-  /** The number that a `client` frame has given it. */
-  readonly client: number;
-  readonly ref: string;
 }
 
 export const logLevels = ["debug", "info", "warn", "error"] as const;

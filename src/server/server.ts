@@ -4,7 +4,7 @@ import { checkServerFiles } from "../base/file-modes.ts";
 import { type Limits, withDefaultLimits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
 import { product } from "../base/version.ts";
-import { HostReserve } from "../host/parent/spare-process.ts";
+import { SpareProcess } from "../host/parent/spare-process.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
 import type { SignedRotation } from "../identity/rotation-statement.ts";
@@ -61,7 +61,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   readonly #sessions = new Set<Session>();
   readonly #places = new KeyPlaces<Session>();
   readonly #broadcaster = new Broadcaster();
-  readonly #hosts: HostReserve;
+  readonly #hosts: SpareProcess;
   readonly #refusals: RefusalLog;
   readonly #connectionLog = new ConnectionLog();
   readonly #pairing: Pairing;
@@ -112,12 +112,12 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       onIdentity: (identity) => this.#listener?.use(identity),
       onNext: () => this.#announceKey(),
     });
-    this.#hosts = new HostReserve(options.hosts);
+    this.#hosts = new SpareProcess(options.hosts);
     this.registry = new ModuleRegistry({
       modsDir: options.modsDir,
       limits: parts.limits,
       load: async (source) =>
-        encodeLoaded(await loadVersion(source, { limits: parts.limits, reserve: this.#hosts })),
+        encodeLoaded(await loadVersion(source, { limits: parts.limits, spares: this.#hosts })),
     });
   }
 

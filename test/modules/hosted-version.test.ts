@@ -256,7 +256,7 @@ test("a module that dies at every start is left alone for a growing pause and re
   expect(await m.failure("die")).toStartWith("module_crashed");
   const refused = await m.failure();
   expect(refused).toContain(
-    "m.ts does not load: its process exited with code 9. The next attempt is made in 1 s",
+    "m.ts does not load: its process exited with code 9. It can be tried again in 1 s",
   );
   expect(m.version.stats().state).toBe("failing");
   // Refused at once and without another start, however often it is called.
@@ -277,7 +277,7 @@ test("a host that dies right after each start counts as failing too", async () =
     export const execute = () => "ok";`);
   await writeFile(end, "");
   await eventually("the report", () => m.version.stats().state === "failing");
-  expect(await m.failure()).toContain("its process exited with code 2. The next attempt");
+  expect(await m.failure()).toContain("its process exited with code 2. It can be tried again");
 });
 
 test("a host without calls is stopped after idleStopMs, and the next call starts another", async () => {

@@ -14,7 +14,7 @@ const spinMs = 0.2;
  * the same machine too. A host that has waited in vain, or has had two calls at once, goes to sleep at once again
  * until the next such streak.
  */
-export class IdleSpin {
+export class BusyWait {
   readonly #canHelp = availableParallelism() > 1;
   #idleSince = Number.NEGATIVE_INFINITY;
   #isIdle = true;

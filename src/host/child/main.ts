@@ -2,17 +2,18 @@ import { messageOf, VeripyError } from "../../base/errors.ts";
 import type { CloseReason, Duplex } from "../../protocol/duplex.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../../protocol/frame.ts";
 import type { CallClient } from "../call.ts";
+import { decodeAbort, decodeClient, decodeCredit } from "../call-codec.ts";
 import { killDescendants } from "../kill-descendants.ts";
-import { type CheckedExports, checkExports } from "../module-exports.ts";
+import { type CheckedExports, checkExports, tightenLimits } from "../module-exports.ts";
 import { clip, type LoadPayload, maxErrorText, type PreparePayload } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
 import { connectControl, controlDescriptor } from "../transport.ts";
-import { IdleSpin } from "./busy-wait.ts";
+import { BusyWait } from "./busy-wait.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
 import type { InputCheck } from "./input-schema.ts";
-import { HostTitle } from "./process-title.ts";
-import { HostedCall, type HostedModule, stackOf } from "./running-call.ts";
+import { ProcessTitle } from "./process-title.ts";
+import { type HostedModule, RunningCall, stackOf } from "./running-call.ts";
 import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
 
 /**
@@ -25,7 +26,7 @@ export async function runModuleHost(): Promise<never> {
   const [serverPid, transport] = process.argv.slice(3);
   const pipes = transport === "pipes";
   const yieldProcessor = dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
-  const host = new Host(await connectControl(pipes), pipes, new IdleSpin(yieldProcessor));
+  const host = new Host(await connectControl(pipes), pipes, new BusyWait(yieldProcessor));
   return host.run();
 }
 
@@ -35,19 +36,19 @@ class Host {
   readonly #pipes: boolean;
   /** By the numbers that `exec` names them by. Replaced, never changed: a call looks its client up later. */
   #clients: readonly CallClient[] = [];
-  readonly #calls = new Map<number, HostedCall>();
+  readonly #calls = new Map<number, RunningCall>();
   /** The server is trusted, and its frames carry whole module trees. */
   readonly #decoder = new FrameDecoder(Number.MAX_SAFE_INTEGER);
   #isLoading = false;
   #module: HostedModule | undefined;
   #killGraceMs = 0;
   readonly #log = new HostLog((ref, json) => this.#send("log", ref, json));
-  readonly #title = new HostTitle();
-  readonly #spin: IdleSpin;
+  readonly #title = new ProcessTitle();
+  readonly #spin: BusyWait;
   #ending = false;
   #exiting = false;
 
-  constructor(duplex: Duplex, pipes: boolean, spin: IdleSpin) {
+  constructor(duplex: Duplex, pipes: boolean, spin: BusyWait) {
     this.#duplex = duplex;
     this.#pipes = pipes;
     this.#spin = spin;
@@ -77,14 +78,16 @@ class Host {
         return;
       case "abort":
         this.#send("aborting", frame.ref, "{}");
-        this.#calls.get(frame.refNumber)?.abort((JSON.parse(frame.json) as { reason: string }).reason);
+        this.#calls.get(frame.refNumber)?.abort(decodeAbort(frame));
         return;
-      case "grant":
-        this.#calls.get(frame.refNumber)?.grant((JSON.parse(frame.json) as { parts: number }).parts);
+      case "credit":
+        this.#calls.get(frame.refNumber)?.credit(decodeCredit(frame));
         return;
-      case "client":
-        this.#clients = Object.assign([...this.#clients], { [frame.ref]: JSON.parse(frame.json) });
+      case "client": {
+        const { number, client } = decodeClient(frame);
+        this.#clients = Object.assign([...this.#clients], { [number]: client });
         return;
+      }
       case "stop":
         this.#stop();
         return;
@@ -101,7 +104,7 @@ class Host {
     const module = this.#module;
     if (module === undefined) return;
     this.#spin.callCame();
-    const call = new HostedCall(module, frame, this.#clients);
+    const call = new RunningCall(module, frame, this.#clients);
     this.#calls.set(frame.refNumber, call);
     call.run();
   }
@@ -130,7 +133,7 @@ class Host {
         root: payload.root,
         execute: exports.execute,
         checkInput,
-        limits: tightenHostLimits(payload.limits, exports.limits),
+        limits: tightenLimits(payload.limits, exports.limits),
         send: (type, ref, json) => this.#send(type, ref, json),
         // The answer of the only call goes at once; among others, the server would be woken for each chunk of them.
         sendLine: (line) => this.#duplex.write(line, this.#calls.size > 1),
@@ -219,19 +222,6 @@ function inputCheck(
   if (compileInput === undefined)
     throw new VeripyError("bad_module", `${mod} must write the name of its export 'input' without escapes.`);
   return compileInput(mod, input);
-}
-
-function tightenHostLimits(
-  limits: LoadPayload["limits"],
-  tighter: CheckedExports["limits"],
-): LoadPayload["limits"] {
-  const least = (limit: number, asked: number | undefined) =>
-    asked === undefined ? limit : Math.min(limit, asked);
-  return {
-    maxResultBytes: least(limits.maxResultBytes, tighter?.maxResultBytes),
-    maxPartBytes: least(limits.maxPartBytes, tighter?.maxPartBytes),
-    maxLogLinesPerSecond: least(limits.maxLogLinesPerSecond, tighter?.maxLogLinesPerSecond),
-  };
 }
 
 /** One sentence with the file's name; for a syntax error the place, as far as Bun tells. */

@@ -11,7 +11,7 @@ const argEndField = 49;
  * but the kernel shows the memory that they lie in, and the server has made that one long enough. Linux only. Nothing is
  * thrown: without a title a module runs as well.
  */
-export class HostTitle {
+export class ProcessTitle {
   #room: Uint8Array | undefined;
 
   /** Finds the place to write to: a millisecond that a process should spend while it waits. */

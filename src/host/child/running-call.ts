@@ -1,10 +1,10 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
-import { quote, unquote } from "../../base/json-string.ts";
 import { encodeFrame, type Frame } from "../../protocol/frame.ts";
 import type { Execute, ModuleContext, ModuleLog } from "../api.ts";
 import type { CallClient } from "../call.ts";
+import { decodeExec, decodePlainArgs, type ExecPayload, encodeDone, encodePart } from "../call-codec.ts";
 import { kindOf } from "../module-exports.ts";
-import { clip, type ExecPayload, type HostLimits, type LogLevel, maxErrorText } from "../protocol.ts";
+import { clip, type HostLimits, type LogLevel, maxErrorText } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
 import type { InputCheck } from "./input-schema.ts";
 import { PartWindow } from "./part-window.ts";
@@ -28,7 +28,7 @@ export interface HostedModule {
 }
 
 /** One call, in the module's own process. */
-export class HostedCall {
+export class RunningCall {
   readonly #module: HostedModule;
   readonly #frame: Frame;
   readonly #clients: readonly CallClient[];
@@ -67,13 +67,12 @@ export class HostedCall {
   }
 
   #args(): string {
-    const literal = this.#frame.plainLiteralAfter('{"args":');
-    return literal === undefined ? this.#parsed().args : unquote(literal);
+    return decodePlainArgs(this.#frame) ?? this.#parsed().args;
   }
 
   /** Most modules need nothing of it but the arguments. */
   #parsed(): ExecPayload {
-    this.#payload ??= JSON.parse(this.#frame.json) as ExecPayload;
+    this.#payload ??= decodeExec(this.#frame);
     return this.#payload;
   }
 
@@ -85,8 +84,8 @@ export class HostedCall {
     this.#abort?.abort(abortError(reason));
   }
 
-  grant(parts: number): void {
-    this.#parts?.grant(parts);
+  credit(parts: number): void {
+    this.#parts?.credit(parts);
   }
 
   get client(): CallClient {
@@ -149,7 +148,7 @@ export class HostedCall {
       const fault = this.#partFault(value, mod, limits.maxPartBytes);
       if (fault === undefined && !parts.closed) {
         const json = JSON.stringify(value);
-        this.#module.send("part", this.#frame.ref, `{"data":${json}}`);
+        this.#module.send("part", this.#frame.ref, encodePart(json));
         if (parts.take(json.length)) continue;
         await parts.room();
         if (!parts.closed) continue;
@@ -172,7 +171,7 @@ export class HostedCall {
 
   #succeed(result: string): void {
     const { maxResultBytes } = this.#module.limits;
-    if (fits(result, maxResultBytes)) this.#end(`host:done:${this.#frame.ref} {"result":${quote(result)}}\n`);
+    if (fits(result, maxResultBytes)) this.#end(encodeDone(this.#frame.ref, result));
     else {
       const bytes = Buffer.byteLength(result);
       this.#fail(
@@ -199,10 +198,10 @@ export class HostedCall {
 
 /** `ctx`. Everything that costs something is made when it is asked for. */
 class CallContext implements ModuleContext {
-  readonly #call: HostedCall;
+  readonly #call: RunningCall;
   readonly #module: HostedModule;
 
-  constructor(call: HostedCall, module: HostedModule) {
+  constructor(call: RunningCall, module: HostedModule) {
     this.#call = call;
     this.#module = module;
   }

@@ -7,7 +7,7 @@ const size = 256;
  * Numbers for the clients of calls, so that a fingerprint crosses to a host once and not with every call. The
  * host keeps a table of the same numbers, and frames keep their order.
  */
-export class ClientTable {
+export class ClientNumbers {
   readonly #numbers = new Map<string, number>();
   readonly #clients: CallClient[] = [];
   #next = 0;

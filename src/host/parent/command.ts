@@ -39,12 +39,12 @@ export function hostName(command: readonly string[]): string | undefined {
   return command[0] === "/proc/self/exe" ? basename(process.execPath) : undefined;
 }
 
-/** The arguments that `runModuleHost` reads; the last one is for `ps`, see `HostTitle`. */
+/** The arguments that `runModuleHost` reads; the last one is for `ps`, see `ProcessTitle`. */
 export function hostArguments(transport: HostOptions["transport"], title = spareTitle): readonly string[] {
   return [moduleHostArgument, String(process.pid), transport, title];
 }
 
-/** For `HostTitle`. */
+/** For `ProcessTitle`. */
 export function hostTitle({ mod, tree }: { readonly mod: string; readonly tree: string }): string {
   return printable(`${mod} ${tree.slice(0, 16)}`);
 }

@@ -3,7 +3,6 @@ import { VeripyError } from "../../base/errors.ts";
 import { isDeeperThan } from "../../base/json-depth.ts";
 import { unquote } from "../../base/json-string.ts";
 import { plainWords } from "../../base/plain-issue.ts";
-import type { Frame } from "../../protocol/frame.ts";
 import { describeIssues, execProgress } from "../../protocol/messages.ts";
 import { maxDescription, maxInputDepth, maxInputSchema } from "../module-exports.ts";
 import { logLevels, maxErrorText, maxLogLine, maxProgressBytes } from "../protocol.ts";
@@ -97,11 +96,10 @@ export function parseHostPayload<T>({ maxLength, schema }: PayloadForm<T>, json:
 }
 
 /**
- * The string in a payload of one field, as JSON text: known to be JSON, one string and not too long, but not written
- * again, for it goes into the client's line as it is.
+ * A decoded string, still a JSON string literal because it is copied into a line for the client. Throws
+ * `protocol_error` if it was none, or has more than `maxBytes` as UTF-8.
  */
-export function checkedLiteral(frame: Frame, head: string, maxBytes: number): string {
-  const literal = frame.literalBetween(head, "}");
+export function boundedLiteral(literal: string | undefined, maxBytes: number): string {
   // A UTF-16 unit is three bytes of UTF-8 at most.
   if (
     literal === undefined ||

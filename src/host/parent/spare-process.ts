@@ -3,28 +3,28 @@ import type { PreparePayload } from "../protocol.ts";
 import type { HostOptions } from "./command.ts";
 import { HostProcess, type OnLine } from "./process.ts";
 
-export interface HostReserveTiming {
+export interface SpareTiming {
   /** From a taken process to the start of the next, so that it does not take the processor from a load. */
   readonly refillMs: number;
   /** How long a process waits to be taken. */
   readonly keepMs: number;
 }
 
-const defaultTiming: HostReserveTiming = { refillMs: 20, keepMs: 60_000 };
+const defaultTiming: SpareTiming = { refillMs: 20, keepMs: 60_000 };
 
 /**
  * A process that is started already and waits for a module. An edit rarely comes alone: after the first, the next
  * ones are loaded without waiting for a process, and after a minute without any there is none that waits.
  */
-export class HostReserve {
+export class SpareProcess {
   readonly #options: Partial<HostOptions>;
-  readonly #timing: HostReserveTiming;
+  readonly #timing: SpareTiming;
   /** Started, or about to be; undefined when it cannot be started. */
   #spare: Promise<Spare | undefined> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOpen = false;
 
-  constructor(options: Partial<HostOptions>, timing: HostReserveTiming = defaultTiming) {
+  constructor(options: Partial<HostOptions>, timing: SpareTiming = defaultTiming) {
     this.#options = options;
     this.#timing = timing;
   }

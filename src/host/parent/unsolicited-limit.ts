@@ -7,7 +7,7 @@ import { worstEscape } from "./payloads.ts";
  * Log lines, the frames that answer nothing: more of them in a second than any honest host sends are an attack.
  * (Progress is bounded for each call.)
  */
-export class UnaskedFrames {
+export class UnsolicitedLimit {
   readonly #maxFrames: number;
   readonly #maxLength: number;
   #second = 0;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { configure, type LogRecord, reset } from "@logtape/logtape";
-import { ModuleLog } from "../../../src/host/parent/module-log.ts";
+import { ModuleLogger } from "../../../src/host/parent/module-logger.ts";
 import { load } from "../../helpers/versions.ts";
 import { eventually } from "../../helpers/within.ts";
 
@@ -90,7 +90,7 @@ test("lines past the library are bounded too", async () => {
 });
 
 test("a line cannot forge another line or steer a terminal", () => {
-  new ModuleLog("evil.ts", "t", 10).line("info", "a\nERROR b\r\x1b[2Jc\u2028d\te");
+  new ModuleLogger("evil.ts", "t", 10).line("info", "a\nERROR b\r\x1b[2Jc\u2028d\te");
   expect(linesOf("evil.ts")).toEqual(["info a\\u000aERROR b\\u000d\\u001b[2Jc\\u2028d\te"]);
 });
 

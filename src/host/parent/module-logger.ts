@@ -9,7 +9,7 @@ const logger = loggerOf("module");
  * The server's side of one module's log: tags lines with the module, makes control characters visible so that a
  * module cannot forge lines or drive a terminal, and drops what is over the limit, saying how much.
  */
-export class ModuleLog {
+export class ModuleLogger {
   readonly #mod: string;
   readonly #tree: string;
   readonly #gate: LogGate;
