@@ -47,7 +47,8 @@ export class ModuleSlot {
   #current: RunnableVersion | undefined;
   /** Those before the current one, newest first. */
   #kept: RunnableVersion[] = [];
-  #failure: { readonly key: string; readonly detail: string } | undefined;
+  /** Which content of the file does not load; undefined when it does, or there is no file. */
+  #failedKey: string | undefined;
   #next: Finding | undefined;
   #work: Promise<void> | undefined;
   #wake: (() => void) | undefined;
@@ -66,11 +67,6 @@ export class ModuleSlot {
 
   get current(): RunnableVersion | undefined {
     return this.#current;
-  }
-
-  /** Why the file as it is now does not load; undefined when it does. The current version may go on all the same. */
-  get failure(): string | undefined {
-    return this.#failure?.detail;
   }
 
   /** Current and kept ones, newest first. */
@@ -111,7 +107,7 @@ export class ModuleSlot {
       this.#firstApplied.resolve();
     }
     this.#work = undefined;
-    if (this.versions.length === 0 && this.#failure === undefined) this.#owner.emptied(this);
+    if (this.versions.length === 0 && this.#failedKey === undefined) this.#owner.emptied(this);
   }
 
   async #apply({ outcome, key, paths = [] }: Finding): Promise<void> {
@@ -120,7 +116,7 @@ export class ModuleSlot {
     } else if (outcome instanceof VeripyError) {
       if (!(await this.#superseded())) this.#fail(key, outcome, paths);
     } else if (outcome.tree === this.#current?.tree) {
-      this.#failure = undefined;
+      this.#failedKey = undefined;
     } else {
       await this.#load(outcome, key);
     }
@@ -160,7 +156,7 @@ export class ModuleSlot {
   #swap(version: RunnableVersion): void {
     const before = this.#current;
     this.#current = version;
-    this.#failure = undefined;
+    this.#failedKey = undefined;
     // The same content came back: the new version takes over the calls by tree.
     const twin = this.#kept.find((kept) => kept.tree === version.tree);
     const kept = this.#kept.filter((each) => each !== twin);
@@ -185,16 +181,15 @@ export class ModuleSlot {
     const { mod } = this;
     const error = fault.message;
     const detail = detailOf(fault);
-    const isKnown = this.#failure?.key === key;
-    this.#failure = { key, detail };
-    if (isKnown) return;
+    if (this.#failedKey === key) return;
+    this.#failedKey = key;
     const others = [...paths].filter((path) => path !== mod && isModuleName(path) && error.includes(path));
     this.#owner.changed({ kind: "moderror", mod, error, detail, others });
   }
 
   #unload(): void {
     const last = this.#current;
-    this.#failure = undefined;
+    this.#failedKey = undefined;
     this.#endAll();
     if (last !== undefined) this.#owner.changed({ kind: "modunload", report: reportOf(last) });
   }

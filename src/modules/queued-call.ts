@@ -69,7 +69,10 @@ export class QueuedCall implements Call, CallEvents, Expirable {
     const host = this.#host;
     if (host === undefined) {
       this.#owner.left(this);
-      this.refuse("timeout", `${this.#owner.mod} was busy until the call's deadline, ${this.#timeoutMs} ms.`);
+      this.refuse(
+        "timeout",
+        `${this.#owner.mod} was busy until the call's deadline of ${this.#timeoutMs} ms.`,
+      );
     } else if (!this.#isAnswered) {
       const message = `${this.#owner.mod} did not answer within ${this.#timeoutMs} ms.`;
       this.#answer({ ok: false, code: "timeout", message });

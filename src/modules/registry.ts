@@ -86,8 +86,8 @@ export class ModuleRegistry {
     this.#isStarting = false;
   }
 
-  /** Calls `listener` after each change, in the order of the changes of each module. Returns how to end that. */
-  on(_event: "change", listener: (change: ModuleChange) => void): () => void {
+  /** Calls `listener` after each change; those of one module come in order. Returns a function that unsubscribes it. */
+  onChange(listener: (change: ModuleChange) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -106,13 +106,6 @@ export class ModuleRegistry {
     if (slot?.current === undefined) return { reason: "not_found" };
     const version = tree === undefined ? slot.current : slot.byTree(tree);
     return version === undefined ? { reason: "version_mismatch" } : { version };
-  }
-
-  /** The modules whose file, as it is now, does not load; an older version may run all the same. Sorted by name. */
-  failures(): Array<{ readonly mod: string; readonly error: string }> {
-    return [...this.#slots.values()]
-      .flatMap(({ mod, failure }) => (failure === undefined ? [] : { mod, error: failure }))
-      .sort((a, b) => (a.mod < b.mod ? -1 : 1));
   }
 
   /** Of all versions that can be called, sorted by name, the current one of each module first. */

@@ -220,7 +220,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   }
 
   async #start(options: CompleteServeOptions): Promise<void> {
-    this.registry.on("change", (change) => this.#moduleChanged(change));
+    this.registry.onChange((change) => this.#moduleChanged(change));
     await this.registry.start();
     this.#hosts.open();
     this.#trustWatch = watchTrustedKeys(options.trustedKeysPath, {

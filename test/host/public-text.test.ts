@@ -28,7 +28,7 @@ describe("a failure to load", () => {
       limits: defaultLimits,
       load: (source) => loadVersion(source, { limits: withDefaultLimits() }),
     });
-    registry.on("change", (change) => change.kind === "moderror" && failures.set(change.mod, change));
+    registry.onChange((change) => change.kind === "moderror" && failures.set(change.mod, change));
     await registry.start();
     await registry.stop();
     return failures;

@@ -1,18 +1,17 @@
 import { availableParallelism } from "node:os";
 
-/** So many calls one at a time, each within so long after the one before, make it likely that another follows. */
+/** A streak: this many calls one at a time, each at most `closeMs` after the one before. */
 const minStreak = 16;
 const closeMs = 0.3;
-/** After a wait in vain, so many calls are waited for asleep. */
+/** After a busy wait in vain, the next this many calls are waited for asleep. */
 const pauseAfterVain = 4;
-/** How long it is waited for awake. It comes in half the time when nobody has to be woken. */
+/** The longest busy wait. In a streak the next call comes in about half this time. */
 const spinMs = 0.2;
 
 /**
- * Keeps a host awake for a moment after a call when calls come one after the other, each as soon as the one before
- * has been answered: to fall asleep and be woken takes longer than such a call does, for the server and a client on
- * the same machine too. A host that has waited in vain, or has had two calls at once, goes to sleep at once again
- * until the next such streak.
+ * Keeps a host awake for a moment after each call of a streak, when a client makes the next call as soon as it has its
+ * answer: putting the process to sleep and waking it takes longer than such a call. A wait in vain, or two calls at a
+ * time, end the streak.
  */
 export class BusyWait {
   readonly #canHelp = availableParallelism() > 1;
@@ -21,13 +20,16 @@ export class BusyWait {
   #streak = 0;
   #isSpinning = false;
   readonly #yieldProcessor: (() => void) | undefined;
+  readonly #now: () => number;
 
-  constructor(yieldProcessor: (() => void) | undefined) {
+  /** `yieldProcessor` lets another process that waits for this processor go first. `now` is in milliseconds. */
+  constructor(yieldProcessor: (() => void) | undefined, now = () => performance.now()) {
     this.#yieldProcessor = yieldProcessor;
+    this.#now = now;
   }
 
   callCame(): void {
-    if (this.#isIdle && performance.now() - this.#idleSince < closeMs) this.#streak += 1;
+    if (this.#isIdle && this.#now() - this.#idleSince < closeMs) this.#streak += 1;
     else this.#streak = 0;
     this.#isIdle = false;
   }
@@ -35,17 +37,17 @@ export class BusyWait {
   /** The last call has ended. */
   becameIdle(): void {
     this.#isIdle = true;
-    this.#idleSince = performance.now();
+    this.#idleSince = this.#now();
     if (!this.#canHelp || this.#isSpinning || this.#streak < minStreak) return;
     this.#isSpinning = true;
     setImmediate(this.#turn);
   }
 
-  /** One turn of the event loop, which looks at the socket and does not wait. */
+  /** One turn of the event loop: it looks at the socket without waiting for it. */
   readonly #turn = (): void => {
-    const isInVain = this.#isIdle && performance.now() - this.#idleSince >= spinMs;
+    const isInVain = this.#isIdle && this.#now() - this.#idleSince >= spinMs;
     if (this.#isIdle && !isInVain) {
-      // The one it waits for may be waiting for this very processor.
+      // The server or the client may be waiting for this very processor.
       this.#yieldProcessor?.();
       setImmediate(this.#turn);
       return;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { withDefaultLimits } from "../../../src/base/limits.ts";
 import { SpareProcess } from "../../../src/host/parent/spare-process.ts";
 import { loadVersion, type HostedVersion } from "../../../src/modules/hosted-version.ts";
-import { childrenOf, hasProcfs } from "../../helpers/procfs.ts";
+import { childrenOf, cpuMsOf, hasProcfs, isOnProcessor } from "../../helpers/procfs.ts";
 import { gone, RecordedCall, sourceOf } from "../../helpers/versions.ts";
 import { eventually, within } from "../../helpers/within.ts";
 
@@ -41,8 +41,17 @@ function spareBeside(...versions: HostedVersion[]): Promise<number> {
   return eventually("a process that waits", () => ownChildren().find((pid) => !known.includes(pid)));
 }
 
-describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => {
-  test("which takes it, and answers as any other does", async () => {
+/** True when a process has used the processor, but not since the last look. */
+function isAsleep(pid: number): boolean {
+  const used = cpuMsOf(pid);
+  const isAsleep = used > 0 && used === usedBefore.get(pid) && !isOnProcessor(pid);
+  usedBefore.set(pid, used);
+  return isAsleep;
+}
+const usedBefore = new Map<number, number>();
+
+describe.skipIf(!hasProcfs)("after a load, a spare process waits for the next one", () => {
+  test("which takes it and answers like any other", async () => {
     const spares = new SpareProcess({}, quick);
     spares.open();
     const first = await loaded("one", spares);
@@ -56,13 +65,12 @@ describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => 
     await eventually("the end of all", () => ownChildren().length === 0);
   });
 
-  test("and what it has tried its loader with is no file of the module", async () => {
+  test("and the text it has warmed up with is no file of the module", async () => {
     const spares = new SpareProcess({}, quick);
     spares.open();
     const first = await loaded("one", spares);
     const spare = await spareBeside(first);
-    // Long enough for it to start and to be done with its trial; the answer is the same if it was not.
-    await Bun.sleep(200);
+    await eventually("the end of its warm-up", () => isAsleep(spare));
     const source = await sourceOf(
       `export const execute = (own) => import(own).then(() => "loaded", (error) => error.message);`,
     );
@@ -76,14 +84,14 @@ describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => 
     await Promise.all([first.stop(), second.stop()]);
   });
 
-  test("and one that has died meanwhile is not missed", async () => {
+  test("and is replaced if it has died meanwhile", async () => {
     const spares = new SpareProcess({}, quick);
     spares.open();
     const first = await loaded("one", spares);
     const spare = await spareBeside(first);
     process.kill(spare, "SIGKILL");
-    // Not only dead: whoever started it has been told. The system drops it when that has happened.
-    await eventually("the end of the process that waited", () => !existsSync(`/proc/${spare}`));
+    // The system removes this entry when the parent has been told of the end.
+    await eventually("the end of the spare process", () => !existsSync(`/proc/${spare}`));
     const second = await loaded("two", spares);
     expect(second.stats().pid).not.toBe(spare);
     expect(await answerOf(second)).toEqual({ ok: true, resultJson: '"two"' });
@@ -91,24 +99,24 @@ describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => 
     await Promise.all([first.stop(), second.stop()]);
   });
 
-  test("but not for ever", async () => {
+  test("for a limited time", async () => {
     const spares = new SpareProcess({}, { refillMs: 5, keepMs: 500 });
     spares.open();
     const loading = loaded("one", spares);
-    // The load may take longer than the other process waits.
+    // The load may take longer than the spare process is kept.
     const seen = new Set<number>();
     await eventually("two processes", () => {
       for (const pid of ownChildren()) seen.add(pid);
       return seen.size === 2;
     });
     const first = await loading;
-    for (const pid of seen) if (pid !== first.stats().pid) await gone(pid, "the process that waited");
+    for (const pid of seen) if (pid !== first.stats().pid) await gone(pid, "the spare process");
     expect(ownChildren()).toEqual([first.stats().pid ?? 0]);
     await spares.close();
     await first.stop();
   });
 
-  test("and not after the end", async () => {
+  test("and is ended by close()", async () => {
     const spares = new SpareProcess({}, quick);
     spares.open();
     const first = await loaded("one", spares);
@@ -119,7 +127,7 @@ describe.skipIf(!hasProcfs)("after a load, a process waits for the next", () => 
   });
 });
 
-test.skipIf(!hasProcfs)("while a server starts, no process waits", async () => {
+test.skipIf(!hasProcfs)("before open(), there is no spare process", async () => {
   const spares = new SpareProcess({}, quick);
   const first = await loaded("one", spares);
   const second = await loaded("two", spares);
