@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { withDefaultLimits } from "../../../src/base/limits.ts";
 import { SpareProcess } from "../../../src/host/parent/spare-process.ts";
-import { loadVersion, type HostedVersion } from "../../../src/modules/hosted-version.ts";
+import { type HostedVersion, loadVersion } from "../../../src/modules/hosted-version.ts";
 import { childrenOf, cpuMsOf, hasProcfs, isOnProcessor } from "../../helpers/procfs.ts";
 import { gone, RecordedCall, sourceOf } from "../../helpers/versions.ts";
 import { eventually, within } from "../../helpers/within.ts";
