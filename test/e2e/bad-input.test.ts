@@ -267,7 +267,7 @@ describe("a module that cannot be loaded is named with its fault, and everything
       fault: "with an execute that is no function",
       mod: "constant.ts",
       make: (path) => writeFile(path, "export const execute = 7;\n"),
-      says: ["constant.ts exports 'execute' as a number"],
+      says: ["constant.ts must export 'execute' as a function, not as a number"],
     },
     {
       fault: "with a description that is no string",

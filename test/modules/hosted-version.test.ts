@@ -55,27 +55,30 @@ test("more clients than a host remembers are still told apart, also when one is 
 const broken: Record<string, [text: string, message: RegExp]> = {
   "no execute": ["export const description = 'x';", /^m\.ts exports no function 'execute'/],
   "a default function only": ["export default () => 'x';", /but a function as default/],
-  "an execute that is none": ["export const execute = 'x';", /exports 'execute' as a string/],
-  "a class as execute": ["export class execute {}", /as a class/],
+  "an execute that is none": [
+    "export const execute = 'x';",
+    /must export 'execute' as a function, not as a string/,
+  ],
+  "a class as execute": ["export class execute {}", /not as a class/],
   "a description that is none": [
     "export const description = 7; export const execute = () => '';",
-    /'description' as a number/,
+    /'description' as a string, not as a number/,
   ],
   "an input that is none": [
     "export const input = []; export const execute = () => '';",
-    /'input' as an array/,
+    /'input' as a JSON Schema object, not as an array/,
   ],
   "an invalid schema": [
     "export const input = { properties: { a: { type: 'strin' } } }; export const execute = () => '';",
-    /no valid JSON Schema: input\.properties\.a\.type/,
+    /an invalid JSON Schema as 'input': input\.properties\.a\.type/,
   ],
   "an unknown limit": [
     "export const limits = { execSeconds: 1 }; export const execute = () => '';",
-    /limit 'execSeconds', which is none; there are execMs/,
+    /unknown limit 'execSeconds'. The limits are execMs/,
   ],
   "a limit that is none": [
     "export const limits = { execMs: 0 }; export const execute = () => '';",
-    /limit execMs as 0/,
+    /limit execMs as a whole number of at least 1, not as 0/,
   ],
   "a throw at the top": [
     "export const execute = () => ''; throw new Error('not today');",

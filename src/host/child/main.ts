@@ -19,8 +19,8 @@ import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
 /**
  * The whole life of a module host, the process that runs one version of one module: loads the texts that the
  * server sends, answers calls, and ends when the server says so or hangs up. The command line is
- * `module-host SERVER_PID TRANSPORT TITLE`. Nothing the server alone needs may be imported from here: every module pays
- * for it in start-up time and memory.
+ * `module-host SERVER_PID TRANSPORT TITLE`. Import nothing here that only the server needs:
+ * every module would pay for it in start-up time and memory.
  */
 export async function runModuleHost(): Promise<never> {
   const [serverPid, transport] = process.argv.slice(3);
@@ -32,9 +32,9 @@ export async function runModuleHost(): Promise<never> {
 
 class Host {
   readonly #duplex: Duplex;
-  /** Without a socket of its own, the control channel takes the standard streams; nothing else may use them. */
+  /** The control channel is the standard streams, so nothing else may use them. */
   readonly #pipes: boolean;
-  /** By the numbers that `exec` names them by. Replaced, never changed: a call looks its client up later. */
+  /** Indexed by the numbers in `exec`. Replaced, never modified, because a call looks up its client later. */
   #clients: readonly CallClient[] = [];
   readonly #calls = new Map<number, RunningCall>();
   /** The server is trusted, and its frames carry whole module trees. */
@@ -63,7 +63,7 @@ class Host {
     });
     process.on("exit", () => {
       this.#exiting = true;
-      // What was said in this turn, the log's last lines for one, leaves first.
+      // What was written in this turn, such as the last log lines, is sent first.
       this.#duplex.close();
       killDescendants(process.pid);
     });
@@ -109,7 +109,7 @@ class Host {
     call.run();
   }
 
-  /** Not when the module has come meanwhile: it has waited for this process to start. */
+  /** Does nothing if the module is being loaded already. */
   async #prepare({ root }: PreparePayload): Promise<void> {
     if (this.#isLoading) return;
     this.#title.prepare();
@@ -135,7 +135,7 @@ class Host {
         checkInput,
         limits: tightenLimits(payload.limits, exports.limits),
         send: (type, ref, json) => this.#send(type, ref, json),
-        // The answer of the only call goes at once; among others, the server would be woken for each chunk of them.
+        // The answer of the only call is sent at once. Others wait for the end of the turn, so the server wakes up once.
         sendLine: (line) => this.#duplex.write(line, this.#calls.size > 1),
         log: (level, text, ref) => this.#log.write(level, text, ref),
         forget: (ref) => this.#forget(ref),
@@ -149,45 +149,44 @@ class Host {
   }
 
   /**
-   * A rejected promise that nobody awaits is logged, and that is all: it is a value that was not looked at, mostly
-   * of something started on the side, and the calls in flight are no worse for it. An exception that leaves a timer
-   * or an event handler is different: what it was in the middle of stays half done, in memory that later calls use.
-   * So the process ends, the server says why, and the next call gets a fresh one.
+   * An unhandled rejection is only logged: it usually belongs to something started on the side, and does no harm to the
+   * calls in flight. An uncaught exception in a timer or an event handler may leave state half changed that later calls
+   * use. So the process ends, the server tells the callers why, and the next call gets a new process.
    */
   #watchForLateErrors(): void {
     process.on("unhandledRejection", (reason) => {
-      this.#log.write("error", `A promise was rejected that nobody handles: ${stackOf(reason)}`);
+      this.#log.write("error", `Unhandled promise rejection: ${stackOf(reason)}`);
     });
     process.on("uncaughtException", (error) => {
       if (this.#ending) return;
       this.#ending = true;
-      this.#log.write("error", `An exception was not caught: ${stackOf(error)}`);
-      // Before there is a module, the server takes the place of mods/ out of what it tells clients.
+      this.#log.write("error", `Uncaught exception: ${stackOf(error)}`);
+      // Before there is a module, the server removes the path of mods/ from what it tells clients.
       const root = this.#module?.root;
       const thrown = root === undefined ? messageOf(error) : thrownText(error, root);
-      const text = `an exception was not caught: ${thrown}`;
+      const text = `uncaught exception: ${thrown}`;
       this.#send("fatal", "0", JSON.stringify({ error: clip(text, maxErrorText) }));
       this.#exitSoon(1);
     });
   }
 
-  /** What was sent in this turn leaves first. */
+  /** Exits after what was written in this turn has been sent. */
   #exitSoon(code: number): void {
     setImmediate(() => process.exit(code));
   }
 
   #hungUp(reason: CloseReason): void {
     if (this.#exiting) return;
-    // Not the server's doing but a fault of this process; standard error reaches the server's log.
+    // The fault is in this process. Its standard error goes to the server's log.
     if (reason !== undefined) process.stderr.write(`${stackOf(reason.cause ?? reason)}\n`);
     this.#stop();
   }
 
-  /** The server is gone or wants this process to end; calls get a moment to tidy up. */
+  /** The server has gone or wants this process to end. Calls get some time to clean up. */
   #stop(): void {
     this.#ending = true;
     if (this.#calls.size === 0) process.exit(0);
-    for (const call of [...this.#calls.values()]) call.abort("The server stops this module.");
+    for (const call of [...this.#calls.values()]) call.abort("The server is stopping this module.");
     setTimeout(() => process.exit(0), this.#killGraceMs);
   }
 
@@ -205,8 +204,8 @@ class Host {
 type CompileInput = (mod: string, input: Record<string, unknown>) => InputCheck;
 
 /**
- * The schema library is loaded before the verified loader refuses every file that is not the module's, and only
- * when some file of the module might export an `input`.
+ * Loads the schema library before the verified loader refuses every file that is not the module's, but only if some
+ * file of the module might export an `input`.
  */
 async function loadInputCompiler(payload: LoadPayload): Promise<CompileInput | undefined> {
   if (!Object.values(payload.files).some((text) => /\binput\b/.test(text))) return undefined;
@@ -220,11 +219,14 @@ function inputCheck(
 ): InputCheck | undefined {
   if (input === undefined) return undefined;
   if (compileInput === undefined)
-    throw new VeripyError("bad_module", `${mod} must write the name of its export 'input' without escapes.`);
+    throw new VeripyError(
+      "bad_module",
+      `${mod} must write the name of its export 'input' without escape sequences.`,
+    );
   return compileInput(mod, input);
 }
 
-/** One sentence with the file's name; for a syntax error the place, as far as Bun tells. */
+/** One sentence with the file's name and, for a syntax error, the position if Bun reports it. */
 function describeLoadError(mod: string, error: unknown): string {
   if (error instanceof VeripyError) return error.message;
   const { position } = error as { position?: { file?: string; line?: number; column?: number } | null };

@@ -1,6 +1,6 @@
 import { partWindow } from "../protocol.ts";
 
-/** How much of a stream is under way. A generator that runs ahead of its reader waits for room here. */
+/** The parts of a stream that no credit has come for yet. A generator that is ahead of its reader waits for room here. */
 export class PartWindow {
   /** The size of each part that no credit has come for yet, oldest first. */
   readonly #sizes: number[] = [];

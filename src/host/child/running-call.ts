@@ -39,14 +39,14 @@ export class RunningCall {
   #parts: PartWindow | undefined;
   #ended = false;
 
-  /** `clients`: who is meant by the numbers in exec frames, as it was when this one came. */
+  /** `clients` are those that the numbers in exec frames stood for when this one came. */
   constructor(module: HostedModule, frame: Frame, clients: readonly CallClient[]) {
     this.#module = module;
     this.#frame = frame;
     this.#clients = clients;
   }
 
-  /** Runs the module. What goes wrong is the call's answer; nothing is thrown. */
+  /** Runs the module. Never throws: what goes wrong is the call's answer. */
   run(): void {
     const { checkInput, execute, mod } = this.#module;
     try {
@@ -60,7 +60,7 @@ export class RunningCall {
           (error) => this.#failed(error),
         );
       else if (isAsyncIterable(returned)) this.#stream(returned).catch((error) => this.#failed(error));
-      else this.#fail("exec_failed", `execute of ${mod} returned ${kindOf(returned)}, it must be a string.`);
+      else this.#fail("exec_failed", `execute of ${mod} must return a string, not ${kindOf(returned)}.`);
     } catch (error) {
       this.#failed(error);
     }
@@ -70,13 +70,13 @@ export class RunningCall {
     return decodePlainArgs(this.#frame) ?? this.#parsed().args;
   }
 
-  /** Most modules need nothing of it but the arguments. */
+  /** Parsed on demand: most modules need the arguments only. */
   #parsed(): ExecPayload {
     this.#payload ??= decodeExec(this.#frame);
     return this.#payload;
   }
 
-  /** Aborts the module's signal; the answer still comes from the module. */
+  /** Aborts the module's signal. The call ends when the module ends it. */
   abort(reason: string): void {
     if (this.#abortReason !== undefined) return;
     this.#abortReason = reason;
@@ -120,7 +120,7 @@ export class RunningCall {
     if (typeof value === "string") this.#succeed(value);
     else {
       const { mod } = this.#module;
-      this.#fail("exec_failed", `execute of ${mod} resolved to ${kindOf(value)}, it must be a string.`);
+      this.#fail("exec_failed", `execute of ${mod} must return a string, not a promise of ${kindOf(value)}.`);
     }
   }
 
@@ -161,7 +161,7 @@ export class RunningCall {
 
   #partFault(value: unknown, mod: string, maxPartBytes: number): Error | undefined {
     if (typeof value !== "string")
-      return new Error(`execute of ${mod} yielded ${kindOf(value)}, it must be a string.`);
+      return new Error(`execute of ${mod} must yield strings, not ${kindOf(value)}.`);
     if (fits(value, maxPartBytes)) return undefined;
     return new VeripyError(
       "too_large",
@@ -196,7 +196,7 @@ export class RunningCall {
   }
 }
 
-/** `ctx`. Everything that costs something is made when it is asked for. */
+/** `ctx`. What costs time is made on demand. */
 class CallContext implements ModuleContext {
   readonly #call: RunningCall;
   readonly #module: HostedModule;
@@ -236,14 +236,14 @@ class CallContext implements ModuleContext {
     };
   }
 
-  /** A function that knows its call: modules take it out of the context, as in `{ signal, progress }`. */
+  /** Bound to its call, because modules destructure the context: `{ signal, progress }`. */
   get progress(): ModuleContext["progress"] {
     const call = this.#call;
     return (fraction, message) => call.progress(fraction, message);
   }
 }
 
-/** True when the text has at most `maxBytes` as UTF-8. Counted only where its length leaves it open. */
+/** True when the text has at most `maxBytes` as UTF-8. Counted only when its length does not decide. */
 function fits(text: string, maxBytes: number): boolean {
   return text.length * 3 <= maxBytes || (text.length <= maxBytes && Buffer.byteLength(text) <= maxBytes);
 }
@@ -265,7 +265,7 @@ export function stackOf(error: unknown): string {
   try {
     if (error instanceof Error && typeof error.stack === "string") return error.stack;
   } catch {
-    // A getter of the module's; then its message has to do.
+    // A getter of the module's own.
   }
   return messageOf(error);
 }

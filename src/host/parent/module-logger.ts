@@ -6,8 +6,8 @@ import { clip, type LogLevel, maxLogLine } from "../protocol.ts";
 const logger = loggerOf("module");
 
 /**
- * The server's side of one module's log: tags lines with the module, makes control characters visible so that a
- * module cannot forge lines or drive a terminal, and drops what is over the limit, saying how much.
+ * Writes one module's lines to the server's log: tagged with the module, with control characters made visible so that
+ * it cannot forge lines or control a terminal, and with a count of those dropped over the limit.
  */
 export class ModuleLogger {
   readonly #mod: string;
@@ -24,7 +24,7 @@ export class ModuleLogger {
   line(level: LogLevel, text: string, ref?: string): void {
     if (!this.#gate.pass()) return;
     const dropped = this.#gate.takeDropped();
-    if (dropped > 0) this.say("warn", `${dropped} log lines were over the limit and dropped`);
+    if (dropped > 0) this.say("warn", `dropped ${dropped} log lines over the limit`);
     const properties = {
       mod: this.#mod,
       tree: this.#tree,
@@ -34,7 +34,7 @@ export class ModuleLogger {
     logger[level]("{mod}: {text}", properties);
   }
 
-  /** What the server itself has to say about the module. */
+  /** A line of the server's own about the module. */
   say(level: LogLevel, text: string): void {
     logger[level]("{mod} {text}", { mod: this.#mod, tree: this.#tree, text: printable(text, "\t") });
   }

@@ -7,13 +7,13 @@ import { describeIssues, execProgress } from "../../protocol/messages.ts";
 import { maxDescription, maxInputDepth, maxInputSchema } from "../module-exports.ts";
 import { logLevels, maxErrorText, maxLogLine, maxProgressBytes } from "../protocol.ts";
 
-// What a module host sends to the server, bounded and parsed. The frames are in host-protocol.ts; this file is apart
-// from it because a host has no use for zod.
+// Schemas of what a module host sends to the server. The frames are described in ../protocol.ts. A host does not import
+// this file: it does without zod.
 
 /** JSON may need six characters for one of a string. */
 export const worstEscape = 6;
 
-/** One kind of frame: the longest payload that is parsed, in UTF-16 units, and its form. */
+/** One kind of payload: its schema, and the longest that is parsed, in UTF-16 units. */
 interface PayloadForm<T> {
   readonly maxLength: number;
   readonly schema: z.ZodType<T>;
@@ -28,7 +28,7 @@ const ready = z.object({
   desc: z.string().max(maxDescription).optional(),
   input: z
     .record(z.string(), z.unknown())
-    // Written again, because that can be longer: 1e20 has four characters, and then 21.
+    // Encoded again, because that can be longer: 1e20 becomes 21 characters.
     .refine((input) => JSON.stringify(input).length <= maxInputSchema, {
       error: `must have at most ${maxInputSchema} characters as JSON`,
     })
@@ -45,14 +45,14 @@ const ready = z.object({
     })
     .optional(),
 });
-/** What a module tells of itself when it has loaded. Checked for form here, for sense in its own process. */
+/** What a module exports besides `execute`. Only its shape is checked here; the module's own process checks the rest. */
 export type HostReady = z.infer<typeof ready>;
 export const readyForm: PayloadForm<HostReady> = {
   maxLength: maxInputSchema + worstEscape * maxDescription + 1024,
   schema: ready,
 };
 
-// A text that was cut says so at its end.
+// The end of a text that was cut says so.
 const errorText = z.string().max(maxErrorText + 64);
 export const failedForm = textForm(maxErrorText + 64, z.object({ error: errorText }));
 export const errorForm = textForm(
@@ -77,7 +77,7 @@ export const progressForm = textForm(
 );
 export const abortingForm = textForm(0, z.object({}));
 
-/** Throws `protocol_error` for a payload that is too long, too deep or of another form. */
+/** Throws `protocol_error` for a payload that is too long, nests too deep or has another shape. */
 export function parseHostPayload<T>({ maxLength, schema }: PayloadForm<T>, json: string): T {
   if (json.length > maxLength)
     throw broken(`a payload of ${json.length} characters, the limit is ${maxLength}`);
@@ -105,7 +105,7 @@ export function boundedLiteral(literal: string | undefined, maxBytes: number): s
     literal === undefined ||
     (literal.length * 3 > maxBytes && Buffer.byteLength(unquote(literal)) > maxBytes)
   )
-    throw broken("an answer is no string within the limit");
+    throw broken("an answer that is not a string within the limit");
   return literal;
 }
 

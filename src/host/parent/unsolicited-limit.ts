@@ -4,8 +4,8 @@ import { maxLogLine } from "../protocol.ts";
 import { worstEscape } from "./payloads.ts";
 
 /**
- * Log lines, the frames that answer nothing: more of them in a second than any honest host sends are an attack.
- * (Progress is bounded for each call.)
+ * Limits the log lines of a module host, the only frames that belong to no request: more of them in a second than any
+ * honest host sends are an attack. (Progress is limited for each call.)
  */
 export class UnsolicitedLimit {
   readonly #maxFrames: number;
@@ -15,8 +15,8 @@ export class UnsolicitedLimit {
   #length = 0;
 
   constructor({ maxLogLinesPerSecond }: Pick<Limits, "maxLogLinesPerSecond">) {
-    // Twice as many, because the two processes' seconds begin at different times, and some more, because a server that
-    // was busy reads those of several seconds at once.
+    // Twice as many because the processes' seconds begin at different times, and some more because a busy server may
+    // read the lines of several seconds at once.
     this.#maxFrames = 2 * maxLogLinesPerSecond + 1000;
     this.#maxLength = worstEscape * maxLogLine * (2 * maxLogLinesPerSecond + 100);
   }
@@ -32,14 +32,11 @@ export class UnsolicitedLimit {
     this.#frames += 1;
     this.#length += length;
     if (this.#frames > this.#maxFrames)
-      throw new VeripyError(
-        "protocol_error",
-        `more than ${this.#maxFrames} frames a second that answer nothing`,
-      );
+      throw new VeripyError("protocol_error", `more than ${this.#maxFrames} unsolicited frames a second`);
     if (this.#length > this.#maxLength)
       throw new VeripyError(
         "protocol_error",
-        `more than ${this.#maxLength} characters a second in frames that answer nothing`,
+        `more than ${this.#maxLength} characters a second in unsolicited frames`,
       );
   }
 }
