@@ -1,6 +1,7 @@
 import { tsPlugin } from "@sveltejs/acorn-typescript";
 import { Parser } from "acorn";
 import { messageOf, VeripyError } from "../base/errors.ts";
+import { boundedParser } from "./bounded-parser.ts";
 
 /** A node of the syntax tree (ESTree, and `TS…` for what TypeScript adds). What else it has depends on `type`. */
 export interface SyntaxNode {
@@ -27,7 +28,7 @@ export function parseSource(path: string, content: string): SyntaxNode {
   } catch (error) {
     const { pos } = error as { pos?: number };
     const place = pos === undefined ? path : placeOf(path, content, pos);
-    throw new VeripyError("bad_module", `${place}: ${messageOf(error).replace(/ \(\d+:\d+\)$/, "")}`, {
+    throw new VeripyError("bad_module", `${place}: ${messageOf(error)}`, {
       cause: error,
     });
   }
@@ -40,12 +41,13 @@ export function placeOf(path: string, content: string, offset: number): string {
 }
 
 /** What acorn lets a plugin override; its types leave it out. */
-interface ParserInternals {
+export interface ParserInternals {
   readonly input: string;
   /** Of the current token. */
   readonly start: number;
   readonly end: number;
   raise(offset: number, message: string): never;
+  raiseRecoverable(offset: number, message: string): never;
   unexpected(offset?: number): never;
   parseIdentNode(): unknown;
   parseDynamicImport(node: unknown): unknown;
@@ -113,5 +115,5 @@ function completeTypeScript(base: typeof Parser): typeof Parser {
   return CompleteTypeScript as unknown as typeof Parser;
 }
 
-const JavaScriptParser = Parser.extend(clearerErrors);
-const TypeScriptParser = Parser.extend(tsPlugin(), completeTypeScript, clearerErrors);
+const JavaScriptParser = Parser.extend(clearerErrors, boundedParser);
+const TypeScriptParser = Parser.extend(tsPlugin(), completeTypeScript, clearerErrors, boundedParser);
