@@ -1,5 +1,4 @@
-import type { Parser } from "acorn";
-import type { ParserInternals } from "./parse-source.ts";
+import type { Extensible, ParserInternals } from "./parser-internals.ts";
 
 /**
  * The parser guesses what an ambiguous text means and reads it again when the guess was wrong; nested guesses double
@@ -12,12 +11,12 @@ const freeCharacters = 32 * 1024;
 /** Statements, expressions and types inside each other. The stack holds about twice as many. */
 const maxNesting = 1_500;
 
-/** Names in one scope: each new one is compared with all before it. */
+/** In one scope. Each new name is compared with all names before it. */
 const maxNames = 5_000;
-/** In one regular expression; the same holds for them. */
+/** In one regular expression, for the same reason. */
 const maxNamedGroups = 200;
 
-interface Recursive extends ParserInternals {
+interface BoundedInternals extends ParserInternals {
   /** Where the tokenizer stands. */
   readonly pos: number;
   nextToken(): void;
@@ -33,11 +32,11 @@ interface Recursive extends ParserInternals {
 }
 
 /**
- * Bounds the time and the depth of a parse by counting, never by the clock: every machine must come to the same
+ * An acorn plugin that bounds the time and the depth of a parse by counting, never by the clock: every machine must come to the same
  * result for the same text. Past a bound the parser throws an error with a `pos`, as for a syntax error.
  */
-export function boundedParser(base: typeof Parser): typeof Parser {
-  class BoundedParser extends (base as unknown as new () => Recursive) {
+export function boundedParser<Base>(base: Base): Base {
+  class BoundedParser extends (base as unknown as Extensible<BoundedInternals>) {
     #charactersRead = 0;
     #nesting = 0;
 
@@ -49,7 +48,7 @@ export function boundedParser(base: typeof Parser): typeof Parser {
         throw limitError(this.start, "Too ambiguous to parse: simplify this code or split it up");
     }
 
-    // Finding line and column reads the text from its start, for every failed attempt. Only the last error needs them.
+    // acorn's own looks for line and column from the start of the text, at every wrong guess.
     override raise(offset: number, message: string): never {
       throw Object.assign(new SyntaxError(message), { pos: offset });
     }
@@ -108,7 +107,7 @@ export function boundedParser(base: typeof Parser): typeof Parser {
       }
     }
   }
-  return BoundedParser as unknown as typeof Parser;
+  return BoundedParser as unknown as Base;
 }
 
 /** Not a `SyntaxError`: the parser takes those for a failed attempt and carries on. */
