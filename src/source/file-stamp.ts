@@ -1,21 +1,21 @@
 import { stat } from "node:fs/promises";
 import { isSystemError, messageOf } from "../base/errors.ts";
 
-/** What is at a path, symbolic links followed, without reading it. */
+/** What stands at a path, found by `stat`: symbolic links are followed and nothing is read. */
 export interface Stamp {
   readonly kind: "file" | "directory" | "other" | "absent" | "unreadable";
-  /** Differs when the thing was replaced or written to; equal stamps alone don't prove equal bytes. */
+  /** Changes when the file is replaced or written to. Equal marks alone don't prove equal bytes, see `stampTrustMs`. */
   readonly mark: string;
   /**
-   * When it last changed by the file system's clock, 0 for what is absent. It is the ctime: every write moves it,
-   * and unlike the mtime nobody can set it back.
+   * When it last changed by the file system's clock; 0 if absent. This is the ctime: every write moves it, and unlike
+   * the mtime it can't be set back.
    */
   readonly changedMs: number;
 }
 
 const absent: Stamp = { kind: "absent", mark: "absent", changedMs: 0 };
 
-/** Never rejects: a loop of links, for example, is `unreadable`. */
+/** Never rejects: a loop of symbolic links, for example, is `unreadable`. */
 export async function stampOf(path: string): Promise<Stamp> {
   try {
     const status = await stat(path, { bigint: true });
@@ -31,7 +31,7 @@ export async function stampOf(path: string): Promise<Stamp> {
 }
 
 /**
- * File systems keep time in steps, up to two seconds on some: a file written twice within a step has one stamp
- * for two contents. So an equal stamp counts as unchanged only when it was older than this when it was read.
+ * Some file systems keep time in steps of up to two seconds, so a file written twice within a step has the same stamp
+ * for two contents. An equal stamp therefore means "unchanged" only if the change was older than this when it was read.
  */
 export const stampTrustMs = 2_000;

@@ -224,7 +224,7 @@ describe("a module that cannot be loaded is named with its fault, and everything
         await Promise.all(["a", "b", "c"].map((name) => site.write(`lib/${name}.ts`, `${text}// ${name}`)));
         return writeFile(path, `import "./lib/a.ts"; import "./lib/b.ts"; import "./lib/c.ts";\n${good}`);
       },
-      says: ["lib/c.ts: the module's files have more than 98304 bytes"],
+      says: ["lib/c.ts: the module's files together have more than 98304 bytes"],
     },
     {
       fault: "a FIFO",
@@ -236,20 +236,20 @@ describe("a module that cannot be loaded is named with its fault, and everything
       fault: "a link out of mods/",
       mod: "outside.ts",
       make: (path) => symlink("/etc/hostname", path),
-      says: ["outside.ts: it is a symbolic link out of mods/"],
+      says: ["outside.ts: it is a symbolic link that leads out of mods/"],
       logs: ["/etc/hostname"],
     },
     {
       fault: "a link to nothing",
       mod: "dangling.ts",
       make: (path) => symlink("nowhere.ts", path),
-      says: ["dangling.ts: it is a symbolic link to what is not there"],
+      says: ["dangling.ts: it is a dangling symbolic link"],
     },
     {
       fault: "links in a circle",
       mod: "circle.ts",
       make: (path) => symlink("circle.ts", path),
-      says: ["circle.ts: it cannot be read: its symbolic links lead in a circle"],
+      says: ["circle.ts: it cannot be read: its symbolic links form a loop"],
     },
     {
       fault: "a syntax error",
