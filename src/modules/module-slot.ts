@@ -47,7 +47,8 @@ export class ModuleSlot {
   #current: RunnableVersion | undefined;
   /** Those before the current one, newest first. */
   #kept: RunnableVersion[] = [];
-  #failure: { readonly key: string; readonly detail: string } | undefined;
+  /** The `key` of the finding that does not load, if that is what was found last. */
+  #failure: string | undefined;
   #next: Finding | undefined;
   #work: Promise<void> | undefined;
   #wake: (() => void) | undefined;
@@ -66,11 +67,6 @@ export class ModuleSlot {
 
   get current(): RunnableVersion | undefined {
     return this.#current;
-  }
-
-  /** Why the file as it is now does not load; undefined when it does. The current version may go on all the same. */
-  get failure(): string | undefined {
-    return this.#failure?.detail;
   }
 
   /** Current and kept ones, newest first. */
@@ -185,8 +181,8 @@ export class ModuleSlot {
     const { mod } = this;
     const error = fault.message;
     const detail = detailOf(fault);
-    const isKnown = this.#failure?.key === key;
-    this.#failure = { key, detail };
+    const isKnown = this.#failure === key;
+    this.#failure = key;
     if (isKnown) return;
     const others = [...paths].filter((path) => path !== mod && isModuleName(path) && error.includes(path));
     this.#owner.changed({ kind: "moderror", mod, error, detail, others });

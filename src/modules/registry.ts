@@ -14,8 +14,6 @@ import type { ModuleSource } from "../source/module-source.ts";
 import { type ModuleChange, ModuleSlot, type SlotOwner } from "./module-slot.ts";
 import type { RunnableVersion, VersionLoader, VersionStats } from "./module-version.ts";
 
-export type { ModuleChange } from "./module-slot.ts";
-
 export interface RegistryOptions {
   /** Need not exist: its modules are loaded when it appears. */
   readonly modsDir: string;
@@ -87,7 +85,7 @@ export class ModuleRegistry {
   }
 
   /** Calls `listener` after each change, in the order of the changes of each module. Returns how to end that. */
-  on(_event: "change", listener: (change: ModuleChange) => void): () => void {
+  onChange(listener: (change: ModuleChange) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -106,13 +104,6 @@ export class ModuleRegistry {
     if (slot?.current === undefined) return { reason: "not_found" };
     const version = tree === undefined ? slot.current : slot.byTree(tree);
     return version === undefined ? { reason: "version_mismatch" } : { version };
-  }
-
-  /** The modules whose file, as it is now, does not load; an older version may run all the same. Sorted by name. */
-  failures(): Array<{ readonly mod: string; readonly error: string }> {
-    return [...this.#slots.values()]
-      .flatMap(({ mod, failure }) => (failure === undefined ? [] : { mod, error: failure }))
-      .sort((a, b) => (a.mod < b.mod ? -1 : 1));
   }
 
   /** Of all versions that can be called, sorted by name, the current one of each module first. */

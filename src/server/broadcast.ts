@@ -1,5 +1,5 @@
+import type { ModuleChange } from "../modules/module-slot.ts";
 import { encodeFrame } from "../protocol/frame.ts";
-import type { ModuleChange } from "./observers/observer.ts";
 import type { Session } from "./session.ts";
 
 /**

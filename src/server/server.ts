@@ -9,6 +9,7 @@ import type { Fingerprint } from "../identity/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../identity/identity.ts";
 import type { SignedRotation } from "../identity/rotation-statement.ts";
 import { loadVersion } from "../modules/hosted-version.ts";
+import type { ModuleChange } from "../modules/module-slot.ts";
 import type { VersionStats } from "../modules/module-version.ts";
 import { ModuleRegistry } from "../modules/registry.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
@@ -33,7 +34,7 @@ import { AuditLog } from "./observers/audit-log.ts";
 import { CallLog } from "./observers/call-log.ts";
 import { ConnectionLog } from "./observers/connection-log.ts";
 import type { MetricsEndpoint } from "./observers/metrics-endpoint.ts";
-import type { ModuleChange, PeerLabel, ServerObserver, TrustEdit } from "./observers/observer.ts";
+import type { PeerLabel, ServerObserver, TrustEdit } from "./observers/observer.ts";
 import { RefusalLog } from "./observers/refusal-log.ts";
 import {
   type CompleteServeOptions,
@@ -220,7 +221,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
   }
 
   async #start(options: CompleteServeOptions): Promise<void> {
-    this.registry.on("change", (change) => this.#moduleChanged(change));
+    this.registry.onChange((change) => this.#moduleChanged(change));
     await this.registry.start();
     this.#hosts.open();
     this.#trustWatch = watchTrustedKeys(options.trustedKeysPath, {

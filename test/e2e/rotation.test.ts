@@ -381,7 +381,7 @@ describe("a server that rotates its key", () => {
   test("cannot finish what it has not begun", async () => {
     const { exitCode, stdout } = await site.manage(["rotate", "--finish", "--json"]);
     expect([exitCode, JSON.parse(stdout)]).toMatchObject([2, { code: "bad_config" }]);
-    expect(stdout).toContain("'veripy-server rotate' begins one");
+    expect(stdout).toContain("Run 'veripy-server rotate' to begin one");
   });
 
   test("is followed by those who are connected, those who come later, and those who come after the change", async () => {
@@ -408,7 +408,7 @@ describe("a server that rotates its key", () => {
     );
 
     const again = await site.manage(["rotate", "--json"]);
-    expect([again.exitCode, again.stdout.includes("under way already")]).toEqual([2, true]);
+    expect([again.exitCode, again.stdout.includes("already in progress")]).toEqual([2, true]);
 
     // One request is enough to be told.
     const told = await site.call(["--certs", later.certs, "list"]);

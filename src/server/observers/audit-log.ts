@@ -1,12 +1,12 @@
 import { VeripyError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/plain-reason.ts";
 import { bulkSha256Hex } from "../../base/sha256.ts";
+import type { ModuleChange } from "../../modules/module-slot.ts";
 import { ipOf, networkOf } from "../../tls/address.ts";
 import { AuditFile } from "./audit-file.ts";
 import type {
   CallRecord,
   ClientLabel,
-  ModuleChange,
   PeerLabel,
   RequestRecord,
   ServerObserver,

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, type OpenMetricsContentType, Registry } from "prom-client";
-import type { ModuleChange, PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import type { ModuleChange } from "../../modules/module-slot.ts";
+import type { PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
 
 const contentType: OpenMetricsContentType = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

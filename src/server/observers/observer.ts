@@ -1,7 +1,5 @@
 import type { WireCode } from "../../base/errors.ts";
-import type { ModuleChange } from "../../modules/registry.ts";
-
-export type { ModuleChange } from "../../modules/registry.ts";
+import type { ModuleChange } from "../../modules/module-slot.ts";
 
 /** Who is at the other end of a session. */
 export interface PeerLabel {
