@@ -1,15 +1,18 @@
 import { VeripyError } from "../base/errors.ts";
-import { quote, unquote } from "../base/json-string.ts";
 import { isSha256Hex } from "../base/sha256.ts";
 import type { Channel, Question } from "../protocol/channel.ts";
-import type { Frame } from "../protocol/frame.ts";
 import {
-  type ExecProgress,
-  execPart,
-  execProgress,
-  execResponse,
-  parseAnswer,
-} from "../protocol/messages.ts";
+  decodeExecAnswer,
+  decodeExecPart,
+  decodeExecProgress,
+  type ExecAnswerForm,
+  type ExecRequestForm,
+  encodeExecRequest,
+  execAnswerForm,
+  execRequestForm,
+} from "../protocol/exec-codec.ts";
+import type { Frame } from "../protocol/frame.ts";
+import type { ExecProgress } from "../protocol/messages.ts";
 import { treeSum } from "../protocol/tree.ts";
 import { NotSentError, startedOf, withStarted } from "./call-fate.ts";
 
@@ -45,47 +48,35 @@ export const defaultTimeoutMs = 30_000;
 /** The server answers at the deadline; the rest is for the way. */
 const answerGraceMs = 2_000;
 
-/**
- * The version that a call names, and the text around the strings that change from call to call: all of a request but
- * its arguments, all of a good answer but its result.
- */
+/** The version that a call names, with the text that its requests and answers have in common. */
 export class ExecTarget {
   readonly mod: string;
   readonly tree: string;
   /** Undefined when only the tree is known. */
   readonly sum: string | undefined;
-  readonly #requestHead: string;
-  readonly #requestTail: string;
-  readonly #defaultTail: string;
-  readonly #answerHead: string;
-  readonly #answerTail: string;
+  /** Of the last request: a program that calls a module over and over rarely changes the deadline. */
+  #requestForm: ExecRequestForm;
+  readonly #answerForm: ExecAnswerForm | undefined;
 
   constructor(mod: string, tree: string, sum: string | undefined) {
     this.mod = mod;
     this.tree = tree;
     this.sum = sum;
-    this.#requestHead = ` {"mod":${quote(mod)},"args":`;
-    this.#requestTail = `,"tree":${quote(tree)},"timeout_ms":`;
-    this.#defaultTail = `${this.#requestTail}${defaultTimeoutMs}}\n`;
-    this.#answerHead = `{"mod":${quote(mod)},"result":`;
-    this.#answerTail = `,"sum":"${sum}","tree":${quote(tree)}}`;
+    this.#requestForm = execRequestForm(mod, tree, defaultTimeoutMs);
+    this.#answerForm = sum === undefined ? undefined : execAnswerForm({ mod, sum, tree });
   }
 
   /** The line of a request. */
-  line(ref: string, args: string, timeoutMs: number | undefined): string {
-    const tail = timeoutMs === undefined ? this.#defaultTail : `${this.#requestTail}${timeoutMs}}\n`;
-    return `mod:exec:${ref}${this.#requestHead}${quote(args)}${tail}`;
+  line(ref: string, args: string, timeoutMs = defaultTimeoutMs): string {
+    if (this.#requestForm.timeoutMs !== timeoutMs)
+      this.#requestForm = execRequestForm(this.mod, this.tree, timeoutMs);
+    return encodeExecRequest(ref, this.#requestForm, args);
   }
 
   /** Throws the server's error, and for an answer of another version `verification_failed`. */
   result(frame: Frame): ExecResult {
     const { mod, sum, tree } = this;
-    if (sum !== undefined) {
-      const literal = frame.literalBetween(this.#answerHead, this.#answerTail);
-      // Nothing is left to parse or to check: the rest of the answer is what it has to be.
-      if (literal !== undefined) return { mod, result: unquote(literal), sum, tree };
-    }
-    const answer = parseAnswer(execResponse, frame.json);
+    const answer = decodeExecAnswer(frame, this.#answerForm);
     if (answer.mod !== mod || answer.tree !== tree || (sum !== undefined && answer.sum !== sum)) {
       throw new VeripyError(
         "verification_failed",
@@ -164,9 +155,9 @@ export class ExecCall implements Question<ExecResult> {
   /** Parts must come in order and without gaps; anything else is a broken server. */
   onPart(frame: Frame): void {
     this.#hasBegun = true;
-    if (frame.type === "exec_progress") this.options.onProgress?.(parseAnswer(execProgress, frame.json));
+    if (frame.type === "exec_progress") this.options.onProgress?.(decodeExecProgress(frame));
     if (frame.type !== "exec_part") return;
-    const { seq, data } = parseAnswer(execPart, frame.json);
+    const { seq, data } = decodeExecPart(frame);
     if (seq !== this.#nextPart) {
       throw new VeripyError("protocol_error", `part ${this.#nextPart} of a stream was expected, ${seq} came`);
     }

@@ -1,26 +1,25 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { reportOf } from "../modules/module-slot.ts";
 import type { RunnableVersion } from "../modules/module-version.ts";
+import { type ExecAnswerForm, encodeExecAnswer, execAnswerForm } from "../protocol/exec-codec.ts";
 
 /** What a version looks like on the wire, encoded once. */
 export class VersionText {
   /** The version's entry in `sync_resp`. */
   readonly report: string;
   readonly #version: RunnableVersion;
-  readonly #execHead: string;
-  readonly #execTail: string;
+  readonly #answerForm: ExecAnswerForm;
   #verify: string | undefined;
 
   private constructor(version: RunnableVersion) {
     this.#version = version;
     this.report = JSON.stringify(reportOf(version));
-    this.#execHead = ` {"mod":${JSON.stringify(version.mod)},"result":`;
-    this.#execTail = `,"sum":"${version.sum}","tree":"${version.tree}"}\n`;
+    this.#answerForm = execAnswerForm(version);
   }
 
   /** The line of an `exec_resp`, around the result that the module's process has encoded already. */
   answer(ref: string, resultJson: string): string {
-    return `mod:exec_resp:${ref}${this.#execHead}${resultJson}${this.#execTail}`;
+    return encodeExecAnswer(ref, this.#answerForm, resultJson);
   }
 
   /** The payload of `verify_resp`: `{"mod","content","sum","desc","tree","files":[{"path","content","sum"}]}`. */

@@ -1,4 +1,5 @@
 import { VeripyError, type WireCode } from "../base/errors.ts";
+import { unquote } from "../base/json-string.ts";
 import type { Limits } from "../base/limits.ts";
 import { snakeKeys } from "../base/snake-case.ts";
 import type { CallClient, CallOutcome } from "../host/call.ts";
@@ -7,6 +8,7 @@ import type { RunnableVersion } from "../modules/module-version.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
 import { Channel } from "../protocol/channel.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
+import { type DecodedExecRequest, decodeExecRequest, type ExecRequestForm } from "../protocol/exec-codec.ts";
 import type { Lane } from "../protocol/fair-queue.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
@@ -20,12 +22,11 @@ import {
 import type { Peer } from "../tls/peer.ts";
 import type { Grant } from "../trust/trusted-keys.ts";
 import { VersionText } from "./encoded-version.ts";
-import { ExecRequestReader } from "./exec-request.ts";
 import type { PlaceHolder } from "./key-places.ts";
 import { type CheckedConnection, LifeCheck } from "./life-check.ts";
 import type { CallRecord, ClientLabel, RequestRecord, ServerObserver } from "./observers/observer.ts";
 import { failureOf, logFault } from "./request-failure.ts";
-import { keyOf, SessionCall } from "./session-call.ts";
+import { encodeExecFailure, execRecord, type FailedOutcome, keyOf, SessionCall } from "./session-call.ts";
 
 /** What is said of the modules and of the server stays in order. No REF is empty. */
 const stateLane = "";
@@ -64,7 +65,8 @@ export class Session implements ClientLabel, CheckedConnection, PlaceHolder {
   readonly #owner: SessionOwner;
   readonly #channel: Channel;
   readonly #calls = new Map<number | string, SessionCall>();
-  readonly #execRequests = new ExecRequestReader();
+  /** Most clients repeat it in their next request. */
+  #execForm: ExecRequestForm | undefined;
   /** Frames that have to wait, and those that came behind them. */
   #backlog: Frame[] = [];
   #grant: Grant;
@@ -310,7 +312,7 @@ export class Session implements ClientLabel, CheckedConnection, PlaceHolder {
 
   #cancel(frame: Frame): void {
     mustBeEmpty(frame);
-    this.#calls.get(keyOf(frame))?.cancel();
+    this.#calls.get(keyOf(frame))?.abort("cancelled", "The client cancelled the call.");
   }
 
   #pong(frame: Frame): void {
@@ -355,40 +357,76 @@ export class Session implements ClientLabel, CheckedConnection, PlaceHolder {
   }
 
   #exec(frame: Frame): void {
-    const { limits, isDraining } = this.#owner;
-    const isObserved = this.#isObserved;
-    const call = new SessionCall(this, frame, this.#client, isObserved ? performance.now() : 0);
+    const startedAt = this.#isObserved ? performance.now() : 0;
+    let request: DecodedExecRequest | undefined;
+    let version: RunnableVersion | undefined;
     try {
-      const { mod, argsJson, tree, timeoutMs } = this.#execRequests.read(frame);
-      call.mod = mod;
-      call.argsJson = argsJson;
-      this.#mustBeAllowed("exec", mod);
-      if (isDraining)
-        throw new VeripyError("shutting_down", "The server is stopping and takes no more calls.");
-      if (this.#calls.has(call.key)) {
-        throw new VeripyError("bad_request", `Another call with the reference '${call.ref}' is in flight.`);
-      }
-      const version = this.#find(mod, tree);
-      call.version = version;
-      if (isObserved) this.#admit(call);
-      this.#calls.set(call.key, call);
-      call.timeoutMs = Math.min(timeoutMs ?? limits.execMs, limits.execMs);
-      call.handle = version.call(call, call);
+      request = decodeExecRequest(frame, this.#execForm);
+      this.#execForm = request.form;
+      version = this.#versionFor(frame, request.form);
+      if (this.#isObserved) this.#admitCall(frame.ref, request, version);
     } catch (error) {
-      const { code, message } = failureOf(error, "exec", this);
-      // `busy` says that nothing has run, which is not known once the call was handed on.
-      const mayRun = this.#calls.get(call.key) === call;
-      if (mayRun) call.done({ ok: false, code: code === "busy" ? "exec_failed" : code, message });
-      // The other codes say by themselves that nothing has run.
-      else call.done({ ok: false, code, message, ...(code === "shutting_down" ? { started: false } : {}) });
+      this.#refuseExec(frame, startedAt, request, version, error);
+      return;
     }
+    this.#startCall(frame, startedAt, request, version);
   }
 
-  #admit({ ref, mod, version, args }: SessionCall): void {
-    const record = { peer: this, ref, mod, tree: version?.tree, args } as CallRecord;
+  /** The version that an exec may run. Throws if it must not be run now, or by this client. */
+  #versionFor(frame: Frame, { mod, tree }: ExecRequestForm): RunnableVersion {
+    this.#mustBeAllowed("exec", mod);
+    if (this.#owner.isDraining)
+      throw new VeripyError("shutting_down", "The server is stopping and takes no more calls.");
+    if (this.#calls.has(keyOf(frame)))
+      throw new VeripyError("bad_request", `Another call with the reference '${frame.ref}' is in flight.`);
+    return this.#find(mod, tree);
+  }
+
+  #admitCall(ref: string, { form: { mod }, argsJson }: DecodedExecRequest, { tree }: RunnableVersion): void {
+    const record: CallRecord = { peer: this, ref, mod, tree, args: unquote(argsJson) };
     for (const observer of this.#owner.observers) {
       const refusal = observer.admit?.(record);
       if (refusal !== undefined) throw new VeripyError("busy", refusal);
+    }
+  }
+
+  #refuseExec(
+    frame: Frame,
+    startedAt: number,
+    request: DecodedExecRequest | undefined,
+    version: RunnableVersion | undefined,
+    error: unknown,
+  ): void {
+    const { ref } = frame;
+    const { code, message } = failureOf(error, "exec", this);
+    // The other codes imply that nothing has run.
+    const started = code === "shutting_down" ? { started: false as const } : {};
+    const outcome: FailedOutcome = { ok: false, code, message, ...started };
+    if (this.#isObserved) {
+      const { form, argsJson } = request ?? {};
+      const exec = { ref, mod: form?.mod, argsJson, tree: version?.tree, parts: 0, startedAt };
+      this.#report(execRecord(this, exec, outcome));
+    }
+    this.#sendLine(encodeExecFailure(ref, outcome), keyOf(frame));
+  }
+
+  #startCall(
+    frame: Frame,
+    startedAt: number,
+    { form, argsJson }: DecodedExecRequest,
+    version: RunnableVersion,
+  ): void {
+    const { execMs } = this.#owner.limits;
+    const timeoutMs = Math.min(form.timeoutMs ?? execMs, execMs);
+    const request = { argsJson, timeoutMs, client: this.#client, ref: frame.ref };
+    const call = new SessionCall(this, keyOf(frame), version, request, startedAt);
+    this.#calls.set(call.key, call);
+    try {
+      call.start();
+    } catch (error) {
+      const { code, message } = failureOf(error, "exec", this);
+      // `busy` would say that nothing has run, but that is not known.
+      call.done({ ok: false, code: code === "busy" ? "exec_failed" : code, message });
     }
   }
 
@@ -406,7 +444,7 @@ export class Session implements ClientLabel, CheckedConnection, PlaceHolder {
     throw new VeripyError("version_mismatch", `No version of '${mod}' with the tree ${tree} is kept here.`);
   }
 
-  /** Called by a call, once, at its end, or by a request that never became one. */
+  /** Called by a call, once, at its end. */
   finish(call: SessionCall, outcome: CallOutcome): void {
     if (this.#isObserved) this.#report(call.record(this, outcome));
     this.#sendLine(call.answer(outcome), call.key);
@@ -445,7 +483,7 @@ export class Session implements ClientLabel, CheckedConnection, PlaceHolder {
       this.#missedBroadcasts = false;
       this.#send("sys", "resync", "missed", "{}", stateLane);
     }
-    if (!this.#channel.isFull) for (const call of this.#calls.values()) call.handle?.resume();
+    if (!this.#channel.isFull) for (const call of this.#calls.values()) call.resume();
     this.#adjustReading();
   }
 
@@ -501,7 +539,7 @@ export class Session implements ClientLabel, CheckedConnection, PlaceHolder {
 
   #abortCalls(code: "cancelled" | "shutting_down", message: string): void {
     this.#backlog = [];
-    for (const call of [...this.#calls.values()]) call.handle?.abort(code, message);
+    for (const call of [...this.#calls.values()]) call.abort(code, message);
   }
 
   #closed(reason: CloseReason): void {
