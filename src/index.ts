@@ -70,13 +70,18 @@ export {
 export type { AuditOptions } from "./server/observers/audit-log.ts";
 export type {
   CallRecord,
+  ClientLabel,
   PeerLabel,
+  RefusedConnection,
   RequestRecord,
   ServerObserver,
+  TrustChange,
   TrustEdit,
 } from "./server/observers/observer.ts";
+export type { VeripyServerEvents } from "./server/observers/server-events.ts";
 export type { ServeOptions } from "./server/serve-options.ts";
-export { serve, VeripyServer, type VeripyServerEvents } from "./server/server.ts";
+export { serve, VeripyServer } from "./server/server.ts";
+export type { ConnectedClient } from "./server/session.ts";
 export { SystemdNotifier } from "./server/systemd-notify.ts";
 export { systemdUnit, type UnitOptions } from "./server/systemd-unit.ts";
 export {

@@ -6,7 +6,7 @@ import type { CallRequest, CallSink } from "../../src/host/call.ts";
 import { parseFingerprint } from "../../src/identity/fingerprint.ts";
 import type { ModuleRegistry } from "../../src/modules/registry.ts";
 import type { DuplexHandler } from "../../src/protocol/duplex.ts";
-import type { ServerObserver } from "../../src/server/observers/observer.ts";
+import { Observers } from "../../src/server/observers/observers.ts";
 import { Session, type SessionOwner } from "../../src/server/session.ts";
 import type { Peer } from "../../src/tls/peer.ts";
 import { Grant } from "../../src/trust/grant.ts";
@@ -62,7 +62,7 @@ class Served {
     } as unknown as Peer;
     const complete = {
       limits: withDefaultLimits(),
-      observers: [],
+      observers: new Observers([]),
       product: "test/1",
       isDraining: false,
       announcement: () => undefined,
@@ -174,14 +174,14 @@ describe("an observer that throws", () => {
   const registry = { current: () => [], find: () => ({ version }) } as unknown as ModuleRegistry;
 
   test("after the fact keeps no answer back", async () => {
-    const observers: ServerObserver[] = [{ answered: fault }];
+    const observers = new Observers([{ answered: fault }]);
     const served = new Served({ registry, observers });
     expect(await served.answer("mod:sync:1 {}")).toEqual(["mod:sync_resp:1", { modules: [] }]);
     await served.expectToGoOn();
   });
 
   test("before a call has it refused, and nothing runs", async () => {
-    const observers: ServerObserver[] = [{ admit: fault }];
+    const observers = new Observers([{ admit: fault }]);
     const served = new Served({ registry, observers });
     const [, payload] = await served.answer('mod:exec:1 {"mod":"a.ts","args":""}');
     expect(payload).toMatchObject({ code: "busy" });

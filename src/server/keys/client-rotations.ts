@@ -6,7 +6,7 @@ import type { Fingerprint } from "../../identity/fingerprint.ts";
 import { nextKeyOf } from "../../identity/rotation-statement.ts";
 import { errorPayload, parsePayload, rotateRequest } from "../../protocol/messages.ts";
 import { confirmNextKey, setNextKey } from "../../trust/trusted-keys.ts";
-import type { PeerLabel, TrustEdit } from "../observers/observer.ts";
+import type { PeerLabel, ServerObserver } from "../observers/observer.ts";
 
 const log = loggerOf("trust");
 
@@ -15,7 +15,7 @@ export interface ClientRotationsOptions {
   readonly rotationsPerMinute: number;
   /** Resolves when the server goes by the trust file as it is now. */
   reloadTrust(): Promise<void>;
-  onEdit(edit: TrustEdit): void;
+  readonly observers: Pick<ServerObserver, "trustEdited">;
 }
 
 type Client = PeerLabel & { readonly fingerprint: Fingerprint };
@@ -58,7 +58,11 @@ export class ClientRotations {
       const { changed } = await this.#edit((path) => setNextKey(path, client.fingerprint, next));
       // A client that goes from key to key gains nothing.
       this.#allowances.set(next, allowance);
-      if (changed) this.#announced(client, next);
+      if (changed) {
+        const { fingerprint, name, address } = client;
+        const peer = { fingerprint, name, address };
+        this.#options.observers.trustEdited?.({ kind: "key_announced", peer, next });
+      }
       return JSON.stringify({ next });
     } catch (error) {
       return this.#refusal(client, error);
@@ -73,11 +77,8 @@ export class ClientRotations {
     this.#edit((path) => confirmNextKey(path, fingerprint))
       .then(({ changed }) => {
         if (!changed) return;
-        log.info("{who} has changed to the key {fingerprint}; the one before is no longer trusted.", {
-          who: name ?? fingerprint,
-          fingerprint,
-        });
-        this.#options.onEdit({ kind: "key_confirmed", peer: { fingerprint, name, address } });
+        const peer = { fingerprint, name, address };
+        this.#options.observers.trustEdited?.({ kind: "key_confirmed", peer });
       })
       .catch((error) => {
         // Both stay trusted, and the next connection tries again.
@@ -89,11 +90,6 @@ export class ClientRotations {
         });
       })
       .finally(() => this.#confirming.delete(fingerprint));
-  }
-
-  #announced({ fingerprint, name, address }: Client, next: Fingerprint): void {
-    log.info("{who} changes its key: {next} is trusted too from now on.", { who: name ?? fingerprint, next });
-    this.#options.onEdit({ kind: "key_announced", peer: { fingerprint, name, address }, next });
   }
 
   #edit(change: (path: string) => Promise<{ changed: boolean }>): Promise<{ changed: boolean }> {

@@ -2,11 +2,12 @@ import { statSync } from "node:fs";
 import { messageOf } from "../../base/errors.ts";
 import { loggerOf } from "../../base/log.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
-import { type Identity, identityFiles, loadIdentity } from "../../identity/identity.ts";
+import { type Identity, identityFiles, loadIdentity, loadOrCreateIdentity } from "../../identity/identity.ts";
 import { loadNextIdentity } from "../../identity/next-identity.ts";
 import { type SignedRotation, signRotation } from "../../identity/rotation-statement.ts";
 
 const log = loggerOf("trust");
+const serverLog = loggerOf("server");
 
 const pollMs = 500;
 /** A statement is good for a day; what is sent is never older than this. */
@@ -149,6 +150,16 @@ export class OwnKey {
     const [now, next] = [identityFiles(certsDir, "server"), identityFiles(certsDir, "server", ".next")];
     return [now.key, now.certificate, next.key, next.certificate].map(stampOf).join("; ");
   }
+}
+
+/** The server's key, which is made if there is none. Throws `bad_identity`. */
+export async function loadServerIdentity(certsDir: string): Promise<Identity> {
+  const { identity, created } = await loadOrCreateIdentity(certsDir, "server");
+  if (created) {
+    const { fingerprint } = identity;
+    serverLog.info("Made a new server key. Its fingerprint is {fingerprint}.", { fingerprint });
+  }
+  return identity;
 }
 
 function stampOf(path: string): string {

@@ -16,7 +16,7 @@ import {
   type TrustedKeyFields,
   type TrustedKeys,
 } from "../../trust/trusted-keys.ts";
-import type { PeerLabel } from "../observers/observer.ts";
+import type { ServerObserver } from "../observers/observer.ts";
 import { Stranger, Strangers } from "./strangers.ts";
 
 const log = loggerOf("trust");
@@ -33,9 +33,7 @@ export interface PairingOptions {
   fingerprint(): Fingerprint;
   /** Resolves when the server goes by the trust file as it is now. */
   reloadTrust(): Promise<void>;
-  /** A stranger was let in, or had a wrong code. */
-  onJoined(peer: PeerLabel): void;
-  onWrongCode(peer: { readonly fingerprint: Fingerprint; readonly address: string }): void;
+  readonly observers: Pick<ServerObserver, "refused" | "trustEdited">;
 }
 
 /**
@@ -48,7 +46,6 @@ export class Pairing implements StrangerOptions {
   readonly protocol = joinProtocol;
   readonly #options: PairingOptions;
   readonly #strangers = new Strangers();
-  readonly #wrongCodes = new LogGate(maxLinesPerSecond);
   readonly #refused = new LogGate(maxLinesPerSecond);
   readonly #needless = new LogGate(maxLinesPerSecond);
   readonly #faults = new LogGate(maxLinesPerSecond);
@@ -108,7 +105,7 @@ export class Pairing implements StrangerOptions {
   }
 
   async #redeem(peer: Peer, id: string, proof: string): Promise<object> {
-    const { certsDir, fingerprint: ownFingerprint } = this.#options;
+    const { certsDir, observers, fingerprint: ownFingerprint } = this.#options;
     const { fingerprint, address } = peer;
     const binding = {
       exporter: peer.exportKeyingMaterial(exporterBytes, exporterLabel),
@@ -122,11 +119,7 @@ export class Pairing implements StrangerOptions {
       return grant === undefined;
     });
     if (!redemption.accepted) {
-      if (this.#wrongCodes.pass()) {
-        const values = { address, fingerprint, more: this.#wrongCodes.takeSuffix() };
-        log.warn("A wrong invitation code from {address}, key {fingerprint}.{more}", values);
-      }
-      this.#options.onWrongCode({ address, fingerprint });
+      observers.refused?.({ reason: "wrong_code", fingerprint, address });
       throw new VeripyError("forbidden", "That code is wrong, spent or expired. Ask for a new one.");
     }
     if (found.grant !== undefined) {
@@ -146,12 +139,7 @@ export class Pairing implements StrangerOptions {
       await this.#grantOf(peer, redemption.fields);
       throw error;
     }
-    this.#options.onJoined({ fingerprint, name, address });
-    log.info("Joined: {who} from {address}, by invitation.", {
-      who: name ?? fingerprint,
-      address,
-      fingerprint,
-    });
+    observers.trustEdited?.({ kind: "joined", peer: { fingerprint, name, address } });
     return { proof: redemption.proof, name };
   }
 

@@ -8,8 +8,10 @@ import type {
   CallRecord,
   ClientLabel,
   PeerLabel,
+  RefusedConnection,
   RequestRecord,
   ServerObserver,
+  TrustChange,
   TrustEdit,
 } from "./observer.ts";
 import { SimilarRecords } from "./similar-records.ts";
@@ -67,7 +69,7 @@ export class AuditLog implements ServerObserver {
     this.#ofClient(peer, { event: "disconnected" }, record);
   }
 
-  refused({ reason, address, fingerprint }: { reason: string; address: string; fingerprint?: string }): void {
+  refused({ reason, address, fingerprint }: RefusedConnection): void {
     const network = networkOf(ipOf(address));
     const record = () => ({ event: "refused", reason, address, fingerprint });
     this.#similar.add({ event: "refused", reason }, { network }, record);
@@ -108,7 +110,7 @@ export class AuditLog implements ServerObserver {
     this.#write({ event: edit.kind, ...who(edit.peer), ...("next" in edit ? { next: edit.next } : {}) });
   }
 
-  trustChanged(change: { readonly keys: number } | { readonly error: string }): void {
+  trustChanged(change: TrustChange): void {
     this.#write({ event: "trust", ...change });
   }
 

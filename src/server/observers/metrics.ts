@@ -1,13 +1,14 @@
 import { Counter, Gauge, Histogram, type OpenMetricsContentType, Registry } from "prom-client";
 import type { ModuleChange } from "../../modules/module-slot.ts";
-import type { PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import type { RefusedConnection, RequestRecord, ServerObserver } from "./observer.ts";
 
 const contentType: OpenMetricsContentType = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /** What the gauges are read from, at each scrape. */
 export interface MetricsSource {
   readonly sessions: ReadonlySet<{ readonly callsInFlight: number; readonly queuedBytes: number }>;
-  readonly registry: { current(): readonly unknown[] };
+  /** How many modules can be called. */
+  readonly moduleCount: number;
   readonly isDraining: boolean;
   stats(): readonly { readonly restarts: number; readonly memoryBytes?: number | undefined }[];
 }
@@ -54,11 +55,7 @@ export class Metrics implements ServerObserver {
     this.#gauge("veripy_queued_bytes", "Output that clients have not taken yet.", (server) =>
       sum(server.sessions, (session) => session.queuedBytes),
     );
-    this.#gauge(
-      "veripy_modules",
-      "Modules that can be called.",
-      (server) => server.registry.current().length,
-    );
+    this.#gauge("veripy_modules", "Modules that can be called.", (server) => server.moduleCount);
     this.#gauge("veripy_host_restarts", "How often module hosts that run now were started again.", (server) =>
       sum(server.stats(), (stats) => stats.restarts),
     );
@@ -75,11 +72,11 @@ export class Metrics implements ServerObserver {
     this.#server = server;
   }
 
-  connected(_peer: PeerLabel): void {
+  connected(): void {
     this.#connections.inc();
   }
 
-  refused({ reason }: { reason: string }): void {
+  refused({ reason }: RefusedConnection): void {
     this.#refusals.inc({ reason });
   }
 
