@@ -114,7 +114,7 @@ describe("trusted-keys.json", () => {
       `trusted_fingerprints[1]: ${alice} is in trusted_fingerprints[0] already`,
     ],
     [`["${alice}", {"fingerprint": "${alice}"}]`, `trusted_fingerprints[1].fingerprint: ${alice} is in`],
-    [`[{"fingerprint": "${alice}", "fingerprint": "${bob}"}]`, 'the key "fingerprint" is there twice'],
+    [`[{"fingerprint": "${alice}", "fingerprint": "${bob}"}]`, 'duplicate key "fingerprint"'],
     [
       `[{"fingerprint": "${alice}", "name": "x"}, {"fingerprint": "${bob}", "name": "x"}]`,
       "trusted_fingerprints[1].name: x is in trusted_fingerprints[0] already",
