@@ -97,7 +97,7 @@ describe("trusted-keys.json", () => {
     ['{"trusted_fingerprints": [], "admins": []}', 'unknown key "admins"'],
     ['{"trusted_fingerprints": {}}', "trusted_fingerprints: must be a list"],
     ['{"trusted_fingerprints": null}', "trusted_fingerprints: must be a list"],
-    ['{"trusted_fingerprints": [],\n "trusted_fingerprints": []}', "line 2, column 2: the key"],
+    ['{"trusted_fingerprints": [],\n "trusted_fingerprints": []}', "line 2, column 2: duplicate key"],
   ])("%j is refused, and the right form is shown", (text, message) => {
     expect(() => parseTrustedKeys(text)).toThrow(VeripyError);
     expect(() => parseTrustedKeys(text)).toThrow(`trusted-keys.json: ${message}`);

@@ -1,6 +1,6 @@
-import { GroupedLogGate, suppressedNote } from "../../base/grouped-log-gate.ts";
+import { GroupedLogGate } from "../../base/grouped-log-gate.ts";
 import { loggerOf } from "../../base/log.ts";
-import { LogGate } from "../../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import type { PeerLabel } from "./observer.ts";
 
 const log = loggerOf("server");
@@ -12,15 +12,23 @@ const maxLinesPerSecond = 100;
  * whatever rights, may still come back in a loop, so each kind of line has a gate; the audit log counts them all.
  */
 export class ConnectionLog {
-  readonly #connected = new LogGate(maxLinesPerSecond);
-  readonly #left = new LogGate(maxLinesPerSecond);
-  readonly #faults = new GroupedLogGate();
-  readonly #forbidden = new GroupedLogGate();
+  readonly #connected: LogGate;
+  readonly #left: LogGate;
+  readonly #faults: GroupedLogGate;
+  readonly #forbidden: GroupedLogGate;
+
+  /** `now` in milliseconds, monotonic. */
+  constructor(now = () => performance.now()) {
+    this.#connected = new LogGate(maxLinesPerSecond, now);
+    this.#left = new LogGate(maxLinesPerSecond, now);
+    this.#faults = new GroupedLogGate(now);
+    this.#forbidden = new GroupedLogGate(now);
+  }
 
   connected(who: string, address: string): void {
-    if (!this.#connected.pass()) return;
-    const leftOut = this.#connected.takeDropped();
-    const more = leftOut === 0 ? "" : ` (${leftOut} more were left out)`;
+    const suppressed = this.#connected.pass();
+    if (suppressed === undefined) return;
+    const more = suppressedNote(suppressed, "connections");
     log.info("Connected: {who} from {address}{more}.", { who, address, more });
   }
 
@@ -28,7 +36,7 @@ export class ConnectionLog {
   disconnected({ fingerprint, name, address }: PeerLabel, fault: string | undefined): void {
     const who = name ?? fingerprint;
     if (fault === undefined) {
-      if (this.#left.pass()) log.debug("Disconnected: {who} from {address}.", { who, address });
+      if (this.#left.pass() !== undefined) log.debug("Disconnected: {who} from {address}.", { who, address });
       return;
     }
     const suppressed = this.#faults.pass(fingerprint, fault);

@@ -1,5 +1,6 @@
-import { GroupedLogGate, suppressedNote } from "../../base/grouped-log-gate.ts";
+import { GroupedLogGate } from "../../base/grouped-log-gate.ts";
 import { loggerOf } from "../../base/log.ts";
+import { suppressedNote } from "../../base/log-gate.ts";
 import { shellQuoted } from "../../base/shell-quote.ts";
 import { ipOf, networkOf } from "../../tls/address.ts";
 import type { Refusal } from "../../tls/listener.ts";
