@@ -1,6 +1,6 @@
 import { messageOf, VeripyError, type WireCode, wireCodes } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
-import { LogGate } from "../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../base/log-gate.ts";
 import type { PeerLabel } from "./observers/observer.ts";
 
 const log = loggerOf("session");
@@ -24,15 +24,15 @@ export function failureOf(
 }
 
 /** Logs an unexpected error, at most ten a second. */
-export function logFault(thrown: unknown, what: string, { name, fingerprint }: PeerLabel): void {
-  if (!gate.pass()) return;
-  const dropped = gate.takeDropped();
+function logFault(thrown: unknown, what: string, { name, fingerprint }: PeerLabel): void {
+  const suppressed = gate.pass();
+  if (suppressed === undefined) return;
   log.error("A fault of this server, in {what} of {who}: {error}{more}", {
     what,
     who: name ?? fingerprint,
     error: messageOf(thrown),
     stack: thrown instanceof Error ? thrown.stack : undefined,
-    more: dropped === 0 ? "" : ` (${dropped} similar faults suppressed)`,
+    more: suppressedNote(suppressed, "faults"),
   });
 }
 

@@ -1,9 +1,9 @@
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { detailOf, messageOf, VeripyError } from "../base/errors.ts";
+import { type FileStamp, isSettled, stampOf } from "../base/file-stamp.ts";
 import { reasonOf } from "../base/plain-reason.ts";
 import { treeSum } from "../protocol/tree.ts";
-import { type Stamp, stampOf, stampTrustMs } from "./file-stamp.ts";
 import type { ModuleSource } from "./module-source.ts";
 import { type ReadBytes, type TreeLimits, TreeReader } from "./tree-reader.ts";
 
@@ -15,7 +15,7 @@ export interface Observation {
   /** Equal for two observations with the same outcome of the same bytes. */
   readonly key: string;
   /** The files read and the paths where one was looked for, below `mods/`. */
-  readonly stamps: ReadonlyMap<string, Stamp>;
+  readonly stamps: ReadonlyMap<string, FileStamp>;
   /** Whether unchanged stamps mean unchanged bytes; not so when something had changed just before. */
   readonly settled: boolean;
 }
@@ -69,7 +69,7 @@ export async function observeModule(
 }
 
 /** True when anything that the stamps stand for looks different now. */
-export async function stampsChanged(root: string, stamps: ReadonlyMap<string, Stamp>): Promise<boolean> {
+export async function stampsChanged(root: string, stamps: ReadonlyMap<string, FileStamp>): Promise<boolean> {
   const changed = await Promise.all(
     [...stamps].map(async ([path, { mark }]) => {
       return (await stampOf(join(root, path))).mark !== mark;
@@ -101,6 +101,6 @@ async function observeOnce(
     key = `${treeSum(reader.texts.values())} ${detailOf(outcome)}`;
   }
   const { stamps } = reader;
-  const settled = [...stamps.values()].every(({ changedMs }) => changedMs < startedMs - stampTrustMs);
+  const settled = [...stamps.values()].every((stamp) => isSettled(stamp, startedMs));
   return { mod, outcome, key, stamps, settled };
 }

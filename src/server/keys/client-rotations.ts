@@ -1,6 +1,6 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
 import { loggerOf } from "../../base/log.ts";
-import { LogGate } from "../../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import { TokenBucket } from "../../base/token-bucket.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
 import { nextKeyOf } from "../../identity/rotation-statement.ts";
@@ -82,11 +82,12 @@ export class ClientRotations {
       })
       .catch((error) => {
         // Both stay trusted, and the next connection tries again.
-        if (!this.#refusals.pass()) return;
+        const suppressed = this.#refusals.pass();
+        if (suppressed === undefined) return;
         log.error("Cannot write down that {fingerprint} is in use now: {error}{more}", {
           fingerprint,
           error: messageOf(error),
-          more: this.#refusals.takeSuffix(),
+          more: suppressedNote(suppressed, "lines"),
         });
       })
       .finally(() => this.#confirming.delete(fingerprint));
@@ -136,11 +137,12 @@ export class ClientRotations {
   }
 
   #logRefusal({ fingerprint, name }: Client, error: string): void {
-    if (!this.#refusals.pass()) return;
+    const suppressed = this.#refusals.pass();
+    if (suppressed === undefined) return;
     log.warn("{who} cannot change its key: {error}{more}", {
       who: name ?? fingerprint,
       error,
-      more: this.#refusals.takeSuffix(),
+      more: suppressedNote(suppressed, "lines"),
     });
   }
 }

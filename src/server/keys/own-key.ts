@@ -1,5 +1,5 @@
-import { statSync } from "node:fs";
 import { messageOf } from "../../base/errors.ts";
+import { stampOf } from "../../base/file-stamp.ts";
 import { loggerOf } from "../../base/log.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
 import { type Identity, identityFiles, loadIdentity, loadOrCreateIdentity } from "../../identity/identity.ts";
@@ -34,7 +34,7 @@ export class OwnKey {
   #next: Identity | undefined;
   #statement: { readonly signed: SignedRotation; readonly at: number } | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
-  #stamp = "";
+  #marks = "";
   #reported: string | undefined;
   #suspected: string | undefined;
   #isLooking = false;
@@ -85,10 +85,11 @@ export class OwnKey {
   }
 
   async #look(): Promise<void> {
-    const stamp = this.#stampOfFiles();
-    if (this.#isLooking || stamp === this.#stamp) return;
+    if (this.#isLooking) return;
     this.#isLooking = true;
     try {
+      const marks = await this.#marksOfFiles();
+      if (marks === this.#marks) return;
       const { certsDir } = this.#options;
       const [identity, next] = [
         await loadIdentity(certsDir, "server"),
@@ -97,7 +98,7 @@ export class OwnKey {
       if (this.#isClosed) return;
       this.#take(identity);
       this.#expect(next);
-      this.#stamp = stamp;
+      this.#marks = marks;
       this.#reported = this.#suspected = undefined;
     } catch (error) {
       this.#complain(messageOf(error));
@@ -145,10 +146,11 @@ export class OwnKey {
     this.#suspected = reason;
   }
 
-  #stampOfFiles(): string {
+  async #marksOfFiles(): Promise<string> {
     const { certsDir } = this.#options;
     const [now, next] = [identityFiles(certsDir, "server"), identityFiles(certsDir, "server", ".next")];
-    return [now.key, now.certificate, next.key, next.certificate].map(stampOf).join("; ");
+    const files = [now.key, now.certificate, next.key, next.certificate];
+    return (await Promise.all(files.map(stampOf))).map(({ mark }) => mark).join("; ");
   }
 }
 
@@ -160,9 +162,4 @@ export async function loadServerIdentity(certsDir: string): Promise<Identity> {
     serverLog.info("Made a new server key. Its fingerprint is {fingerprint}.", { fingerprint });
   }
   return identity;
-}
-
-function stampOf(path: string): string {
-  const status = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return status === undefined ? "-" : `${status.ino} ${status.size} ${status.ctimeNs}`;
 }

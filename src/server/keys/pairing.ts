@@ -1,7 +1,7 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
 import { refuseWorldWritable } from "../../base/file-modes.ts";
 import { loggerOf } from "../../base/log.ts";
-import { LogGate } from "../../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
 import type { Frame } from "../../protocol/frame.ts";
 import { errorPayload, joinProtocol, joinRequest, parsePayload } from "../../protocol/messages.ts";
@@ -21,7 +21,7 @@ import { Stranger, Strangers } from "./strangers.ts";
 
 const log = loggerOf("trust");
 
-/** Log lines that strangers can cause, of each kind. One is enough; it counts those that were left out. */
+/** Log lines that strangers can cause, of each kind. One is enough: it says how many were suppressed. */
 const maxLinesPerSecond = 1;
 
 export interface PairingOptions {
@@ -93,8 +93,14 @@ export class Pairing implements StrangerOptions {
       if (error instanceof VeripyError && (error.code === "forbidden" || error.code === "bad_request")) {
         return errorPayload(error.code, error.message);
       }
-      if (this.#faults.pass()) {
-        const values = { fingerprint, address, error: messageOf(error), more: this.#faults.takeSuffix() };
+      const suppressed = this.#faults.pass();
+      if (suppressed !== undefined) {
+        const values = {
+          fingerprint,
+          address,
+          error: messageOf(error),
+          more: suppressedNote(suppressed, "lines"),
+        };
         log.error("Could not let {fingerprint} join: {error}{more}", values);
       }
       return errorPayload(
@@ -124,8 +130,9 @@ export class Pairing implements StrangerOptions {
     }
     if (found.grant !== undefined) {
       const { name } = found.grant;
-      if (this.#needless.pass()) {
-        const values = { who: name ?? fingerprint, address, more: this.#needless.takeSuffix() };
+      const suppressed = this.#needless.pass();
+      if (suppressed !== undefined) {
+        const values = { who: name ?? fingerprint, address, more: suppressedNote(suppressed, "lines") };
         log.info("{who} had an invitation code but is trusted already, so it was not spent.{more}", values);
       }
       return { proof: redemption.proof, name, already_trusted: true };
@@ -190,8 +197,9 @@ export class Pairing implements StrangerOptions {
 
   /** For both sides: the server's log says it too. */
   #refusal({ fingerprint, address }: Peer, why: string, advice: string): VeripyError {
-    if (this.#refused.pass()) {
-      const values = { fingerprint, address, why, more: this.#refused.takeSuffix() };
+    const suppressed = this.#refused.pass();
+    if (suppressed !== undefined) {
+      const values = { fingerprint, address, why, more: suppressedNote(suppressed, "lines") };
       log.warn("Did not let {fingerprint} from {address} join: {why}. The code was not spent.{more}", values);
     }
     return new VeripyError("forbidden", `${why}. ${advice} The code was not spent.`);

@@ -1,6 +1,6 @@
-import { GroupedLogGate, suppressedNote } from "../../base/grouped-log-gate.ts";
+import { GroupedLogGate } from "../../base/grouped-log-gate.ts";
 import { loggerOf } from "../../base/log.ts";
-import { LogGate } from "../../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import type { ClientLabel, PeerLabel, ServerObserver } from "./observer.ts";
 
 const log = loggerOf("server");
@@ -14,25 +14,28 @@ const maxLinesPerSecond = 100;
 export class ConnectionLog implements ServerObserver {
   readonly #connected: LogGate;
   readonly #left: LogGate;
-  readonly #faults = new GroupedLogGate();
-  readonly #forbidden = new GroupedLogGate();
+  readonly #faults: GroupedLogGate;
+  readonly #forbidden: GroupedLogGate;
 
-  /** `gate` makes the rate limits of the lines that every connection causes. */
-  constructor(gate = () => new LogGate(maxLinesPerSecond)) {
-    this.#connected = gate();
-    this.#left = gate();
+  /** `now` in milliseconds, monotonic. */
+  constructor(now = () => performance.now()) {
+    this.#connected = new LogGate(maxLinesPerSecond, now);
+    this.#left = new LogGate(maxLinesPerSecond, now);
+    this.#faults = new GroupedLogGate(now);
+    this.#forbidden = new GroupedLogGate(now);
   }
 
   connected({ fingerprint, name, address }: ClientLabel): void {
-    if (!this.#connected.pass()) return;
-    const more = suppressedNote(this.#connected.takeDropped(), "connections");
+    const suppressed = this.#connected.pass();
+    if (suppressed === undefined) return;
+    const more = suppressedNote(suppressed, "connections");
     log.info("Connected: {who} from {address}{more}.", { who: name ?? fingerprint, address, more });
   }
 
   disconnected({ fingerprint, name, address }: ClientLabel, reason: string, isFault: boolean): void {
     const who = name ?? fingerprint;
     if (!isFault) {
-      if (this.#left.pass()) log.debug("Disconnected: {who} from {address}.", { who, address });
+      if (this.#left.pass() !== undefined) log.debug("Disconnected: {who} from {address}.", { who, address });
       return;
     }
     const suppressed = this.#faults.pass(fingerprint, reason);

@@ -1,6 +1,6 @@
 import { messageOf } from "../../base/errors.ts";
 import { loggerOf } from "../../base/log.ts";
-import { LogGate } from "../../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import type { ModuleChange } from "../../modules/module-slot.ts";
 import type {
   CallRecord,
@@ -78,12 +78,13 @@ export class Observers implements Required<ServerObserver> {
       try {
         tell(observer);
       } catch (error) {
-        if (!this.#faults.pass()) continue;
+        const suppressed = this.#faults.pass();
+        if (suppressed === undefined) continue;
         log.error("An observer failed in '{event}': {error}{more}", {
           event,
           error: messageOf(error),
           stack: error instanceof Error ? error.stack : undefined,
-          more: this.#faults.takeSuffix(),
+          more: suppressedNote(suppressed, "faults"),
         });
       }
     }

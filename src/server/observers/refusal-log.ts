@@ -1,6 +1,6 @@
-import { GroupedLogGate, suppressedNote } from "../../base/grouped-log-gate.ts";
+import { GroupedLogGate } from "../../base/grouped-log-gate.ts";
 import { loggerOf } from "../../base/log.ts";
-import { LogGate } from "../../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import { shellQuoted } from "../../base/shell-quote.ts";
 import { ipOf, networkOf } from "../../tls/address.ts";
 import { listed } from "../../trust/find-entry.ts";
@@ -32,13 +32,11 @@ export class RefusalLog implements ServerObserver {
 
   refused({ reason, fingerprint, address }: RefusedConnection): void {
     if (reason === "wrong_code") {
-      if (!this.#wrongCodes.pass()) return;
-      const more = this.#wrongCodes.takeSuffix();
-      trustLog.warn("A wrong invitation code from {address}, key {fingerprint}.{more}", {
-        address,
-        fingerprint,
-        more,
-      });
+      const suppressed = this.#wrongCodes.pass();
+      if (suppressed === undefined) return;
+      const more = suppressedNote(suppressed, "lines");
+      const values = { address, fingerprint, more };
+      trustLog.warn("A wrong invitation code from {address}, key {fingerprint}.{more}", values);
       return;
     }
     const network = networkOf(ipOf(address));

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseFingerprint } from "../../../src/identity/fingerprint.ts";
 import { AuditLog } from "../../../src/server/observers/audit-log.ts";
 import type { ClientLabel, RequestRecord } from "../../../src/server/observers/observer.ts";
 import { temporaryDirectory } from "../../helpers/temporary.ts";
@@ -35,7 +36,11 @@ const tree = "c".repeat(64);
 function flood(log: AuditLog, rounds: number): void {
   for (let round = 0; round < rounds; round++) {
     const from = `198.51.${round >> 8}.${round & 255}:1`;
-    log.refused({ reason: "untrusted", address: from, fingerprint: `${round}`.padStart(64, "d") });
+    log.refused({
+      reason: "untrusted",
+      address: from,
+      fingerprint: parseFingerprint(`${round}`.padStart(64, "d")),
+    });
     log.refused({ reason: "too_many_handshakes", address: "192.0.2.9:2" });
     log.connected(guest);
     for (const action of ["sync", "verify", "stats", "exec"] as const) {
