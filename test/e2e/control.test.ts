@@ -235,7 +235,9 @@ describe.skipIf(process.platform === "win32")("the control socket", () => {
     }
     await eventually("room", async () => (await keys(site, "server"))[0]?.running === true);
     const idle = await Promise.all(Array.from({ length: 16 }, () => talk("")));
-    expect(await (await talk("control:connections:1 {}\n")).answer).toBe("");
+    // It may be closed before it is seen to be open.
+    const refused = talk("control:connections:1 {}\n").then(({ answer }) => answer);
+    expect(await refused.catch(() => "")).toBe("");
     for (const { socket } of idle) socket.terminate();
     await eventually("room again", async () => {
       const { stdout } = await site.manage(["keys", "--json"]);
