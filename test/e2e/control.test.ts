@@ -112,7 +112,7 @@ describe("veripy-server disconnect", () => {
       expect(done.stdout).toEndWith(`veripy-server untrust ${alice.fingerprint}\n`);
       for (const client of watching) {
         const line = await client.line('"event":"disconnected"');
-        expect(line).toContain("operator has disconnected this client");
+        expect(line).toContain("operator disconnected this client");
         await client.line('"event":"reconnected"');
       }
       expect(other.stdout.join("\n")).not.toContain("disconnected");
@@ -147,7 +147,7 @@ describe("veripy-server disconnect", () => {
     await using site = await Site.create();
     const refused = await site.manage(["disconnect", "alice"]);
     expect([refused.exitCode, refused.stdout]).toEqual([2, ""]);
-    expect(refused.stderr).toContain("no server runs with the keys of ./certs");
+    expect(refused.stderr).toContain("no server is running with the keys in ./certs");
   });
 });
 
@@ -180,7 +180,7 @@ describe.skipIf(process.platform === "win32")("the control socket", () => {
     await using site = await Site.create();
     const first = await site.start();
     await using second = new Running([site.server, "--port", "0"], { cwd: site.path });
-    await second.line("another server runs with this folder");
+    await second.line("another server is running with this folder");
     await second.line("Listening on");
     second.process.kill("SIGTERM");
     expect(await second.ended()).toBe(0);
@@ -199,7 +199,7 @@ describe.skipIf(process.platform === "win32")("the control socket", () => {
 
     await writeFile(socketOf(site), "mine");
     const server = await site.start();
-    await server.line("there is a file that is no socket");
+    await server.line("the file there is not a socket");
     expect((await site.call(["exec", "hello"])).stdout).toBe("Hello, World!\n");
     expect(await Bun.file(socketOf(site)).text()).toBe("mine");
   });

@@ -242,7 +242,7 @@ describe("metrics", () => {
   test("say what to ask for when the host is another one", async () => {
     const answer = await ask("/metrics", "1.1", "Host: evil.example\r\n");
     expect(answer).toStartWith("HTTP/1.1 421 ");
-    expect(answer).toContain("must be localhost, a loopback address, or 127.0.0.1 as --metrics names it.");
+    expect(answer).toContain("must be localhost, a loopback address, or 127.0.0.1 as given to --metrics.");
   });
 
   test("answer a client without a Host header, which is no browser", async () => {

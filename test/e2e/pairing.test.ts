@@ -132,8 +132,8 @@ describe("an invitation", () => {
     const refused = await joinWith(second.code, certs);
     expect(refused.exitCode).toBe(3);
     expect(JSON.parse(refused.stdout)).toMatchObject({ code: "forbidden" });
-    expect(refused.stdout).toMatch(/'twin'.*belongs to another key.*The code was not spent/);
-    await server.line("belongs to another key on the server by now. The code was not spent.");
+    expect(refused.stdout).toMatch(/'twin'.*now belongs to another key.*The code was not spent/);
+    await server.line("now belongs to another key on the server. The code was not spent.");
     await expectNothingKept(certs, before);
 
     // The code is good once the name is free.
@@ -297,7 +297,7 @@ describe("a client whose key is in the trust file already", () => {
     [
       "as the next key of another entry",
       (fingerprint: string) => ({ fingerprint: "cd".repeat(32), name: "mallory", next: fingerprint }),
-      /\('mallory'\), as the next key of another one/,
+      /\('mallory'\), as the next key of another key/,
     ],
     [
       "but has expired",

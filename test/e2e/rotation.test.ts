@@ -81,7 +81,7 @@ describe("a client that rotates its key", () => {
     old.send("mod:sync:1 {}\n");
     await within(2_000, "the end", old.closed);
     expect(old.lines).toEqual([]);
-    await server.line("alice has changed to the key");
+    await server.line("alice has switched to the key");
   });
 
   test("keeps its permissions, and nobody else's connection or entry is touched", async () => {
@@ -330,9 +330,9 @@ describe("a client that announces key after key", () => {
     expect(codes.filter((code) => code !== "busy").length).toBeLessThanOrEqual(allowed(since));
     expect(codes).toContain("ok");
     expect(codes).toContain("bad_request");
-    const lines = server.stderr.filter((line) => /changes its key|cannot change its key/.test(line));
+    const lines = server.stderr.filter((line) => /is rotating its key|cannot rotate its key/.test(line));
     expect(lines.length).toBeLessThanOrEqual(2 * allowed(since));
-    expect(lines.filter((line) => line.includes("may announce 10 keys a minute")).length).toBeGreaterThan(0);
+    expect(lines.filter((line) => line.includes("may announce 10 keys per minute")).length).toBeGreaterThan(0);
     // Others may still change theirs.
     const other = await trustedClient(site, "other");
     expect((await site.call(["rotate", "--certs", other.certs, "--host", "localhost"])).exitCode).toBe(0);
@@ -415,7 +415,7 @@ describe("a server that rotates its key", () => {
     expect(told.exitCode).toBe(0);
     expect(told.stderr).toContain(following);
     expect(await knownServers(site, later.certs)).toEqual([old, following]);
-    await server.line("Told later of the next server key");
+    await server.line("Told later about the next server key");
 
     const finished = await site.manage(["rotate", "--finish", "--json"]);
     expect(JSON.parse(finished.stdout)).toEqual({ fingerprint: following });
@@ -457,10 +457,10 @@ describe("a server that rotates its key", () => {
     const path = join(site.certs, "server.crt");
     const good = await readFile(path, "utf8");
     await writeFile(path, "garbage");
-    await server.line("Kept the key that is in use");
+    await server.line("Kept the current key");
     await writeFile(path, good);
     expect(await list(site, site.certs)).toBe(0);
-    expect(server.stderr.filter((line) => line.includes("Kept the key")).length).toBe(1);
+    expect(server.stderr.filter((line) => line.includes("Kept the current key")).length).toBe(1);
   });
 
   test("that was stopped half-way through the change is whole at its next start", async () => {
@@ -557,7 +557,7 @@ test.skipIf(python === undefined)(
     );
     await watching.line('"ready"');
     await site.manage(["rotate"]);
-    await server.line(`Told ${(await clientOf(site)).fingerprint} of the next server key`);
+    await server.line(`Told ${(await clientOf(site)).fingerprint} about the next server key`);
     await site.write("later.ts", "export const execute = async () => 'later';");
     await watching.line(/"verdict".*"later.ts".*"verified": true/);
   },

@@ -35,7 +35,7 @@ describe("a client that sends no request", () => {
     using connection = new FakeConnection();
     connection.check.bytesCame();
     connection.expire();
-    expect(connection.closedFor).toBe("No request came within 500 ms of the handshake.");
+    expect(connection.closedFor).toBe("No request within 500 ms of the handshake.");
   });
 
   test("after its first one is pinged, then closed if it does not answer", () => {

@@ -4,7 +4,7 @@ import type { RefusedConnection, RequestRecord, ServerObserver } from "./observe
 
 const contentType: OpenMetricsContentType = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/** What the gauges are read from, at each scrape. */
+/** What the gauges read, at each scrape. */
 export interface MetricsSource {
   readonly sessions: ReadonlySet<{ readonly callsInFlight: number; readonly queuedBytes: number }>;
   /** How many modules can be called. */
@@ -13,7 +13,7 @@ export interface MetricsSource {
   stats(): readonly { readonly restarts: number; readonly memoryBytes?: number | undefined }[];
 }
 
-/** Counts what happens at a server and shows it in OpenMetrics text. One for each server; see `serveMetrics`. */
+/** Counts what happens at a server, as OpenMetrics text. One per server; see `serveMetrics`. */
 export class Metrics implements ServerObserver {
   readonly #registry = new Registry<OpenMetricsContentType>();
   readonly #options = { registers: [this.#registry] };
@@ -67,7 +67,7 @@ export class Metrics implements ServerObserver {
     );
   }
 
-  /** Which server the gauges look at. */
+  /** Sets the server that the gauges read. */
   observe(server: MetricsSource): void {
     this.#server = server;
   }
@@ -81,7 +81,7 @@ export class Metrics implements ServerObserver {
   }
 
   answered({ action, mod, tree, code, durationMs }: RequestRecord): void {
-    // A name that is no module's is the client's invention, and would make a time series each.
+    // Without a tree there is no such module: each name that a client makes up would be another time series.
     this.#requests.observe({ action, mod: tree === undefined ? "" : (mod ?? ""), code }, durationMs / 1000);
   }
 
