@@ -332,7 +332,9 @@ describe("a client that announces key after key", () => {
     expect(codes).toContain("bad_request");
     const lines = server.stderr.filter((line) => /is rotating its key|cannot rotate its key/.test(line));
     expect(lines.length).toBeLessThanOrEqual(2 * allowed(since));
-    expect(lines.filter((line) => line.includes("may announce 10 keys per minute")).length).toBeGreaterThan(0);
+    expect(lines.filter((line) => line.includes("may announce 10 keys per minute")).length).toBeGreaterThan(
+      0,
+    );
     // Others may still change theirs.
     const other = await trustedClient(site, "other");
     expect((await site.call(["rotate", "--certs", other.certs, "--host", "localhost"])).exitCode).toBe(0);

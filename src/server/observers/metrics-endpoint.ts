@@ -54,7 +54,7 @@ function why(error: unknown): string {
 }
 
 async function answer(request: Request, metrics: Metrics, server: MetricsSource): Promise<Response> {
-  // Without a `Host` header it is a path alone.
+  // Without a `Host` header, the URL is only a path.
   switch (new URL(request.url, "http://localhost").pathname) {
     case "/metrics":
       return new Response(await metrics.text(), { headers: { "Content-Type": metrics.contentType } });
