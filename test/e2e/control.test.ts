@@ -28,7 +28,7 @@ async function trusted(site: Site, name: string): Promise<{ certs: string; finge
 }
 
 describe("veripy-server keys", () => {
-  test("lists what each key may do, the open invitations, and that no server runs", async () => {
+  test("lists what each key may do, the open invitations, and that no server is running", async () => {
     await using site = await Site.create();
     const { fingerprint } = await clientOf(site);
     const [old, narrow] = ["a1".repeat(32), "b2".repeat(32)];
@@ -123,7 +123,7 @@ describe("veripy-server disconnect", () => {
     },
   );
 
-  test("of a client that is not there, or not connected, fails and says who is", async () => {
+  test("of an unknown or disconnected client fails and says who is connected", async () => {
     await using site = await Site.create();
     await site.start();
     const alice = await trusted(site, "alice");
@@ -152,7 +152,7 @@ describe("veripy-server disconnect", () => {
 });
 
 describe.skipIf(process.platform === "win32")("the control socket", () => {
-  test("is its owner's alone, whatever the umask, and goes when the server stops", async () => {
+  test("belongs to its owner alone, whatever the umask, and is removed when the server stops", async () => {
     await using site = await Site.create();
     const start = `umask 000; exec ${site.server} --port 0`;
     await using server = new Running(["sh", "-c", start], { cwd: site.path });
@@ -164,7 +164,7 @@ describe.skipIf(process.platform === "win32")("the control socket", () => {
     expect((await readdir(site.certs)).filter((name) => name.startsWith("control"))).toEqual([]);
   });
 
-  test("of a server that was killed is no server, and is replaced by the next one", async () => {
+  test("of a killed server counts as no server, and is replaced by the next one", async () => {
     await using site = await Site.create();
     const killed = await site.start();
     expect(await keys(site, "server")).toEqual([{ kind: "server", running: true }]);
@@ -176,7 +176,7 @@ describe.skipIf(process.platform === "win32")("the control socket", () => {
     expect(await keys(site, "server")).toEqual([{ kind: "server", running: true }]);
   });
 
-  test("of a server that runs is not taken over by a second one with the same folder", async () => {
+  test("of a running server is not taken over by a second one with the same folder", async () => {
     await using site = await Site.create();
     const first = await site.start();
     await using second = new Running([site.server, "--port", "0"], { cwd: site.path });
@@ -188,7 +188,7 @@ describe.skipIf(process.platform === "win32")("the control socket", () => {
     expect(first.process.killed).toBe(false);
   });
 
-  test("is not opened where its path is too long or taken by a file, and the server serves all the same", async () => {
+  test("is not opened where its path is too long or taken by a file, and the server runs without it", async () => {
     await using site = await Site.create();
     await using elsewhere = await temporaryDirectory();
     const long = join(elsewhere.path, "x".repeat(120));
@@ -204,7 +204,7 @@ describe.skipIf(process.platform === "win32")("the control socket", () => {
     expect(await Bun.file(socketOf(site)).text()).toBe("mine");
   });
 
-  test("takes no long line, no other request, and no more than sixteen at once", async () => {
+  test("accepts no long line, no unknown request, and no more than sixteen connections", async () => {
     await using site = await Site.create();
     const server = await site.start();
     const talk = async (line: string) => {
