@@ -27,6 +27,7 @@ const walls: readonly (readonly [string, string])[] = [["src/host/parent/", "src
 /** Packages that belong to one place. Everything else of package.json's dependencies is free to all but tools. */
 const packageOwners: Record<string, string> = {
   "@noble/hashes": "src/base/sha256.ts",
+  "jsonc-parser": "src/base/strict-json.ts",
   acorn: "src/manifest/parse-source.ts",
   "@sveltejs/acorn-typescript": "src/manifest/parse-source.ts",
   commander: "src/cli/",

@@ -14,8 +14,6 @@ import type { ModuleSource } from "../source/module-source.ts";
 import { type ModuleChange, ModuleSlot, type SlotOwner } from "./module-slot.ts";
 import type { RunnableVersion, VersionLoader, VersionStats } from "./module-version.ts";
 
-export type { ModuleChange } from "./module-slot.ts";
-
 export interface RegistryOptions {
   /** Need not exist: modules are loaded when it appears. */
   readonly modsDir: string;

@@ -24,7 +24,7 @@ export class VersionText {
 
   /** The payload of `verify_resp`: `{"mod","content","sum","desc","tree","files":[{"path","content","sum"}]}`. */
   get verify(): string {
-    // On demand: it has all of the module's texts once more. They are strings, which can always be encoded.
+    // On demand, because it holds a second copy of all the module's texts. Encoding strings cannot fail.
     this.#verify ??= this.#encodeVerify();
     return this.#verify;
   }
@@ -51,8 +51,8 @@ export class VersionText {
 }
 
 /**
- * Encodes what clients are told of a version that has just been loaded. One for which that cannot be done is stopped,
- * and has failed to load: rejects with `bad_module`.
+ * Encodes what clients are told about a version that has just been loaded. If that fails, the version is stopped and has
+ * failed to load: rejects with `bad_module`.
  */
 export async function encodeLoaded<T extends RunnableVersion>(version: T): Promise<T> {
   try {
@@ -60,7 +60,7 @@ export async function encodeLoaded<T extends RunnableVersion>(version: T): Promi
     return version;
   } catch (error) {
     await version.stop();
-    const what = `${version.mod}: what it says of itself cannot be sent`;
+    const what = `${version.mod}: its description or input schema cannot be encoded`;
     throw new VeripyError("bad_module", `${what}.`, { cause: error, detail: `${what}: ${messageOf(error)}` });
   }
 }

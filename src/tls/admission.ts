@@ -1,4 +1,5 @@
 import type { Limits } from "../base/limits.ts";
+import { TokenBucket } from "../base/token-bucket.ts";
 import { networkOf } from "./address.ts";
 
 export type AdmissionLimits = Pick<
@@ -18,8 +19,7 @@ export interface Visitor {
   /** Its handshakes under way, the oldest first. */
   readonly handshakes: Set<Droppable>;
   /** Handshakes that it may still begin now. */
-  tokens: number;
-  refilledAt: number;
+  readonly bucket: TokenBucket;
 }
 
 /** How many are remembered. Beyond that the one absent longest is forgotten, and returns with a full burst. */
@@ -57,12 +57,13 @@ export class Admission {
    * what `leave` needs, or why the connection may not begin.
    */
   enter(ip: string, handshake: Droppable): Visitor | "too_many_handshakes" | "rate_limited" {
-    const visitor = this.#visitor(networkOf(ip));
+    const now = this.#now();
+    const visitor = this.#visitor(networkOf(ip), now);
     const { maxHandshakes, maxHandshakesPerAddress } = this.#limits;
     if (visitor.handshakes.size >= maxHandshakesPerAddress) return "too_many_handshakes";
-    if (visitor.tokens < 1) return "rate_limited";
+    if (!visitor.bucket.has(1, now)) return "rate_limited";
     if (this.#handshakes >= maxHandshakes && !this.#makeRoomFor(visitor)) return "too_many_handshakes";
-    visitor.tokens -= 1;
+    visitor.bucket.take(1, now);
     visitor.handshakes.add(handshake);
     this.#changed(visitor, +1);
     return visitor;
@@ -95,22 +96,18 @@ export class Admission {
     else if (this.#holding[this.#most]?.size === 0) this.#most -= 1;
   }
 
-  #visitor(network: string): Visitor {
-    const now = this.#now();
+  #visitor(network: string, now: number): Visitor {
+    const { handshakeBurst, handshakesPerSecond } = this.#limits;
     const known = this.#visitors.get(network);
-    if (known === undefined) {
-      if (this.#visitors.size >= maxVisitors) this.#forgetOne();
-      const { handshakeBurst: tokens } = this.#limits;
-      const visitor = { network, handshakes: new Set<Droppable>(), tokens, refilledAt: now };
-      this.#visitors.set(network, visitor);
-      return visitor;
-    }
-    const refill = ((now - known.refilledAt) / 1_000) * this.#limits.handshakesPerSecond;
-    known.tokens = Math.min(this.#limits.handshakeBurst, known.tokens + refill);
-    known.refilledAt = now;
-    this.#visitors.delete(network);
-    this.#visitors.set(network, known);
-    return known;
+    if (known !== undefined) this.#visitors.delete(network);
+    else if (this.#visitors.size >= maxVisitors) this.#forgetOne();
+    const visitor = known ?? {
+      network,
+      handshakes: new Set<Droppable>(),
+      bucket: new TokenBucket(handshakeBurst, handshakesPerSecond, now),
+    };
+    this.#visitors.set(network, visitor);
+    return visitor;
   }
 
   /** The one that was quiet longest. Those with a handshake under way are few, and must stay countable. */

@@ -72,7 +72,8 @@ export function parseKnownServers(text: string, file = fileName): KnownServers {
     if (canonical === undefined) {
       throw new VeripyError("bad_config", `${path}: must be host:port, an IPv6 address in brackets.`);
     }
-    if (servers.has(canonical)) throw new VeripyError("bad_config", `${path}: is there twice.`);
+    if (servers.has(canonical))
+      throw new VeripyError("bad_config", `${path}: the same server has an entry above.`);
     const list = Array.isArray(pinned) ? pinned : [pinned];
     if (list.length === 0) throw new VeripyError("bad_config", `${path}: must name a fingerprint.`);
     servers.set(

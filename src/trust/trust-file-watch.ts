@@ -1,8 +1,8 @@
-import { type BigIntStats, type FSWatcher, watch } from "node:fs";
-import { stat } from "node:fs/promises";
+import { type FSWatcher, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { refuseWorldWritable } from "../base/file-modes.ts";
+import { isSettled, stampOf } from "../base/file-stamp.ts";
 import { parseTrustedKeys, readTrustedKeysText, type TrustedKeys } from "./trust-file.ts";
 
 export interface WatchOptions {
@@ -29,8 +29,6 @@ export interface TrustedKeysWatch {
   close(): void;
 }
 
-/** Beyond this age of the file's last change, equal times mean an equal file. */
-const settledMs = 2_000;
 /** A file that is written in place is half there for a moment. */
 const secondLookMs = 100;
 
@@ -50,8 +48,8 @@ class Watch implements TrustedKeysWatch {
   #events: FSWatcher | undefined;
   #current: TrustedKeys | undefined;
   #expired = 0;
-  /** What `stat` said when the file was last read; undefined: read it in any case. */
-  #stamp: string | undefined;
+  /** The mark of the file that was last read; undefined when it must be read again whatever its mark is. */
+  #mark: string | undefined;
   #reported: string | undefined;
   #suspected: string | undefined;
   #checking: Promise<void> | undefined;
@@ -116,19 +114,17 @@ class Watch implements TrustedKeysWatch {
 
   async #look(): Promise<void> {
     try {
-      const status = await stat(this.#path, { bigint: true }).catch(() => undefined);
-      const stamp = status && stampOf(status);
-      if (stamp !== undefined && stamp === this.#stamp) return;
-      // Read even when there is no status: this says best what the trouble is.
+      const nowMs = Date.now();
+      const stamp = await stampOf(this.#path);
+      if (stamp.mark === this.#mark) return;
+      // Read even when the file is missing: reading gives the best message.
       const text = await readTrustedKeysText(this.#path);
       // After the reading: what was written while everyone could is not taken.
       await refuseWorldWritable(this.#path);
-      // Two writes within one tick of the file system's clock leave the same times, so a young file is read again.
-      const isSettled = status !== undefined && Math.abs(Date.now() - Number(status.ctimeMs)) > settledMs;
       this.#take(text);
-      this.#stamp = isSettled ? stamp : undefined;
+      this.#mark = stamp.kind === "file" && isSettled(stamp, nowMs) ? stamp.mark : undefined;
     } catch (error) {
-      this.#stamp = undefined;
+      this.#mark = undefined;
       this.#suspect(error instanceof VeripyError ? error : new VeripyError("bad_config", messageOf(error)));
     }
   }
@@ -165,8 +161,4 @@ class Watch implements TrustedKeysWatch {
     this.#reported = error.message;
     this.#options.onError(error);
   }
-}
-
-function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
 }

@@ -2,13 +2,13 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  beginServerRotation,
   type ConnectOptions,
   connect,
   type Identity,
   initServer,
   loadIdentity,
   loadOrCreateIdentity,
-  prepareNextIdentity,
   serve,
   type VeripyServer,
 } from "../../src/index.ts";
@@ -138,9 +138,9 @@ describe("the key of `serverFingerprint`", () => {
   });
 
   test("of a server that is changing its key is kept together with the next one", async () => {
-    const { next } = await prepareNextIdentity(inHere("certs"), "server");
+    const { new: next } = await beginServerRotation(inHere("certs"));
     const { connectWith, known } = await folder("rotating");
-    const both = { [`localhost:${server.port}`]: [server.fingerprint, next.fingerprint] };
+    const both = { [`localhost:${server.port}`]: [server.fingerprint, next] };
     using told = await connectWith({ certsDir: inHere("certs") });
     const announced = new Promise<void>((resolve) => {
       told.on("news", ({ kind }) => kind === "rotate" && resolve());

@@ -78,7 +78,7 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     [
       "a key twice in one entry",
       `{"trusted_fingerprints": [{"fingerprint":"${"ab".repeat(32)}","name":"x","name":"y"}]}`,
-      '"name" is there twice',
+      'duplicate key "name"',
     ],
     [
       "a fingerprint twice",

@@ -3,7 +3,8 @@ import { VeripyError } from "../../src/base/errors.ts";
 import { defaultLimits, withDefaultLimits } from "../../src/base/limits.ts";
 import { withoutRoot } from "../../src/host/public-text.ts";
 import { loadVersion } from "../../src/modules/hosted-version.ts";
-import { type ModuleChange, ModuleRegistry } from "../../src/modules/registry.ts";
+import type { ModuleChange } from "../../src/modules/module-slot.ts";
+import { ModuleRegistry } from "../../src/modules/registry.ts";
 import { ModsDir } from "../helpers/mods-dir.ts";
 import { load } from "../helpers/versions.ts";
 

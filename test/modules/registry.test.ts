@@ -1,9 +1,10 @@
-import { afterAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { cp, mkdir, rename, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { configure, reset } from "@logtape/logtape";
 import { defaultLimits } from "../../src/base/limits.ts";
-import { type ModuleChange, ModuleRegistry, type RegistryOptions } from "../../src/modules/registry.ts";
+import type { ModuleChange } from "../../src/modules/module-slot.ts";
+import { ModuleRegistry, type RegistryOptions } from "../../src/modules/registry.ts";
 import { FakeLoader, type FakeVersion } from "../helpers/fake-versions.ts";
 import { ModsDir } from "../helpers/mods-dir.ts";
 import { eventually } from "../helpers/within.ts";

@@ -103,8 +103,8 @@ describe("known-servers.json", () => {
   test.each([
     ["[]", "must be a JSON object"],
     ["null", "must be a JSON object"],
-    [`{"h:1": "${one}", "h:1": "${two}"}`, "is there twice"],
-    [`{"h:1": "${one}", "H:1": "${two}"}`, '["H:1"]: is there twice'],
+    [`{"h:1": "${one}", "h:1": "${two}"}`, "duplicate key"],
+    [`{"h:1": "${one}", "H:1": "${two}"}`, '["H:1"]: the same server has an entry above'],
     [`{"h": "${one}"}`, "must be host:port"],
     [`{"h:0": "${one}"}`, "must be host:port"],
     [`{"h:65536": "${one}"}`, "must be host:port"],

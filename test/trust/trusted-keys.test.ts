@@ -97,7 +97,7 @@ describe("trusted-keys.json", () => {
     ['{"trusted_fingerprints": [], "admins": []}', 'unknown key "admins"'],
     ['{"trusted_fingerprints": {}}', "trusted_fingerprints: must be a list"],
     ['{"trusted_fingerprints": null}', "trusted_fingerprints: must be a list"],
-    ['{"trusted_fingerprints": [],\n "trusted_fingerprints": []}', "line 2, column 2: the key"],
+    ['{"trusted_fingerprints": [],\n "trusted_fingerprints": []}', "line 2, column 2: duplicate key"],
   ])("%j is refused, and the right form is shown", (text, message) => {
     expect(() => parseTrustedKeys(text)).toThrow(VeripyError);
     expect(() => parseTrustedKeys(text)).toThrow(`trusted-keys.json: ${message}`);
@@ -114,7 +114,7 @@ describe("trusted-keys.json", () => {
       `trusted_fingerprints[1]: ${alice} is in trusted_fingerprints[0] already`,
     ],
     [`["${alice}", {"fingerprint": "${alice}"}]`, `trusted_fingerprints[1].fingerprint: ${alice} is in`],
-    [`[{"fingerprint": "${alice}", "fingerprint": "${bob}"}]`, 'the key "fingerprint" is there twice'],
+    [`[{"fingerprint": "${alice}", "fingerprint": "${bob}"}]`, 'duplicate key "fingerprint"'],
     [
       `[{"fingerprint": "${alice}", "name": "x"}, {"fingerprint": "${bob}", "name": "x"}]`,
       "trusted_fingerprints[1].name: x is in trusted_fingerprints[0] already",

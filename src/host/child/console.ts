@@ -18,8 +18,8 @@ export class HostLog {
   write(level: LogLevel, text: string, ref = "-"): void {
     for (const line of text.split("\n")) {
       if (line === "" && text !== "") continue;
-      if (!this.#gate.pass()) continue;
-      const dropped = this.#gate.takeDropped();
+      const dropped = this.#gate.pass();
+      if (dropped === undefined) continue;
       const note = dropped === 0 ? "" : ` (${dropped} lines before this one were dropped)`;
       this.#send(ref, JSON.stringify({ level, text: clip(line, maxLogLine) + note }));
     }

@@ -22,8 +22,8 @@ export class ModuleLogger {
 
   /** A line that the module wrote. `ref` is the call's, when it belongs to one. */
   line(level: LogLevel, text: string, ref?: string): void {
-    if (!this.#gate.pass()) return;
-    const dropped = this.#gate.takeDropped();
+    const dropped = this.#gate.pass();
+    if (dropped === undefined) return;
     if (dropped > 0) this.say("warn", `dropped ${dropped} log lines over the limit`);
     const properties = {
       mod: this.#mod,
