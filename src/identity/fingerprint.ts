@@ -1,4 +1,4 @@
-import { timingSafeEqual, X509Certificate } from "node:crypto";
+import { X509Certificate } from "node:crypto";
 import { VeripyError } from "../base/errors.ts";
 import { sha256Hex } from "../base/sha256.ts";
 
@@ -63,12 +63,6 @@ export function fingerprintOfCertificate(pem: string): Fingerprint {
       },
     );
   }
-}
-
-/** Compares without telling by its duration where the two differ. */
-export function sameFingerprint(a: Fingerprint, b: Fingerprint): boolean {
-  // Both are of one length, so that is no secret.
-  return timingSafeEqual(Buffer.from(a, "latin1"), Buffer.from(b, "latin1"));
 }
 
 function whatIsWrong(digits: string): string {

@@ -1,19 +1,12 @@
-import {
-  createPrivateKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomUUID,
-  X509Certificate,
-} from "node:crypto";
-import { link, mkdir, open, stat, unlink } from "node:fs/promises";
+import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { isSystemError, VeripyError } from "../base/errors.ts";
-import { readFileBounded, readTextIfThere, writeFileAtomic } from "../base/files.ts";
+import { VeripyError } from "../base/errors.ts";
+import { isThere, readTextIfThere, writeFileAtomic } from "../base/files.ts";
 import { reasonOf } from "../base/plain-reason.ts";
-import { shellQuoted } from "../base/shell-quote.ts";
-import { decodeUtf8 } from "../base/utf8.ts";
-import { algorithmOf, makeCertificate } from "./certificate.ts";
+import { makeCertificate } from "./certificate.ts";
 import { type Fingerprint, fingerprintOfX509 } from "./fingerprint.ts";
+import { identityError } from "./identity-error.ts";
+import { makeKeyFile, type PrivateKey, readKeyFile } from "./key-file.ts";
 
 export type Role = "server" | "client";
 
@@ -41,7 +34,7 @@ const maxPemBytes = 64 * 1024;
  */
 export async function loadIdentity(dir: string, role: Role, generation: Generation = ""): Promise<Identity> {
   const files = identityFiles(dir, role, generation);
-  const key = await readKey(files.key);
+  const key = await readKeyFile(files.key);
   const certificatePem = await readCertificate(files.certificate);
   if (key === undefined && certificatePem === undefined) {
     throw new VeripyError(
@@ -68,37 +61,22 @@ export async function loadIdentity(dir: string, role: Role, generation: Generati
 async function pairInRotation(
   dir: string,
   role: Role,
-  key: OwnKey,
+  key: PrivateKey,
   certificatePem: string,
-): Promise<{ key: OwnKey; certificatePem: string }> {
+): Promise<{ key: PrivateKey; certificatePem: string }> {
   // Stopped between the two: the new key is in its place already.
   const waiting = await readCertificate(identityFiles(dir, role, ".next").certificate);
   if (waiting !== undefined && belongTogether(key, waiting)) return { key, certificatePem: waiting };
   // Or both came between our reading of the key and of the certificate.
-  return { key: (await readKey(identityFiles(dir, role).key)) ?? key, certificatePem };
+  return { key: (await readKeyFile(identityFiles(dir, role).key)) ?? key, certificatePem };
 }
 
-function belongTogether(key: OwnKey, pem: string): boolean {
+function belongTogether(key: PrivateKey, pem: string): boolean {
   try {
     return new X509Certificate(pem).checkPrivateKey(key.object);
   } catch {
     return false;
   }
-}
-
-/**
- * Makes a new key and its certificate. Throws `bad_identity` when there is a key already: nothing here ever
- * overwrites one. The directory is made if it is missing.
- */
-export async function createIdentity(dir: string, role: Role): Promise<Identity> {
-  const files = identityFiles(dir, role);
-  if ((await exists(files.certificate)) || !(await makeKey(dir, files.key))) {
-    throw new VeripyError(
-      "bad_identity",
-      `Cannot make a new identity: there is ${files.key} or ${files.certificate} already. Move them away first.`,
-    );
-  }
-  return certify(dir, role);
 }
 
 /**
@@ -121,7 +99,7 @@ export async function loadOrCreateIdentity(
     throw keyGone(files);
   }
   // Not having made it is as good: another process has.
-  if (!hasKey) await makeKey(dir, files.key);
+  if (!hasKey) await makeKeyFile(files.key);
   return { identity: await certify(dir, role, generation), created: true };
 }
 
@@ -151,64 +129,22 @@ export function identityFiles(
 
 async function certify(dir: string, role: Role, generation: Generation = ""): Promise<Identity> {
   const files = identityFiles(dir, role, generation);
-  const key = await readKey(files.key);
+  const key = await readKeyFile(files.key);
   if (key === undefined) throw keyGone(files);
   const certificate = await makeCertificate({
     commonName: `veripy ${role}`,
     keyPem: key.pem,
     days: validDays,
   });
-  await writeFileAtomic(files.certificate, certificate).catch(cannotWrite(files.certificate));
+  await writeFileAtomic(files.certificate, certificate).catch((error) => {
+    throw identityError(`Cannot write ${files.certificate}`, error);
+  });
   return checkIdentity(key, certificate, files, role);
-}
-
-interface OwnKey {
-  readonly pem: string;
-  readonly object: KeyObject;
 }
 
 interface IdentityFiles {
   readonly key: string;
   readonly certificate: string;
-}
-
-async function readKey(path: string): Promise<OwnKey | undefined> {
-  let text: string;
-  try {
-    await refuseSharedKey(path);
-    text = decodeUtf8(await readFileBounded(path, maxPemBytes));
-  } catch (error) {
-    if (isSystemError(error, "ENOENT")) return undefined;
-    if (error instanceof VeripyError && error.code === "bad_identity") throw error;
-    throw new VeripyError("bad_identity", `Cannot read the key ${path}: ${reasonOf(error)}.`, {
-      cause: error,
-    });
-  }
-  let object: KeyObject;
-  try {
-    object = createPrivateKey(text);
-    algorithmOf(object);
-  } catch (error) {
-    const why = text.includes("ENCRYPTED")
-      ? `it has a passphrase. Take that off: openssl pkey -in ${path} -out ${path}`
-      : error instanceof VeripyError
-        ? error.message
-        : "it is not a private key in PEM form. Put the right file there.";
-    throw new VeripyError("bad_identity", `Cannot use the key ${path}: ${why}`, { cause: error });
-  }
-  return { pem: object.export({ type: "pkcs8", format: "pem" }).toString(), object };
-}
-
-/** On Windows the mode says nothing about who can read a file. */
-async function refuseSharedKey(path: string): Promise<void> {
-  if (process.platform === "win32") return;
-  const mode = (await stat(path)).mode & 0o777;
-  if ((mode & 0o077) === 0) return;
-  throw new VeripyError(
-    "bad_identity",
-    `Cannot use the key ${path}: others than its owner have rights on it (mode ${mode.toString(8)}). ` +
-      `Mend that with: chmod 600 ${shellQuoted(path)}`,
-  );
 }
 
 async function readCertificate(path: string): Promise<string | undefined> {
@@ -221,7 +157,7 @@ async function readCertificate(path: string): Promise<string | undefined> {
   }
 }
 
-function checkIdentity(key: OwnKey, certificatePem: string, files: IdentityFiles, role: Role): Identity {
+function checkIdentity(key: PrivateKey, certificatePem: string, files: IdentityFiles, role: Role): Identity {
   let certificate: X509Certificate;
   try {
     certificate = new X509Certificate(certificatePem);
@@ -251,61 +187,6 @@ function checkIdentity(key: OwnKey, certificatePem: string, files: IdentityFiles
   return { keyPem: key.pem, certificatePem, fingerprint: fingerprintOfX509(certificate), notAfter };
 }
 
-/** Makes a key, and the directory if it is missing; false when there is a key already. */
-async function makeKey(dir: string, path: string): Promise<boolean> {
-  // Not for the group, whatever the umask: its members could replace the files in it.
-  await mkdir(dir, { recursive: true, mode: 0o755 }).catch(cannotWrite(dir));
-  const { privateKey } = generateKeyPairSync("ed25519");
-  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  return writeNewKey(path, pem).catch(cannotWrite(path));
-}
-
-function cannotWrite(path: string): (error: unknown) => never {
-  return (error) => {
-    throw new VeripyError("bad_identity", `Cannot write ${path}: ${reasonOf(error)}.`, { cause: error });
-  };
-}
-
-/**
- * Writes a key that only its owner can read; it appears whole or not at all. False when there is one already.
- * A link fails where a rename would silently replace the key that another process has just made.
- */
-async function writeNewKey(path: string, pem: string): Promise<boolean> {
-  const temporary = `${path}.${randomUUID()}.tmp`;
-  const file = await open(temporary, "wx", 0o600);
-  try {
-    await file.writeFile(pem);
-    await file.sync();
-    await file.close();
-    await link(temporary, path);
-    return true;
-  } catch (error) {
-    if (isSystemError(error, "EEXIST")) return false;
-    if (isSystemError(error, "EPERM", "ENOTSUP", "ENOSYS")) return writeKeyInPlace(path, pem);
-    throw error;
-  } finally {
-    await file.close().catch(() => {});
-    await unlink(temporary);
-  }
-}
-
-/** For file systems without hard links. */
-async function writeKeyInPlace(path: string, pem: string): Promise<boolean> {
-  try {
-    const file = await open(path, "wx", 0o600);
-    try {
-      await file.writeFile(pem);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    return true;
-  } catch (error) {
-    if (isSystemError(error, "EEXIST")) return false;
-    throw error;
-  }
-}
-
 function keyGone({ key, certificate }: IdentityFiles): VeripyError {
   return new VeripyError(
     "bad_identity",
@@ -315,11 +196,7 @@ function keyGone({ key, certificate }: IdentityFiles): VeripyError {
 }
 
 async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isSystemError(error, "ENOENT")) return false;
-    throw new VeripyError("bad_identity", `Cannot read ${path}: ${reasonOf(error)}.`, { cause: error });
-  }
+  return isThere(path).catch((error) => {
+    throw identityError(`Cannot read ${path}`, error);
+  });
 }

@@ -1,8 +1,8 @@
 import { chown, copyFile, link, rename, stat, unlink } from "node:fs/promises";
-import { isSystemError, VeripyError } from "../base/errors.ts";
+import { isSystemError } from "../base/errors.ts";
 import { flushDirectory, isThere } from "../base/files.ts";
-import { reasonOf } from "../base/plain-reason.ts";
 import { type Identity, identityFiles, loadIdentity, loadOrCreateIdentity, type Role } from "./identity.ts";
+import { identityError } from "./identity-error.ts";
 
 /**
  * Prepares the key that is to follow the one in use: `<role>.key.next` and `<role>.crt.next`. With `created` false
@@ -102,9 +102,4 @@ async function keepAs(path: string, kept: string): Promise<void> {
     if (!isSystemError(error, "EPERM", "ENOTSUP", "ENOSYS")) throw error;
     await copyFile(path, kept);
   });
-}
-
-function identityError(what: string, error: unknown): VeripyError {
-  if (error instanceof VeripyError) return error;
-  return new VeripyError("bad_identity", `${what}: ${reasonOf(error)}.`, { cause: error });
 }

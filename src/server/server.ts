@@ -13,8 +13,9 @@ import type { VersionStats } from "../modules/module-version.ts";
 import { ModuleRegistry } from "../modules/registry.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
 import { probe } from "../tls/bind.ts";
-import { type Listener, listen, type Refusal } from "../tls/listener.ts";
+import { type Listener, listen } from "../tls/listener.ts";
 import type { Peer } from "../tls/peer.ts";
+import type { Refusal } from "../tls/refusal.ts";
 import {
   readTrustedKeys,
   type TrustedKeys,
@@ -236,7 +237,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> implements Se
       port: options.port,
       identity: this.identity,
       limits: this.limits,
-      isTrusted: (fingerprint, address) => this.#trust.verdict(fingerprint, address),
+      verdict: (fingerprint, address) => this.#trust.verdict(fingerprint, address),
       strangers: this.#pairing,
       onPeer: (peer) => this.#accept(peer),
       onRefused: (refusal) => this.#refused(refusal),

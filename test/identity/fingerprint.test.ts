@@ -7,7 +7,6 @@ import {
   fingerprintOfCertificate,
   fingerprintOfSpki,
   parseFingerprint,
-  sameFingerprint,
 } from "../../src/identity/fingerprint.ts";
 
 const digits = "0123456789abcdef".repeat(4);
@@ -76,10 +75,4 @@ test("a certificate has the fingerprint of its key, whichever certificate it is"
 
 test("what is no certificate has no fingerprint", () => {
   expect(() => fingerprintOfCertificate("junk")).toThrow("Cannot read a certificate");
-});
-
-test("fingerprints are the same only if every digit is", () => {
-  expect(sameFingerprint(fingerprint, parseFingerprint(digits.toUpperCase()))).toBe(true);
-  expect(sameFingerprint(fingerprint, `1${digits.slice(1)}` as Fingerprint)).toBe(false);
-  expect(sameFingerprint(fingerprint, `${digits.slice(0, -1)}0` as Fingerprint)).toBe(false);
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Fingerprint } from "../../src/identity/fingerprint.ts";
-import { createIdentity, loadOrCreateIdentity } from "../../src/identity/identity.ts";
+import { loadOrCreateIdentity } from "../../src/identity/identity.ts";
 import { readKnownServers, resolveServerPin, setKnownServer } from "../../src/trust/known-servers.ts";
 import { forgetServer, trustServer } from "../../src/trust/trust-server.ts";
 import { temporaryDirectory } from "../identity/temporary.ts";
@@ -33,7 +33,7 @@ describe("trusting a server's key", () => {
     expect(readFileSync(join(certsDir, "server.crt.old"), "utf8")).toBe(identity.certificatePem);
 
     const own = temporaryDirectory();
-    const { fingerprint } = await createIdentity(own, "server");
+    const { fingerprint } = (await loadOrCreateIdentity(own, "server")).identity;
     await expect(trustServer(server(own), two)).rejects.toMatchObject({ code: "bad_config" });
     expect((await resolveServerPin(server(own)))?.fingerprints).toEqual([fingerprint]);
     expect(existsSync(join(own, "known-servers.json"))).toBe(false);

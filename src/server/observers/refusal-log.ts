@@ -3,7 +3,7 @@ import { loggerOf } from "../../base/log.ts";
 import { suppressedNote } from "../../base/log-gate.ts";
 import { shellQuoted } from "../../base/shell-quote.ts";
 import { ipOf, networkOf } from "../../tls/address.ts";
-import type { Refusal } from "../../tls/listener.ts";
+import type { Refusal } from "../../tls/refusal.ts";
 import { listed } from "../../trust/find-entry.ts";
 import type { Grant, TrustedKeys } from "../../trust/trusted-keys.ts";
 import { explainRefusal } from "./refusal-words.ts";

@@ -1,4 +1,4 @@
-import type { RefusalReason } from "../../tls/listener.ts";
+import type { RefusalReason } from "../../tls/refusal.ts";
 
 /** What the log says of a refusal, where the reason alone leaves open what happened and what to do. */
 const words: Partial<Record<RefusalReason, string>> = {
