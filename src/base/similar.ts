@@ -1,6 +1,6 @@
 /**
- * Those of `candidates` that `word` may have been meant as, best first: one that begins like it, or differs from it in a
- * third of its characters at most. Upper and lower case count as equal.
+ * The `candidates` that `word` may be a misspelling of, best first: those that begin with it, or differ in at most a
+ * third of its characters. Case is ignored.
  */
 export function mostSimilar(word: string, candidates: Iterable<string>, atMost = 3): string[] {
   const wanted = word.toLowerCase();
@@ -9,7 +9,7 @@ export function mostSimilar(word: string, candidates: Iterable<string>, atMost =
   for (const candidate of new Set(candidates)) {
     const other = candidate.toLowerCase();
     const isPrefix = wanted.length >= 3 && other.startsWith(wanted);
-    // What differs that much in length need not be measured.
+    // A difference in length is a lower bound of the distance.
     if (!isPrefix && Math.abs(other.length - wanted.length) > tolerated) continue;
     const distance = isPrefix ? 1 : editDistance(wanted, other);
     if (distance <= tolerated) found.push({ candidate, distance });
@@ -19,8 +19,8 @@ export function mostSimilar(word: string, candidates: Iterable<string>, atMost =
 }
 
 /**
- * How many characters have to be added, removed, replaced or swapped with their neighbour (optimal string alignment).
- * Takes time and memory of the product of the lengths: bound them.
+ * How many characters must be inserted, deleted, replaced, or swapped with a neighbour (optimal string alignment).
+ * Takes time proportional to the product of the lengths: limit them.
  */
 export function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];

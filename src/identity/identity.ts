@@ -10,10 +10,10 @@ import { makeKeyFile, type PrivateKey, readKeyFile } from "./key-file.ts";
 
 export type Role = "server" | "client";
 
-/** Which of an end's keys: the one in use, the one that is to follow it, or the one before. See `rotation-files.ts`. */
+/** The key in use, the next one, or the previous one. See `next-identity.ts`. */
 export type Generation = "" | ".next" | ".old";
 
-/** One end's own key and certificate, ready for TLS. */
+/** The local key and certificate, ready for TLS. */
 export interface Identity {
   /** PKCS#8 PEM. Never log it. */
   readonly keyPem: string;
@@ -24,13 +24,13 @@ export interface Identity {
 }
 
 const validDays = 3_650;
-/** A key or a certificate with its chain is a few KiB. */
+/** A certificate with its chain takes a few KiB. */
 const maxPemBytes = 64 * 1024;
 
 /**
- * Reads `<dir>/<role>.key` and `<dir>/<role>.crt`. Throws `bad_identity`, with what to do next, when one is
- * missing, unreadable, of an unknown kind, readable by others (the key) or expired (the certificate), or when the
- * two do not belong together.
+ * Reads `<dir>/<role>.key` and `<dir>/<role>.crt`. Throws `bad_identity`, with what to do, when one of them is missing,
+ * unreadable or of an unknown type, when others have access to the key, when the certificate has expired, or when the
+ * two don't match.
  */
 export async function loadIdentity(dir: string, role: Role, generation: Generation = ""): Promise<Identity> {
   const files = identityFiles(dir, role, generation);
@@ -46,8 +46,8 @@ export async function loadIdentity(dir: string, role: Role, generation: Generati
   if (certificatePem === undefined) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot find the ${role}'s certificate: there is ${files.key}, but no ${files.certificate}. ` +
-        `'veripy-${role} renew' makes one for that key.`,
+      `Cannot find the ${role}'s certificate: ${files.key} exists, but ${files.certificate} does not. ` +
+        `'veripy-${role} renew' makes a certificate for that key.`,
     );
   }
   if (generation !== "" || belongTogether(key, certificatePem)) {
@@ -57,17 +57,17 @@ export async function loadIdentity(dir: string, role: Role, generation: Generati
   return checkIdentity(pair.key, pair.certificatePem, files, role);
 }
 
-/** Key and certificate are two files, which a rotation renames one after the other: what belongs together then. */
+/** Key and certificate are two files, which a rotation renames one after the other. Finds a matching pair meanwhile. */
 async function pairInRotation(
   dir: string,
   role: Role,
   key: PrivateKey,
   certificatePem: string,
 ): Promise<{ key: PrivateKey; certificatePem: string }> {
-  // Stopped between the two: the new key is in its place already.
+  // The rotation was interrupted between the two: the new key is already in place.
   const waiting = await readCertificate(identityFiles(dir, role, ".next").certificate);
   if (waiting !== undefined && belongTogether(key, waiting)) return { key, certificatePem: waiting };
-  // Or both came between our reading of the key and of the certificate.
+  // Or both were renamed after the key and before the certificate was read.
   return { key: (await readKeyFile(identityFiles(dir, role).key)) ?? key, certificatePem };
 }
 
@@ -80,9 +80,9 @@ function belongTogether(key: PrivateKey, pem: string): boolean {
 }
 
 /**
- * Loads the identity, or makes what is missing: key and certificate, or the certificate for a key that is
- * there. A certificate without its key is an error, since a new key would be somebody else to every peer.
- * `created` tells whether anything was made. Two processes may do this at once; both get the same identity.
+ * Loads the identity, or makes what is missing: both files, or the certificate for an existing key. A certificate
+ * without its key is an error, because with a new key no peer would recognize this one. `created` says whether anything
+ * was made. Two processes may call this at once; both get the same identity.
  */
 export async function loadOrCreateIdentity(
   dir: string,
@@ -94,16 +94,16 @@ export async function loadOrCreateIdentity(
   const [hasKey, hasCertificate] = [await exists(files.key), await exists(files.certificate)];
   if (hasKey && hasCertificate) return load();
   if (!hasKey && hasCertificate) {
-    // Another process may be between its two writes, in which the key comes first.
+    // Another process may have written both in between; it writes the key first.
     if (await exists(files.key)) return load();
     throw keyGone(files);
   }
-  // Not having made it is as good: another process has.
+  // If this makes no key, another process has just made one.
   if (!hasKey) await makeKeyFile(files.key);
   return { identity: await certify(dir, role, generation), created: true };
 }
 
-/** Makes a new certificate for the key that is there. The fingerprint stays, so no peer has to be told. */
+/** Makes a new certificate for the existing key. The fingerprint is unchanged, so peers need not be told. */
 export async function renewCertificate(dir: string, role: Role): Promise<Identity> {
   const files = identityFiles(dir, role);
   if (!(await exists(files.key))) {
@@ -115,7 +115,7 @@ export async function renewCertificate(dir: string, role: Role): Promise<Identit
   return certify(dir, role);
 }
 
-/** Where an identity lives. */
+/** The paths of an identity's files. */
 export function identityFiles(
   dir: string,
   role: Role,
@@ -164,7 +164,7 @@ function checkIdentity(key: PrivateKey, certificatePem: string, files: IdentityF
   } catch (error) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot read the certificate ${files.certificate}: it is not one in PEM form. ` +
+      `Cannot read the certificate ${files.certificate}: it is not in PEM form. ` +
         `'veripy-${role} renew' makes a new one for ${files.key}.`,
       { cause: error },
     );
@@ -172,8 +172,8 @@ function checkIdentity(key: PrivateKey, certificatePem: string, files: IdentityF
   if (!certificate.checkPrivateKey(key.object)) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot use ${files.certificate} with ${files.key}: they do not belong together. ` +
-        `Put back the right one, or make a certificate for that key with 'veripy-${role} renew'.`,
+      `Cannot use ${files.certificate} with ${files.key}: they do not match. ` +
+        `Restore the right file, or run 'veripy-${role} renew' to make a certificate for that key.`,
     );
   }
   const notAfter = new Date(certificate.validTo);
@@ -181,7 +181,7 @@ function checkIdentity(key: PrivateKey, certificatePem: string, files: IdentityF
     throw new VeripyError(
       "bad_identity",
       `Cannot use the certificate ${files.certificate}: it expired on ${notAfter.toISOString().slice(0, 10)}. ` +
-        `'veripy-${role} renew' makes a new one for the same key; nobody else has to change anything.`,
+        `'veripy-${role} renew' makes a new one for the same key, so nothing else has to change.`,
     );
   }
   return { keyPem: key.pem, certificatePem, fingerprint: fingerprintOfX509(certificate), notAfter };
@@ -190,8 +190,8 @@ function checkIdentity(key: PrivateKey, certificatePem: string, files: IdentityF
 function keyGone({ key, certificate }: IdentityFiles): VeripyError {
   return new VeripyError(
     "bad_identity",
-    `Cannot use ${certificate}: its key ${key} is gone. Put the key back; or remove the certificate to get a ` +
-      "new identity, which every peer then has to be told of.",
+    `Cannot use ${certificate}: its key ${key} is missing. Restore the key, or delete the certificate to get a ` +
+      "new identity, which every peer must then be told to trust.",
   );
 }
 

@@ -108,7 +108,7 @@ test.skipIf(process.platform === "win32")(
     for (const name of ["trusted-keys.json", "certs"]) {
       await withMode(name, 0o020, async () => {
         await using server = await site.start();
-        const line = await server.line("The members of its group may write");
+        const line = await server.line("Every member of its group can write to");
         expect(JSON.parse(line)).toMatchObject({ level: "warning" });
         expect(line).toContain(`chmod g-w ./${name}`);
         const listed = await site.call(["list"]);

@@ -11,7 +11,7 @@ const systemError = (code: string) => Object.assign(new Error(`${code}: x`), { c
 
 describe("why there is no connection", () => {
   test.each([
-    ["ECONNREFUSED", "nothing listens there"],
+    ["ECONNREFUSED", "nothing is listening there"],
     ["ENETUNREACH", "no route to that network"],
     ["EHOSTUNREACH", "that host cannot be reached"],
     ["ETIMEDOUT", "did not answer"],

@@ -132,7 +132,7 @@ describe("no server", () => {
       const error = await failure(connect({ host, port, identity }));
       expect(error.code).toBe("unreachable");
       expect(error.message).toBe(
-        `Cannot connect to ${host}:${port}: nothing listens there. Is veripy-server running, and are host and port right?`,
+        `Cannot connect to ${host}:${port}: nothing is listening there. Is veripy-server running, and are host and port right?`,
       );
     }
   });

@@ -60,7 +60,7 @@ describe.skipIf(process.platform === "win32")("a server's files", () => {
       const mode = statSync(path).mode;
       chmodSync(path, mode | 0o002);
       const said = await refusal(check(here));
-      expect(said).toContain("anyone on this machine may write it");
+      expect(said).toContain("every user of this machine can write to it");
       const [command = ""] = /chmod .*$/.exec(said) ?? [];
       expect(command).toBe(`chmod o-w '${path}'`);
       Bun.spawnSync(["sh", "-c", command]);
@@ -76,7 +76,7 @@ describe.skipIf(process.platform === "win32")("a server's files", () => {
       const path = join(here.dir, name);
       chmodSync(path, statSync(path).mode | 0o020);
       expect(await check(here)).toEqual([
-        expect.stringMatching(/The members of its group may write .*chmod g-w '.*'$/),
+        expect.stringMatching(/Every member of its group can write to .*chmod g-w '.*'$/),
       ]);
     },
   );

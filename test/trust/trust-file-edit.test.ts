@@ -153,7 +153,7 @@ describe("editing trusted-keys.json", () => {
 
   test("a missing file is made when a key is trusted, and an error when one is removed", async () => {
     const path = trustFile();
-    await expect(removeTrustedKey(path, key(1))).rejects.toThrow("it is not there");
+    await expect(removeTrustedKey(path, key(1))).rejects.toThrow("it does not exist");
     expect(await addTrustedKey(path, key(1))).toEqual({ changed: true });
     expect(readFileSync(path, "utf8")).toBe(list(`\n    "${key(1)}"\n  `));
   });

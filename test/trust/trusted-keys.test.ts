@@ -162,7 +162,7 @@ describe("trusted-keys.json", () => {
 
   test("a missing file, one that is no text, and a broken one are three clear errors", async () => {
     const path = join(temporaryDirectory(), "trusted-keys.json");
-    await expect(readTrustedKeys(path)).rejects.toThrow("it is not there. 'veripy-server init' makes one");
+    await expect(readTrustedKeys(path)).rejects.toThrow("it does not exist. 'veripy-server init' makes one");
     writeFileSync(path, Buffer.from([0x5b, 0xff, 0x5d]));
     await expect(readTrustedKeys(path)).rejects.toThrow("not UTF-8");
     writeFileSync(path, trustText({ name: "x" }));
