@@ -12,7 +12,7 @@ export class AddressList {
     for (const range of ranges) this.#add(range);
   }
 
-  /** IPv4 inside of IPv6 (`::ffff:10.1.2.3`, as sockets that serve both report it) counts as IPv4. */
+  /** IPv4-mapped IPv6 (`::ffff:10.1.2.3`, as reported by sockets for both families) counts as IPv4. */
   has(address: string): boolean {
     const plain = withoutZone(address);
     const version = isIP(plain);

@@ -95,7 +95,7 @@ describe.skipIf(process.platform === "win32")("a world-writable file or director
       expect([refused.exitCode, refused.stderr.includes("chmod o-w")]).toEqual([2, true]);
       const revoked = await site.manage(["untrust", "leaving"]);
       expect(revoked.exitCode).toBe(0);
-      expect(revoked.stderr).toContain("check the entries that are left");
+      expect(revoked.stderr).toContain("check the remaining entries");
       await watching.line('"event":"disconnected"', 1_000);
       expect((await stat(path)).mode & 0o002).toBe(0);
     });

@@ -81,7 +81,7 @@ describe("a server whose key is not the expected one", () => {
 
     const trusted = await elsewhere.call([...flags, "trust-server", "localhost", fingerprint]);
     expect({ exitCode: trusted.exitCode, stdout: trusted.stdout }).toEqual({ exitCode: 2, stdout: "" });
-    expect(trusted.stderr).toContain("server.key lies beside it");
+    expect(trusted.stderr).toContain("it contains server.key");
     expect(await known(elsewhere.certs)).toBeUndefined();
     expect(existsSync(join(elsewhere.certs, "server.crt"))).toBe(true);
   });
@@ -181,7 +181,7 @@ describe("forget-server", () => {
 
   test.each([
     ["server.exmaple", "Did you mean 'server.example:8443'?"],
-    ["elsewhere.test:1", "It has: server.example:8443, b.example:9443."],
+    ["elsewhere.test:1", "It contains: server.example:8443, b.example:9443."],
   ])("fails for %s, which is not there, and names what is", async (where, hint) => {
     const pins = { "server.example:8443": other, "b.example:9443": other };
     const certs = await client(`missing-${where}`, pins);

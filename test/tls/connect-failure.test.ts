@@ -15,14 +15,14 @@ describe("why there is no connection", () => {
     ["ENETUNREACH", "no route to that network"],
     ["EHOSTUNREACH", "that host cannot be reached"],
     ["ETIMEDOUT", "did not answer"],
-    ["ENOTFOUND", "no host of that name"],
+    ["ENOTFOUND", "no host with that name"],
     ["EAI_AGAIN", "no name server answered"],
   ])("%s is told in words of its own", (code, words) => {
     expect(whyNot(systemError(code), 1)).toContain(words);
   });
 
   test("a refusal that took seconds is none: the host is down", () => {
-    expect(whyNot(systemError("ECONNREFUSED"), 3_100)).toContain("no answer came from that host within 3 s");
+    expect(whyNot(systemError("ECONNREFUSED"), 3_100)).toContain("that host did not answer within 3 s");
   });
 });
 

@@ -133,7 +133,7 @@ describe.skipIf(process.platform === "win32")("a trust file that everyone may wr
     chmodSync(trusted, 0o666);
     const { changed, warning } = await removeTrustedKey(trusted, alice);
     expect(changed).toBe(true);
-    expect(warning).toContain("check the entries that are left");
+    expect(warning).toContain("check the remaining entries");
     expect(readFileSync(trusted, "utf8")).toBe(trustText(bob));
     expect(statSync(trusted).mode & 0o002).toBe(0);
     expect(await removeTrustedKey(trusted, bob)).toEqual({ changed: true });

@@ -111,7 +111,7 @@ describe("known-servers.json", () => {
     [`{"::1:8443": "${one}"}`, "must be host:port"],
     [`{"[::x]:8443": "${one}"}`, "must be host:port"],
     ['{"h:1": "abc"}', "Cannot read 'abc' as a fingerprint"],
-    ['{"h:1": []}', "must name a fingerprint"],
+    ['{"h:1": []}', "must contain a fingerprint"],
     ['{"h:1": null}', "must be a fingerprint"],
     [`{"h:1": ["${one}", 2]}`, '["h:1"][1]: must be a fingerprint'],
   ])("%s is refused with its place", (text, message) => {

@@ -69,14 +69,14 @@ describe("forgetting a server", () => {
     const pins = Array.from({ length: 12 }, (_, n) => [`host-number-${n}.example:8443`, one]);
     writeFileSync(join(certsDir, "known-servers.json"), JSON.stringify(Object.fromEntries(pins)));
     await expect(forgetServer(server(certsDir, "x"))).rejects.toThrow(
-      /It has: host-number-0\..*9\.example:8443 and 2 more\.$/,
+      /It contains: host-number-0\..*9\.example:8443 and 2 more\.$/,
     );
     expect((await readKnownServers(certsDir)).size).toBe(12);
   });
 
   test("of a folder that knows none says so, and writes nothing", async () => {
     const certsDir = temporaryDirectory();
-    await expect(forgetServer(server(certsDir))).rejects.toThrow("No server is known there.");
+    await expect(forgetServer(server(certsDir))).rejects.toThrow("The file has no entries.");
     expect(existsSync(join(certsDir, "known-servers.json"))).toBe(false);
   });
 });
