@@ -23,7 +23,7 @@ export class GroupedLogGate {
 
   /** `now` in milliseconds, monotonic. */
   constructor(now = () => performance.now()) {
-    this.#all = new LogGate(maxPerSecond, now);
+    this.#all = new LogGate(maxPerSecond, maxPerSecond, now);
     this.#now = now;
   }
 

@@ -6,9 +6,9 @@ export class LogGate {
   readonly #now: () => number;
   #suppressed = 0;
 
-  /** `now` in milliseconds, monotonic. */
-  constructor(maxPerSecond: number, now = () => performance.now()) {
-    this.#bucket = new TokenBucket(maxPerSecond, maxPerSecond, now());
+  /** `burst`: how many may come at once. `now` in milliseconds, monotonic. */
+  constructor(maxPerSecond: number, burst = maxPerSecond, now = () => performance.now()) {
+    this.#bucket = new TokenBucket(burst, maxPerSecond, now());
     this.#now = now;
   }
 

@@ -220,7 +220,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
       port,
       identity: this.identity,
       limits: this.limits,
-      isTrusted: (fingerprint, address) => this.#trust.verdict(fingerprint, address),
+      verdict: (fingerprint, address) => this.#trust.verdict(fingerprint, address),
       strangers: this.#pairing,
       onPeer: (peer) => this.#sessions.accept(peer),
       onRefused: (refusal) => this.#observers.refused(refusal),

@@ -7,37 +7,37 @@ export type AdmissionLimits = Pick<
   "maxHandshakes" | "maxHandshakesPerAddress" | "handshakesPerSecond" | "handshakeBurst"
 >;
 
-/** A handshake under way. */
+/** A handshake in progress. */
 export interface Droppable {
-  /** Ends it to make room for another; it must call `leave` before it returns. */
+  /** Ends it to make room for another. Must call `leave` before it returns. */
   drop(): void;
 }
 
-/** One address, or one IPv6 /64, that has connected lately. */
+/** An address, or an IPv6 /64, that has connected recently. */
 export interface Visitor {
   readonly network: string;
-  /** Its handshakes under way, the oldest first. */
+  /** Its handshakes in progress, oldest first. */
   readonly handshakes: Set<Droppable>;
   /** Handshakes that it may still begin now. */
   readonly bucket: TokenBucket;
 }
 
-/** How many are remembered. Beyond that the one absent longest is forgotten, and returns with a full burst. */
+/** How many are remembered. Beyond that the least recent one is forgotten, and starts again with a full burst. */
 const maxVisitors = 4_096;
 
 /**
- * Decides who may begin a handshake, the one costly thing that a stranger can make the server do. Each address has a
- * token bucket and a maximum of unfinished handshakes. When all places are taken, the address that holds most of
- * them loses its oldest: strangers who fill the places displace only each other. Memory is bounded.
+ * Decides who may begin a handshake, the only expensive work that a stranger can cause. Each address has a token bucket
+ * and a limit of unfinished handshakes. When all places are taken, the address with the most handshakes loses its
+ * oldest one: strangers who fill the places displace only each other. Memory use is bounded.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #now: () => number;
-  /** The one that came last is last. */
+  /** In the order in which they last connected. */
   readonly #visitors = new Map<string, Visitor>();
-  /** Visitors by the number of handshakes that they hold, in the order in which they came to hold as many. */
+  /** Visitors by their number of handshakes, in the order in which they reached it. */
   readonly #holding: Set<Visitor>[] = [];
-  /** The largest number that any of them holds. */
+  /** The largest number of handshakes of any visitor. */
   #most = 0;
   #handshakes = 0;
 
@@ -47,14 +47,14 @@ export class Admission {
     this.#now = now;
   }
 
-  /** Handshakes under way. */
+  /** Handshakes in progress. */
   get handshakes(): number {
     return this.#handshakes;
   }
 
   /**
-   * Lets a connection from `ip` begin its handshake, and drops another one if there is no place for both. Returns
-   * what `leave` needs, or why the connection may not begin.
+   * Lets a connection from `ip` begin its handshake, and drops another one if there is no room for both. Returns the
+   * visitor to pass to `leave`, or why the connection may not begin.
    */
   enter(ip: string, handshake: Droppable): Visitor | "too_many_handshakes" | "rate_limited" {
     const now = this.#now();
@@ -69,13 +69,13 @@ export class Admission {
     return visitor;
   }
 
-  /** To be called once for each handshake that was let in, when it is over, whichever way. */
+  /** Call this once for each handshake that was let in, when it has ended in any way. */
   leave(visitor: Visitor, handshake: Droppable): void {
     visitor.handshakes.delete(handshake);
     this.#changed(visitor, -1);
   }
 
-  /** False when no address holds more than the newcomer's own, which then has to wait. */
+  /** False when no address holds more handshakes than the newcomer's, which then has to wait. */
   #makeRoomFor(newcomer: Visitor): boolean {
     if (newcomer.handshakes.size >= this.#most) return false;
     const [fullest] = this.#holding[this.#most] ?? [];
@@ -110,7 +110,7 @@ export class Admission {
     return visitor;
   }
 
-  /** The one that was quiet longest. Those with a handshake under way are few, and must stay countable. */
+  /** Forgets the least recent visitor without a handshake. Those with one are few, and must stay counted. */
   #forgetOne(): void {
     for (const { network, handshakes } of this.#visitors.values()) {
       if (handshakes.size > 0) continue;

@@ -3,7 +3,7 @@ import { LogGate, suppressedNote } from "../../src/base/log-gate.ts";
 
 test("a log gate lets so many lines through per second, and the next line counts the others", () => {
   let now = 0;
-  const gate = new LogGate(3, () => now);
+  const gate = new LogGate(3, 3, () => now);
   const lines = (count: number) => Array.from({ length: count }, () => gate.pass());
   expect(lines(10)).toEqual([0, 0, 0, ...Array(7).fill(undefined)]);
   now = 1_000;
@@ -12,7 +12,7 @@ test("a log gate lets so many lines through per second, and the next line counts
 
 test("a log gate of nothing lets nothing through", () => {
   let now = 0;
-  const gate = new LogGate(0, () => now);
+  const gate = new LogGate(0, 0, () => now);
   expect(gate.pass()).toBeUndefined();
   now = 1e9;
   expect(gate.pass()).toBeUndefined();

@@ -83,7 +83,7 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     [
       "a fingerprint twice",
       trustText("ab".repeat(32), "AB".repeat(32)),
-      "is in trusted_fingerprints[0] already",
+      "is already in trusted_fingerprints[0]",
     ],
   ])("a trust file with %s", async (_, text, place) => {
     const good = await Bun.file(trusted()).text();
@@ -134,14 +134,14 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     await server.line("Listening");
   });
 
-  test("a key and a certificate that do not belong together, or one alone", async () => {
+  test("a key and a certificate that do not match, or one without the other", async () => {
     await using other = await Site.create();
     await Bun.write(join(site.path, "mixed/server.crt"), Bun.file(join(other.certs, "server.crt")));
     const alone = await refusal("--certs", "mixed");
-    expect(alone).toContain("mixed/server.key is gone");
+    expect(alone).toContain("mixed/server.key is missing");
     await Bun.write(join(site.path, "mixed/server.key"), Bun.file(join(site.certs, "server.key")));
     await chmod(join(site.path, "mixed/server.key"), 0o600);
-    expect(await refusal("--certs", "mixed")).toContain("do not belong together");
+    expect(await refusal("--certs", "mixed")).toContain("do not match");
     await writeFile(join(site.path, "mixed/server.key"), "not a key\n");
     expect(await refusal("--certs", "mixed")).toContain("Cannot use the key mixed/server.key");
   });

@@ -181,7 +181,7 @@ describe("an invitation", () => {
 
   test.each([
     [["--actions", "sync,fly"], "actions[1]: must be 'sync', 'verify' or 'exec'"],
-    [["--from", "10.0.0/8"], "no address range"],
+    [["--from", "10.0.0/8"], "not an address range"],
     [["--key-expires", "2027-02-30"], "expires: must be a date"],
     [["--modules", "a.ts,"], "modules[1]: must not be empty"],
   ])("with %p is not made", async (flags, why) => {

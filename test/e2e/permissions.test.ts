@@ -305,7 +305,7 @@ describe("veripy-server policy test", () => {
   });
 
   test.each([
-    ["alice can exec deploy.ts", "no assertion"],
+    ["alice can exec deploy.ts", "not an assertion"],
     ["# nothing", "no assertion"],
   ])("takes %j as a mistake, with 2", async (text, message) => {
     const { exitCode, stderr } = await policy(text);

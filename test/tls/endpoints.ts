@@ -5,8 +5,9 @@ import { makeCertificate } from "../../src/identity/certificate.ts";
 import { type Fingerprint, fingerprintOfX509 } from "../../src/identity/fingerprint.ts";
 import type { Identity } from "../../src/identity/identity.ts";
 import type { CloseReason } from "../../src/protocol/duplex.ts";
-import { type Listener, listen, type Refusal } from "../../src/tls/listener.ts";
+import { type Listener, listen } from "../../src/tls/listener.ts";
 import type { Peer } from "../../src/tls/peer.ts";
+import type { Refusal } from "../../src/tls/refusal.ts";
 import { eventually } from "../helpers/within.ts";
 
 /** An identity that is in no file. A negative number of days makes one that has expired. */
@@ -99,9 +100,9 @@ export class TestListener implements Disposable {
       port: options.port ?? 0,
       identity,
       limits: withDefaultLimits(options.limits),
-      isTrusted: (fingerprint) => {
+      verdict: (fingerprint) => {
         events.current?.asked.push(fingerprint);
-        return trusted.some((known) => known.fingerprint === fingerprint);
+        return trusted.some((known) => known.fingerprint === fingerprint) ? "trusted" : "untrusted";
       },
       onPeer: (peer) => events.current?.sides.push(new Side(peer)),
       onRefused: (refusal) => events.current?.refusals.push(refusal),

@@ -17,7 +17,8 @@ export class ModuleLogger {
   constructor(mod: string, tree: string, maxLinesPerSecond: number) {
     this.#mod = mod;
     this.#tree = tree;
-    this.#gate = new LogGate(maxLinesPerSecond);
+    // The process has a gate of its own. What passes it may arrive in bunches, and is not to be dropped here.
+    this.#gate = new LogGate(maxLinesPerSecond, 2 * maxLinesPerSecond);
   }
 
   /** A line that the module wrote. `ref` is the call's, when it belongs to one. */

@@ -5,7 +5,7 @@ import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
 import type { Frame } from "../../protocol/frame.ts";
 import { errorPayload, joinProtocol, joinRequest, parsePayload } from "../../protocol/messages.ts";
-import type { StrangerOptions } from "../../tls/listener.ts";
+import type { StrangerOptions } from "../../tls/listen-options.ts";
 import type { Peer } from "../../tls/peer.ts";
 import { entrySchema, Grant } from "../../trust/grant.ts";
 import { exporterBytes, exporterLabel } from "../../trust/invitation-code.ts";

@@ -19,8 +19,8 @@ export class ConnectionLog implements ServerObserver {
 
   /** `now` in milliseconds, monotonic. */
   constructor(now = () => performance.now()) {
-    this.#connected = new LogGate(maxLinesPerSecond, now);
-    this.#left = new LogGate(maxLinesPerSecond, now);
+    this.#connected = new LogGate(maxLinesPerSecond, maxLinesPerSecond, now);
+    this.#left = new LogGate(maxLinesPerSecond, maxLinesPerSecond, now);
     this.#faults = new GroupedLogGate(now);
     this.#forbidden = new GroupedLogGate(now);
   }

@@ -1,7 +1,7 @@
 import type { WireCode } from "../../base/errors.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
 import type { ModuleChange } from "../../modules/module-slot.ts";
-import type { RefusalReason } from "../../tls/listener.ts";
+import type { RefusalReason } from "../../tls/refusal.ts";
 
 /** The client at the other end of a session. */
 export interface PeerLabel {

@@ -1,4 +1,4 @@
-import type { RefusalReason } from "../../tls/listener.ts";
+import type { RefusalReason } from "../../tls/refusal.ts";
 
 /** How the log explains a refusal whose reason alone does not say what happened and what to do. */
 const words: Partial<Record<RefusalReason, string>> = {

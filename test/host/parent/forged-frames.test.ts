@@ -216,6 +216,7 @@ test("parts of more bytes than there was credit for end the process, and little 
 });
 
 test("log lines of more characters a second than any honest process writes end it", async () => {
+  // A low limit, which even a slow machine exceeds.
   await using m = await load(repeater, { limits: { maxLogLinesPerSecond: 1 } });
   const frame = `host:log:- {"level":"info","text":"${"\\u0000".repeat(16_000)}"}\n`;
   expect(violationOf(await m.failure(frame))).toContain("characters a second in unsolicited frames");
