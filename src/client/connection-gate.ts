@@ -1,5 +1,5 @@
 import { VeripyError } from "../base/errors.ts";
-import { cancelled } from "../protocol/channel.ts";
+import { cancelled } from "../protocol/pending-request.ts";
 
 /** A timer that is set for longer fires at once. */
 const longestTimerMs = 2 ** 31 - 1;

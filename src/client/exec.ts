@@ -1,7 +1,7 @@
 import { VeripyError } from "../base/errors.ts";
 import { quote, unquote } from "../base/json-string.ts";
 import { isSha256Hex } from "../base/sha256.ts";
-import type { Channel, Question } from "../protocol/channel.ts";
+import type { Channel } from "../protocol/channel.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
   type ExecProgress,
@@ -10,6 +10,7 @@ import {
   execResponse,
   parseAnswer,
 } from "../protocol/messages.ts";
+import type { DecodedRequest } from "../protocol/pending-request.ts";
 import { treeSum } from "../protocol/tree.ts";
 import { NotSentError, startedOf, withStarted } from "./call-fate.ts";
 
@@ -112,7 +113,7 @@ function described(version: { mod: string; tree?: string | undefined; sum: strin
 export type Recover = (error: unknown, call: ExecCall) => Promise<ExecResult> | undefined;
 
 /** One call: what it sends, and what becomes of the frames that answer it. One object, no closures. */
-export class ExecCall implements Question<ExecResult> {
+export class ExecCall implements DecodedRequest<ExecResult> {
   readonly target: ExecTarget;
   readonly args: string;
   readonly options: ExecOptions;
@@ -138,27 +139,28 @@ export class ExecCall implements Question<ExecResult> {
 
   /** Sends the request. Rejects with the server's code, `timeout`, `cancelled`, or what is wrong with the answer. */
   run(): Promise<ExecResult> {
-    return this.#channel.ask("mod", this);
+    return this.#channel.requestDecoded("mod", this);
   }
 
   line(ref: string): string {
     return this.target.line(ref, this.args, this.options.timeoutMs);
   }
 
-  decode(frame: Frame): ExecResult {
+  /** A call that failed resolves with what `recover` makes of it, if it takes over. */
+  decode(frame: Frame): ExecResult | Promise<ExecResult> {
     try {
       return this.target.result(frame);
     } catch (error) {
-      throw error instanceof VeripyError ? withStarted(error, startedOf(error, this.#hasBegun)) : error;
+      const failure =
+        error instanceof VeripyError ? withStarted(error, startedOf(error, this.#hasBegun)) : error;
+      const recovered = this.#recover?.(failure, this);
+      if (recovered === undefined) throw failure;
+      return recovered;
     }
   }
 
   unanswered(error: VeripyError, isSent: boolean): VeripyError {
     return isSent ? withStarted(error, "unknown") : new NotSentError(error);
-  }
-
-  recover(error: unknown): Promise<ExecResult> | undefined {
-    return this.#recover?.(error, this);
   }
 
   /** Parts must come in order and without gaps; anything else is a broken server. */

@@ -1,5 +1,5 @@
 import { VeripyError } from "../base/errors.ts";
-import { cancelled } from "../protocol/channel.ts";
+import { cancelled } from "../protocol/pending-request.ts";
 import { Backoff } from "./backoff.ts";
 import { withStarted } from "./call-fate.ts";
 

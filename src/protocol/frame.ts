@@ -81,12 +81,6 @@ export class Frame {
 
 // `{` is checked here, the rest of the payload where it is parsed. A trailing CR is JSON white space.
 const framePattern = /^([a-z_]{1,64}):([a-z_]{1,64}):([A-Za-z0-9_.-]{1,64}) +(\{.*)$/s;
-const refPattern = /^[A-Za-z0-9_.-]{1,64}$/;
-
-/** True for what may stand in a frame as its REF. */
-export function isRef(text: string): boolean {
-  return refPattern.test(text);
-}
 
 /** The line of a frame, newline included. The parts are trusted to be valid: they are this side's own. */
 export function encodeFrame(api: string, type: string, ref: string, json: string): string {
@@ -155,11 +149,6 @@ export class FrameDecoder {
 
   constructor(maxLineBytes: number) {
     this.#maxLineBytes = maxLineBytes;
-  }
-
-  /** Bytes of an unfinished line held so far. */
-  get pendingBytes(): number {
-    return this.#length;
   }
 
   /**

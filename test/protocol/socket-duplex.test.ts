@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { VeripyError } from "../../src/base/errors.ts";
-import { type RawSocket, SocketDuplex } from "../../src/protocol/duplex.ts";
+import { type RawSocket, SocketDuplex } from "../../src/protocol/socket-duplex.ts";
 
 /** A socket that takes `room` bytes and no more. */
 class ScriptedSocket implements RawSocket {
