@@ -131,6 +131,43 @@ describe("requests and answers", () => {
   });
 });
 
+describe("a decoded request", () => {
+  const request = { timeoutMs: 1000, line: (ref: string) => `mod:exec:${ref} {}\n` };
+  const fail = () => {
+    throw new VeripyError("exec_failed", "no");
+  };
+
+  test("resolves with what its answer is decoded to, or with what a promise of it resolves with", async () => {
+    const { duplex, channel } = open();
+    const plain = channel.requestDecoded("mod", { ...request, decode: ({ json }) => json.length });
+    const later = channel.requestDecoded("mod", { ...request, decode: async ({ json }) => json.length });
+    expect(duplex.written).toEqual(["mod:exec:1 {}\n", "mod:exec:2 {}\n"]);
+    duplex.says("mod:exec_resp:1 {}\nmod:exec_resp:2 {  }\n");
+    expect([await plain, await later]).toEqual([2, 4]);
+  });
+
+  test("rejects with what decoding throws", async () => {
+    const { duplex, channel } = open();
+    const failing = channel.requestDecoded("mod", { ...request, decode: fail });
+    duplex.says("mod:exec_resp:1 {}\n");
+    expect(await codeOf(failing)).toBe("exec_failed");
+  });
+
+  test("without an answer rejects with its own error, which knows whether it was sent", async () => {
+    const { channel } = open();
+    const sent: boolean[] = [];
+    const unanswered = (error: VeripyError, isSent: boolean) => {
+      sent.push(isSent);
+      return new VeripyError("timeout", error.message);
+    };
+    const before = channel.requestDecoded("mod", { ...request, decode: fail, unanswered });
+    channel.close();
+    const after = channel.requestDecoded("mod", { ...request, decode: fail, unanswered });
+    expect([await codeOf(before), await codeOf(after)]).toEqual(["timeout", "timeout"]);
+    expect(sent).toEqual([true, false]);
+  });
+});
+
 describe("the end", () => {
   test.each(["close", "abort", "the other end"])(
     "by %s settles every request once, and is told once",

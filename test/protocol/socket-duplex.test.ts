@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { VeripyError } from "../../src/base/errors.ts";
+import { VeripyError } from "../../src/base/errors.ts";
 import { type RawSocket, SocketDuplex } from "../../src/protocol/socket-duplex.ts";
 
 /** A socket that takes `room` bytes and no more. */
@@ -151,7 +151,7 @@ test("after close a little of what arrives is thrown away, then the socket is no
   expect([socket.paused, socket.terminated, received()]).toEqual([true, false, 10]);
 });
 
-test("what came before anybody listened is delivered up to a close, and no further", async () => {
+test("data that came before a handler was attached is delivered up to a close, and no further", async () => {
   const socket = new ScriptedSocket();
   const duplex = new SocketDuplex(socket, { maxQueuedBytes: 100 });
   duplex.received(new Uint8Array(1));
@@ -166,6 +166,39 @@ test("what came before anybody listened is delivered up to a close, and no furth
   });
   await turn();
   expect(sizes).toEqual([1]);
+});
+
+test("data and an end that came before a handler was attached are delivered in order", async () => {
+  const duplex = new SocketDuplex(new ScriptedSocket(), { maxQueuedBytes: 100 });
+  const reason = new VeripyError("unreachable", "gone");
+  duplex.received(new Uint8Array(1));
+  duplex.received(new Uint8Array(2));
+  duplex.ended(reason);
+  const events: unknown[] = [];
+  duplex.attach({ data: ({ length }) => events.push(length), closed: (why) => void events.push(why) });
+  expect(events).toEqual([]);
+  await turn();
+  expect(events).toEqual([1, 2, reason]);
+});
+
+test("data that comes before a handler is kept up to the limit; one byte more ends the connection", async () => {
+  for (const [bytes, expected] of [
+    [100, { received: [60, 40], ends: [], terminated: false }],
+    [101, { received: [], ends: ["too_large"], terminated: true }],
+  ] as const) {
+    const socket = new ScriptedSocket();
+    const duplex = new SocketDuplex(socket, { maxQueuedBytes: 100 });
+    duplex.received(new Uint8Array(60));
+    duplex.received(new Uint8Array(bytes - 60));
+    const received: number[] = [];
+    const ends: unknown[] = [];
+    duplex.attach({
+      data: ({ length }) => void received.push(length),
+      closed: (reason) => void ends.push(reason?.code),
+    });
+    await turn();
+    expect({ received, ends, terminated: socket.terminated } as unknown).toEqual(expected);
+  }
 });
 
 test("what comes while the socket is congested leaves as its lanes take turns, behind the frame that has begun", async () => {
