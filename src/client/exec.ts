@@ -43,7 +43,7 @@ export interface ExecResult {
 }
 
 export const defaultTimeoutMs = 30_000;
-/** The server answers at the deadline; the rest is for the way. */
+/** The server answers at the deadline; this is time for the answer to arrive. */
 const answerGraceMs = 2_000;
 
 /**
@@ -109,10 +109,10 @@ function described(version: { mod: string; tree?: string | undefined; sum: strin
   return `${mod}, tree ${tree}${sum === undefined ? "" : `, sum ${sum}`}`;
 }
 
-/** Takes over when a call has failed and may be made again: the promise is the call's from then on. */
+/** May take over a failed call: its promise then settles as the returned one does. Undefined: the call has failed. */
 export type Recover = (error: unknown, call: ExecCall) => Promise<ExecResult> | undefined;
 
-/** One call: what it sends, and what becomes of the frames that answer it. One object, no closures. */
+/** One call: its request, and how the frames that answer it are handled. One object without closures, for speed. */
 export class ExecCall implements DecodedRequest<ExecResult> {
   readonly target: ExecTarget;
   readonly args: string;
@@ -124,7 +124,7 @@ export class ExecCall implements DecodedRequest<ExecResult> {
   readonly #channel: Channel;
   readonly #recover: Recover | undefined;
   #nextPart = 0;
-  /** Something came before the answer, so the module has begun. */
+  /** A part or progress has arrived, so the module has begun to run. */
   #hasBegun = false;
 
   constructor(channel: Channel, target: ExecTarget, args: string, options: ExecOptions, recover?: Recover) {
@@ -146,7 +146,7 @@ export class ExecCall implements DecodedRequest<ExecResult> {
     return this.target.line(ref, this.args, this.options.timeoutMs);
   }
 
-  /** A call that failed resolves with what `recover` makes of it, if it takes over. */
+  /** A failed call that `recover` takes over resolves as the call that replaces it. */
   decode(frame: Frame): ExecResult | Promise<ExecResult> {
     try {
       return this.target.result(frame);
@@ -163,14 +163,14 @@ export class ExecCall implements DecodedRequest<ExecResult> {
     return isSent ? withStarted(error, "unknown") : new NotSentError(error);
   }
 
-  /** Parts must come in order and without gaps; anything else is a broken server. */
+  /** Parts must come in order and without gaps; anything else breaks the protocol. */
   onPart(frame: Frame): void {
     this.#hasBegun = true;
     if (frame.type === "exec_progress") this.options.onProgress?.(parseAnswer(execProgress, frame.json));
     if (frame.type !== "exec_part") return;
     const { seq, data } = parseAnswer(execPart, frame.json);
     if (seq !== this.#nextPart) {
-      throw new VeripyError("protocol_error", `part ${this.#nextPart} of a stream was expected, ${seq} came`);
+      throw new VeripyError("protocol_error", `expected part ${this.#nextPart} of a stream, got part ${seq}`);
     }
     this.#nextPart += 1;
     this.options.onPart?.(data);

@@ -7,7 +7,7 @@ export interface RepeatOptions<T> {
   /** By `performance.now()`. No attempt begins after it. */
   readonly deadline: number;
   readonly signal: AbortSignal | undefined;
-  /** Whether another attempt makes sense. Asked only about what has certainly not run. */
+  /** Whether another attempt makes sense. Called only for attempts that have certainly not run. */
   mayRepeat(error: VeripyError): boolean;
   attempt(): Promise<T>;
 }
