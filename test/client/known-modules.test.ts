@@ -23,7 +23,7 @@ function known(...mods: string[]): KnownModules {
 }
 
 describe("reports", () => {
-  test("of a sync replace all others, those of broadcasts change one", () => {
+  test("of a sync replace all others, and a broadcast changes one", () => {
     const modules = known("a.ts", "b.ts");
     modules.replace([served("b.ts").report]);
     expect([...modules.reports.keys()]).toEqual(["b.ts"]);
@@ -41,7 +41,7 @@ describe("reports", () => {
     expect([before.size, modules.reports.size]).toEqual([1, 0]);
   });
 
-  test("are told apart by whether they came in a broadcast", () => {
+  test("are marked when they came in a broadcast", () => {
     const modules = known("a.ts", "b.ts");
     modules.update({ kind: "modreload", mod: "a.ts", report: served("a.ts").report });
     expect([modules.isBroadcast("a.ts"), modules.isBroadcast("b.ts")]).toEqual([true, false]);
@@ -49,7 +49,7 @@ describe("reports", () => {
     expect(modules.isBroadcast("a.ts")).toBe(false);
   });
 
-  test("are kept up to the limit; a known module may still change, a further one is refused", () => {
+  test("are kept up to the limit; then a known module may still change, but another is refused", () => {
     const modules = new KnownModules();
     const { report } = served("0.ts");
     modules.replace(Array.from({ length: maxReports }, (_, index) => ({ ...report, mod: `${index}.ts` })));
@@ -60,7 +60,7 @@ describe("reports", () => {
     expect(modules.reports.size).toBe(maxReports);
   });
 
-  test("give a name its extension, .ts before .js", () => {
+  test("complete a name by its extension, .ts before .js", () => {
     const modules = known("a.ts", "a.js", "b.js", "c");
     expect(["a", "b", "c", "d", "a.js"].map((mod) => modules.nameOf(mod))).toEqual([
       "a.ts",

@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => certs[Symbol.asyncDispose]());
 
-/** A connection through a proxy that can cut it, and what its handler was told. */
+/** A connection through a proxy that can cut it, and the events of its handler. */
 async function open(options: { reconnect?: boolean; waitForConnection?: boolean } = {}) {
   const server = new AnsweringServer(identities.server);
   const proxy = new TcpProxy(server.port);
@@ -29,20 +29,20 @@ async function open(options: { reconnect?: boolean; waitForConnection?: boolean 
     identity: identities.client,
     serverFingerprint: identities.server.fingerprint,
   });
-  const told: string[] = [];
+  const events: string[] = [];
   const connection: ReconnectingConnection = new ReconnectingConnection(target, options, {
     sync: async () => void (await connection.request("mod", "sync", "{}")),
-    news: ({ kind }) => void told.push(kind),
+    news: ({ kind }) => void events.push(kind),
     disconnected: ({ code }, retryMs) =>
-      void told.push(`disconnected ${code}, ${retryMs === undefined ? "no retry" : "retry"}`),
-    reconnected: () => void told.push("reconnected"),
-    closed: ({ code }) => void told.push(`closed ${code}`),
+      void events.push(`disconnected ${code}, ${retryMs === undefined ? "no retry" : "retry"}`),
+    reconnected: () => void events.push("reconnected"),
+    closed: ({ code }) => void events.push(`closed ${code}`),
   });
   return {
     server,
     proxy,
     connection,
-    told,
+    events,
     [Symbol.dispose]() {
       connection.close(closed());
       proxy[Symbol.dispose]();
@@ -53,29 +53,29 @@ async function open(options: { reconnect?: boolean; waitForConnection?: boolean 
 
 const closed = () => new VeripyError("closed", "closed by the test");
 
-test("one that breaks is made again and synced; each side of the break is told once", async () => {
+test("a connection that breaks is made again and synced; the break and the reconnect are each reported once", async () => {
   using at = await open({ reconnect: true });
   await at.connection.join();
   const first = at.connection.current;
   at.proxy.cutAll();
-  await eventually("the next connection", () => at.told.includes("reconnected"));
-  expect(at.told).toEqual(["disconnected unreachable, retry", "reconnected"]);
+  await eventually("the next connection", () => at.events.includes("reconnected"));
+  expect(at.events).toEqual(["disconnected unreachable, retry", "reconnected"]);
   expect(at.connection.current).not.toBe(first);
   expect((await at.connection.request("sys", "ping", "{}")).type).toBe("pong");
 });
 
-test("without 'reconnect' one that breaks is closed for good", async () => {
+test("a connection that breaks without 'reconnect' is closed for good", async () => {
   using at = await open();
   await at.connection.join();
   at.proxy.cutAll();
   await eventually("the end", () => at.connection.isClosed);
-  expect(at.told).toEqual(["disconnected unreachable, no retry", "closed unreachable"]);
+  expect(at.events).toEqual(["disconnected unreachable, no retry", "closed unreachable"]);
   expect(() => at.connection.required()).toThrow(
     expect.objectContaining({ code: "unreachable", started: false }),
   );
 });
 
-test("while there is none, requests fail at once and as not sent, and calls can wait at the gate", async () => {
+test("without a connection requests fail as not sent, and calls can wait at the gate", async () => {
   using at = await open({ reconnect: true });
   await at.connection.join();
   at.proxy.cutAll();
@@ -87,32 +87,32 @@ test("while there is none, requests fail at once and as not sent, and calls can 
   expect(at.connection.current).toBeDefined();
 });
 
-test("there is no gate to wait at unless it reconnects, nor with waitForConnection: false", async () => {
+test("there is no gate without 'reconnect', or with waitForConnection: false", async () => {
   for (const options of [{}, { reconnect: true, waitForConnection: false }]) {
     using at = await open(options);
     expect(at.connection.gate).toBeUndefined();
   }
 });
 
-test("a first connection that ends during its sync is a rejection, and nothing else", async () => {
+test("a first connection that ends during its sync rejects, and causes no events", async () => {
   using at = await open({ reconnect: true });
   at.server.script = (_, asker) => {
     asker.end();
     return "";
   };
   await expect(at.connection.join()).rejects.toMatchObject({ code: "untrusted" });
-  expect([at.connection.current, at.told]).toEqual([undefined, []]);
+  expect([at.connection.current, at.events]).toEqual([undefined, []]);
 });
 
-test("closing between two attempts ends the attempts and the waiting calls, and is told once", async () => {
+test("closing between two attempts ends the attempts and the waiting calls, and is reported once", async () => {
   using at = await open({ reconnect: true });
   await at.connection.join();
   at.server[Symbol.dispose]();
-  await eventually("the break", () => at.told.length > 0);
+  await eventually("the break", () => at.events.length > 0);
   const waiting = at.connection.gate?.wait(10_000);
   at.connection.close(closed());
   at.connection.close(closed());
   await expect(waiting).rejects.toMatchObject({ code: "closed" });
-  expect(at.told.at(-1)).toBe("closed closed");
-  expect(at.told.filter((event) => event.startsWith("closed"))).toHaveLength(1);
+  expect(at.events.at(-1)).toBe("closed closed");
+  expect(at.events.filter((event) => event.startsWith("closed"))).toHaveLength(1);
 });
