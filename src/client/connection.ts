@@ -140,7 +140,7 @@ export class Connection {
       return new VeripyError(
         "untrusted",
         "The server closed the connection without an answer. It may not trust this client's key, or the key's entry may " +
-          "have expired or not allow this address; the server's log says which. If the key is new, run on the server: " +
+          "have expired or not allow this address; the server's log says why. If the key is new, run on the server: " +
           `veripy-server trust ${this.#options.fingerprint}`,
         { cause: reason },
       );
