@@ -137,7 +137,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   /**
    * Runs a module, after verifying it if that has not happened yet, and names the verified version to the
    * server. Rejects with `verification_failed`, the server's code, `timeout` or `cancelled`; the error's `started`
-   * tells whether the call may have run. With `repeat`, a call that has certainly not run is made again.
+   * tells whether the call may have run. A call that has certainly not run is made again, unless `repeat` is false.
    */
   exec(mod: string, args = "", options: ExecOptions = {}): Promise<ExecResult> {
     return this.#calls.exec(mod, args, options);

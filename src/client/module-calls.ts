@@ -84,19 +84,19 @@ export class ModuleCalls {
     return repeat({ deadline, signal, mayRepeat, attempt }, failure);
   }
 
-  /** Whether a call that has not run may succeed later. A server that is stopping takes calls only on a new connection. */
-  #mayRepeat(error: VeripyError, { repeat: isWanted = this.#connection.reconnects }: ExecOptions): boolean {
+  /** Whether a call that has not run may succeed later. One that was never sent needs another connection. */
+  #mayRepeat(error: VeripyError, { repeat: isWanted = true }: ExecOptions): boolean {
     const { gate, isClosed } = this.#connection;
     if (!isWanted || isClosed || error.code === "cancelled") return false;
-    if (error.code === "busy") return true;
-    return gate !== undefined && (error.code === "shutting_down" || error instanceof NotSentError);
+    if (error.code === "busy" || error.code === "shutting_down") return true;
+    return gate !== undefined && (error.code === "unreachable" || error instanceof NotSentError);
   }
 
   async #attempt(name: string, args: string, options: ExecOptions, deadline: number): Promise<ExecResult> {
     let own = options;
     const call = await notStarted(async () => {
-      const { gate, current } = this.#connection;
-      if (current === undefined && gate !== undefined) {
+      const { gate } = this.#connection;
+      if (gate?.isOpen === false) {
         await gate.wait(leftUntil(deadline), options.signal);
         own = { ...options, timeoutMs: leftUntil(deadline) };
       }

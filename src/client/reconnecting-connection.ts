@@ -28,7 +28,7 @@ export interface ReconnectingConnectionHandler {
 export class ReconnectingConnection {
   /** Where calls wait for the next connection; undefined when they fail at once instead. */
   readonly gate: ConnectionGate | undefined;
-  readonly reconnects: boolean;
+  readonly #reconnects: boolean;
   readonly #options: ConnectOptions;
   readonly #handler: ReconnectingConnectionHandler;
   readonly #limits: Readonly<Limits>;
@@ -49,8 +49,8 @@ export class ReconnectingConnection {
     this.#handler = handler;
     this.#limits = withDefaultLimits(options.limits);
     this.#patience = new Patience(options.timeoutMs ?? 10_000);
-    this.reconnects = options.reconnect ?? false;
-    const waits = this.reconnects && (options.waitForConnection ?? true);
+    this.#reconnects = options.reconnect ?? false;
+    const waits = this.#reconnects && (options.waitForConnection ?? true);
     this.gate = waits ? new ConnectionGate() : undefined;
     // A turn later: the first sync may bring an announcement before the caller of `connect` can listen for it.
     this.#serverKey = new ServerKeyFollower((news) => void setImmediate(() => handler.news(news)));
@@ -150,7 +150,12 @@ export class ReconnectingConnection {
       keepaliveMs: this.#options.keepaliveMs ?? defaultKeepaliveMs,
       pongMs: this.#patience.pongMs,
       onPong: (tookMs) => this.#patience.answered(tookMs),
-      onNews: (news) => this.#handler.news(news),
+      onNews: (news) => {
+        // A stopping server takes calls only on the next connection.
+        if (news.kind === "drain")
+          this.gate?.shut(new VeripyError("shutting_down", "The server is stopping."));
+        this.#handler.news(news);
+      },
       onRotation: (announcement) => this.#serverKey.announced(this.#target, peer.fingerprint, announcement),
       onClosed: (reason) => this.#disconnected(connection, reason),
     });
@@ -161,7 +166,7 @@ export class ReconnectingConnection {
   #disconnected(connection: Connection, reason: VeripyError): void {
     if (this.#current !== connection || this.#isJoining) return;
     this.#current = undefined;
-    if (!this.reconnects) {
+    if (!this.#reconnects) {
       this.#handler.disconnected(reason, undefined);
       this.close(reason);
       return;
