@@ -1,6 +1,6 @@
 import { VeripyError } from "../base/errors.ts";
 import { isSha256Hex } from "../base/sha256.ts";
-import type { Channel, Question } from "../protocol/channel.ts";
+import type { Channel } from "../protocol/channel.ts";
 import {
   decodeExecAnswer,
   decodeExecPart,
@@ -13,6 +13,7 @@ import {
 } from "../protocol/exec-codec.ts";
 import type { Frame } from "../protocol/frame.ts";
 import type { ExecProgress } from "../protocol/messages.ts";
+import type { DecodedRequest } from "../protocol/pending-request.ts";
 import { treeSum } from "../protocol/tree.ts";
 import { NotSentError, startedOf, withStarted } from "./call-fate.ts";
 
@@ -46,7 +47,7 @@ export interface ExecResult {
 }
 
 export const defaultTimeoutMs = 30_000;
-/** The server answers at the deadline; the rest is for the way. */
+/** The server answers at the deadline; this is time for the answer to arrive. */
 const answerGraceMs = 2_000;
 
 /** The version that a call names, with the text that its requests and answers have in common. */
@@ -100,11 +101,11 @@ function described(version: { mod: string; tree?: string | undefined; sum: strin
   return `${mod}, tree ${tree}${sum === undefined ? "" : `, sum ${sum}`}`;
 }
 
-/** Takes over when a call has failed and may be made again: the promise is the call's from then on. */
+/** May take over a failed call: its promise then settles as the returned one does. Undefined: the call has failed. */
 export type Recover = (error: unknown, call: ExecCall) => Promise<ExecResult> | undefined;
 
-/** One call: what it sends, and what becomes of the frames that answer it. One object, no closures. */
-export class ExecCall implements Question<ExecResult> {
+/** One call: its request, and how the frames that answer it are handled. One object without closures, for speed. */
+export class ExecCall implements DecodedRequest<ExecResult> {
   readonly target: ExecTarget;
   readonly args: string;
   readonly options: ExecOptions;
@@ -115,7 +116,7 @@ export class ExecCall implements Question<ExecResult> {
   readonly #channel: Channel;
   readonly #recover: Recover | undefined;
   #nextPart = 0;
-  /** Something came before the answer, so the module has begun. */
+  /** A part or progress has arrived, so the module has begun to run. */
   #hasBegun = false;
 
   constructor(channel: Channel, target: ExecTarget, args: string, options: ExecOptions, recover?: Recover) {
@@ -130,18 +131,23 @@ export class ExecCall implements Question<ExecResult> {
 
   /** Sends the request. Rejects with the server's code, `timeout`, `cancelled`, or what is wrong with the answer. */
   run(): Promise<ExecResult> {
-    return this.#channel.ask("mod", this);
+    return this.#channel.requestDecoded("mod", this);
   }
 
   line(ref: string): string {
     return this.target.line(ref, this.args, this.options.timeoutMs);
   }
 
-  decode(frame: Frame): ExecResult {
+  /** A failed call that `recover` takes over resolves as the call that replaces it. */
+  decode(frame: Frame): ExecResult | Promise<ExecResult> {
     try {
       return this.target.result(frame);
     } catch (error) {
-      throw error instanceof VeripyError ? withStarted(error, startedOf(error, this.#hasBegun)) : error;
+      const failure =
+        error instanceof VeripyError ? withStarted(error, startedOf(error, this.#hasBegun)) : error;
+      const recovered = this.#recover?.(failure, this);
+      if (recovered === undefined) throw failure;
+      return recovered;
     }
   }
 
@@ -149,18 +155,14 @@ export class ExecCall implements Question<ExecResult> {
     return isSent ? withStarted(error, "unknown") : new NotSentError(error);
   }
 
-  recover(error: unknown): Promise<ExecResult> | undefined {
-    return this.#recover?.(error, this);
-  }
-
-  /** Parts must come in order and without gaps; anything else is a broken server. */
+  /** Parts must come in order and without gaps; anything else breaks the protocol. */
   onPart(frame: Frame): void {
     this.#hasBegun = true;
     if (frame.type === "exec_progress") this.options.onProgress?.(decodeExecProgress(frame));
     if (frame.type !== "exec_part") return;
     const { seq, data } = decodeExecPart(frame);
     if (seq !== this.#nextPart) {
-      throw new VeripyError("protocol_error", `part ${this.#nextPart} of a stream was expected, ${seq} came`);
+      throw new VeripyError("protocol_error", `expected part ${this.#nextPart} of a stream, got part ${seq}`);
     }
     this.#nextPart += 1;
     this.options.onPart?.(data);

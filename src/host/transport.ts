@@ -1,5 +1,6 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
-import { type Duplex, type RawSocket, SocketDuplex } from "../protocol/duplex.ts";
+import type { Duplex } from "../protocol/duplex.ts";
+import { type RawSocket, SocketDuplex } from "../protocol/socket-duplex.ts";
 
 /** The descriptor of a module host's control channel, where the system can hand a socket to a child. */
 export const controlDescriptor = 3;

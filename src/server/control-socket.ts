@@ -3,9 +3,9 @@ import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
 import { withFileLock } from "../base/file-lock.ts";
 import { loggerOf } from "../base/log.ts";
 import { Channel } from "../protocol/channel.ts";
-import { SocketDuplex } from "../protocol/duplex.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { emptyPayload, errorPayload, parsePayload } from "../protocol/messages.ts";
+import { SocketDuplex } from "../protocol/socket-duplex.ts";
 import { closeReasonOf } from "../tls/socket-peer.ts";
 import {
   type ConnectionRecord,

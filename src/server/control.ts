@@ -1,8 +1,8 @@
 import type { z } from "zod";
 import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
 import { Channel } from "../protocol/channel.ts";
-import { SocketDuplex } from "../protocol/duplex.ts";
 import { parseAnswer } from "../protocol/messages.ts";
+import { SocketDuplex } from "../protocol/socket-duplex.ts";
 import { closeReasonOf } from "../tls/socket-peer.ts";
 import {
   type ConnectionRecord,
