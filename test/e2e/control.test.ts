@@ -194,7 +194,7 @@ describe.skipIf(process.platform === "win32")("the control socket", () => {
     const long = join(elsewhere.path, "x".repeat(120));
     await mkdir(long);
     await using started = new Running([site.server, "--port", "0", "--certs", long], { cwd: site.path });
-    await started.line(/Cannot open .*control\.sock.*the path has more than \d+ bytes/);
+    await started.line(/Cannot open .*control\.sock.*the path is longer than \d+ bytes/);
     await started.line("Listening on");
 
     await writeFile(socketOf(site), "mine");

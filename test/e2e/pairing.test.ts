@@ -464,7 +464,7 @@ describe("while an invitation is open, a stranger", () => {
       using stranger = await Stranger.connect(site.port, identity);
       stranger.send(line);
       await within(2_000, "the end", stranger.closed);
-      expect(stranger.received).toContain("there is only the request 'sys:join'");
+      expect(stranger.received).toContain("The only request on this connection is 'sys:join'");
       expect(stranger.received.split("\n")).toHaveLength(2);
     },
   );
@@ -503,7 +503,7 @@ describe("while an invitation is open, a stranger", () => {
     expect(strangers.slice(1).filter(({ isClosed }) => isClosed)).toEqual([]);
     extra.send("sys:info:1 {}\n");
     await within(2_000, "the end", extra.closed);
-    expect(extra.received).toContain("there is only the request 'sys:join'");
+    expect(extra.received).toContain("The only request on this connection is 'sys:join'");
     for (const stranger of strangers) stranger[Symbol.dispose]();
   });
 
