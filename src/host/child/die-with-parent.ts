@@ -14,7 +14,7 @@ const SCHED_BATCH = 3;
  * that a module starts, and lets modules take turns on the processor rather than interrupt others. Linux only;
  * elsewhere a host ends when it sees its socket closed.
  *
- * Returns how to let whoever waits for this processor go first; undefined where the library cannot be called.
+ * Returns a function that lets another process go first on this processor; undefined where libc can't be called.
  */
 export function dieWithParent(serverPid: number, controlFd: number | undefined): (() => void) | undefined {
   if (process.platform !== "linux") return undefined;
@@ -27,8 +27,8 @@ export function dieWithParent(serverPid: number, controlFd: number | undefined):
   if (libc !== undefined) {
     libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (controlFd !== undefined) libc.symbols.fcntl(controlFd, F_SETFD, FD_CLOEXEC);
-    // As large a share of the processor as before, but a call that arrives does not push aside the server or another
-    // module in the middle of its work: fewer switches, and a module that wants every core is felt less.
+    // The same share of the processor, but a call that arrives does not interrupt the server or another module in the
+    // middle of its work. Without it, the server needs more processor time per call.
     libc.symbols.sched_setscheduler(0, SCHED_BATCH, new Int32Array(1));
   }
   // The server may have died between its fork and the line above.

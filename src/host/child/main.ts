@@ -7,7 +7,7 @@ import { type CheckedExports, checkExports } from "../module-exports.ts";
 import { clip, type LoadPayload, maxErrorText, type PreparePayload } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
 import { connectControl, controlDescriptor } from "../transport.ts";
-import { IdleSpin } from "./busy-wait.ts";
+import { BusyWait } from "./busy-wait.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
 import type { InputCheck } from "./input-schema.ts";
@@ -25,7 +25,7 @@ export async function runModuleHost(): Promise<never> {
   const [serverPid, transport] = process.argv.slice(3);
   const pipes = transport === "pipes";
   const yieldProcessor = dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
-  const host = new Host(await connectControl(pipes), pipes, new IdleSpin(yieldProcessor));
+  const host = new Host(await connectControl(pipes), pipes, new BusyWait(yieldProcessor));
   return host.run();
 }
 
@@ -43,14 +43,14 @@ class Host {
   #killGraceMs = 0;
   readonly #log = new HostLog((ref, json) => this.#send("log", ref, json));
   readonly #title = new HostTitle();
-  readonly #spin: IdleSpin;
+  readonly #busyWait: BusyWait;
   #ending = false;
   #exiting = false;
 
-  constructor(duplex: Duplex, pipes: boolean, spin: IdleSpin) {
+  constructor(duplex: Duplex, pipes: boolean, busyWait: BusyWait) {
     this.#duplex = duplex;
     this.#pipes = pipes;
-    this.#spin = spin;
+    this.#busyWait = busyWait;
   }
 
   run(): Promise<never> {
@@ -100,7 +100,7 @@ class Host {
   #exec(frame: Frame): void {
     const module = this.#module;
     if (module === undefined) return;
-    this.#spin.callCame();
+    this.#busyWait.callCame();
     const call = new HostedCall(module, frame, this.#clients);
     this.#calls.set(frame.refNumber, call);
     call.run();
@@ -190,7 +190,7 @@ class Host {
 
   #forget(ref: number): void {
     this.#calls.delete(ref);
-    if (this.#calls.size === 0) this.#spin.becameIdle();
+    if (this.#calls.size === 0) this.#busyWait.becameIdle();
     if (this.#ending && this.#calls.size === 0) process.exit(0);
   }
 
