@@ -77,12 +77,6 @@ export function cpuMsOf(pid: number): number {
   return (Number(stat(14)) + Number(stat(15))) * 10;
 }
 
-/** How often the main thread of a process has gone to sleep to wait for something. */
-export function sleepsOf(pid: number): number {
-  const text = unlessGone(() => readFileSync(`/proc/${pid}/status`, "latin1")) ?? "";
-  return Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(text)?.[1] ?? 0);
-}
-
 /** The fields of `/proc/PID/stat` from the third on, by their numbers in proc(5); undefined when it is gone. */
 export function statOf(pid: number): (field: number) => string | undefined {
   const stat = unlessGone(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
