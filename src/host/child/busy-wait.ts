@@ -1,58 +1,49 @@
 import { availableParallelism } from "node:os";
 
-/** A streak: this many calls one at a time, each at most `closeMs` after the one before. */
-const minStreak = 16;
+/** A call within this time of the last answer makes another one likely; a host waits awake for as long. */
 const closeMs = 0.3;
-/** After a busy wait in vain, the next this many calls are waited for asleep. */
-const pauseAfterVain = 4;
-/** The longest busy wait. In a streak the next call comes in about half this time. */
-const spinMs = 0.2;
 
 /**
- * Keeps a host awake for a moment after each call of a streak, when a client makes the next call as soon as it has its
- * answer: putting the process to sleep and waking it takes longer than such a call. A wait in vain, or two calls at a
- * time, end the streak.
+ * Keeps a host awake for a moment after a call that followed closely on the one before, because being woken takes
+ * longer than a short call does. A host that has waited in vain sleeps until two calls come close to each other again,
+ * and one with several calls at a time does not wait at all.
  */
 export class BusyWait {
   readonly #canHelp = availableParallelism() > 1;
+  readonly #yieldProcessor: (() => void) | undefined;
   #idleSince = Number.NEGATIVE_INFINITY;
   #isIdle = true;
-  #streak = 0;
-  #isSpinning = false;
-  readonly #yieldProcessor: (() => void) | undefined;
-  readonly #now: () => number;
+  #followsClosely = false;
+  #isWaiting = false;
 
-  /** `yieldProcessor` lets another process that waits for this processor go first. `now` is in milliseconds. */
-  constructor(yieldProcessor: (() => void) | undefined, now = () => performance.now()) {
+  /** `yieldProcessor` lets another process go first on this processor: it may be the one that is waited for. */
+  constructor(yieldProcessor: (() => void) | undefined) {
     this.#yieldProcessor = yieldProcessor;
-    this.#now = now;
   }
 
   callCame(): void {
-    if (this.#isIdle && this.#now() - this.#idleSince < closeMs) this.#streak += 1;
-    else this.#streak = 0;
+    this.#followsClosely = this.#isClose();
     this.#isIdle = false;
   }
 
   /** The last call has ended. */
   becameIdle(): void {
     this.#isIdle = true;
-    this.#idleSince = this.#now();
-    if (!this.#canHelp || this.#isSpinning || this.#streak < minStreak) return;
-    this.#isSpinning = true;
+    this.#idleSince = performance.now();
+    if (!this.#canHelp || this.#isWaiting || !this.#followsClosely) return;
+    this.#isWaiting = true;
     setImmediate(this.#turn);
   }
 
-  /** One turn of the event loop: it looks at the socket without waiting for it. */
+  /** One turn of the event loop, which looks at the socket and does not sleep. */
   readonly #turn = (): void => {
-    const isInVain = this.#isIdle && this.#now() - this.#idleSince >= spinMs;
-    if (this.#isIdle && !isInVain) {
-      // The server or the client may be waiting for this very processor.
-      this.#yieldProcessor?.();
-      setImmediate(this.#turn);
-      return;
-    }
-    this.#isSpinning = false;
-    if (isInVain) this.#streak = minStreak - pauseAfterVain;
+    this.#isWaiting = this.#isClose();
+    if (!this.#isWaiting) return;
+    this.#yieldProcessor?.();
+    setImmediate(this.#turn);
   };
+
+  #isClose(): boolean {
+    return this.#isIdle && performance.now() - this.#idleSince < closeMs;
+  }
 }

@@ -13,7 +13,7 @@ const SCHED_BATCH = 3;
  * it is in an endless loop and would never see its socket closed. Also closes `controlFd` in programs that a module
  * starts, and schedules the process as a batch job. Linux only; elsewhere a host ends when its socket is closed.
  *
- * Returns `sched_yield(2)`; undefined where it cannot be called.
+ * Returns a function that lets another process go first on this processor; undefined where libc can't be called.
  */
 export function dieWithParent(serverPid: number, controlFd: number | undefined): (() => void) | undefined {
   if (process.platform !== "linux") return undefined;
@@ -26,8 +26,8 @@ export function dieWithParent(serverPid: number, controlFd: number | undefined):
   if (libc !== undefined) {
     libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (controlFd !== undefined) libc.symbols.fcntl(controlFd, F_SETFD, FD_CLOEXEC);
-    // The share of the processor stays the same, but a call that arrives does not preempt the server or another module:
-    // there are fewer context switches, and a module that uses every core disturbs others less.
+    // The same share of the processor, but a call that arrives does not interrupt the server or another module in the
+    // middle of its work. Without it, the server needs more processor time per call.
     libc.symbols.sched_setscheduler(0, SCHED_BATCH, new Int32Array(1));
   }
   // The server may have died between its fork and the line above.

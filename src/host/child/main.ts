@@ -44,14 +44,14 @@ class Host {
   #killGraceMs = 0;
   readonly #log = new HostLog((ref, json) => this.#send("log", ref, json));
   readonly #title = new ProcessTitle();
-  readonly #spin: BusyWait;
+  readonly #busyWait: BusyWait;
   #ending = false;
   #exiting = false;
 
-  constructor(duplex: Duplex, pipes: boolean, spin: BusyWait) {
+  constructor(duplex: Duplex, pipes: boolean, busyWait: BusyWait) {
     this.#duplex = duplex;
     this.#pipes = pipes;
-    this.#spin = spin;
+    this.#busyWait = busyWait;
   }
 
   run(): Promise<never> {
@@ -103,7 +103,7 @@ class Host {
   #exec(frame: Frame): void {
     const module = this.#module;
     if (module === undefined) return;
-    this.#spin.callCame();
+    this.#busyWait.callCame();
     const call = new RunningCall(module, frame, this.#clients);
     this.#calls.set(frame.refNumber, call);
     call.run();
@@ -192,7 +192,7 @@ class Host {
 
   #forget(ref: number): void {
     this.#calls.delete(ref);
-    if (this.#calls.size === 0) this.#spin.becameIdle();
+    if (this.#calls.size === 0) this.#busyWait.becameIdle();
     if (this.#ending && this.#calls.size === 0) process.exit(0);
   }
 
