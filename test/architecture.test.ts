@@ -41,7 +41,8 @@ const importExceptions: Record<string, string> = {
 
 /** Who reads the environment, by `process.env` or by commander's `.env(…)`, each with its reason. */
 const environmentReaders: Record<string, string> = {
-  "src/cli/config.ts": "turns flags and environment into validated options, for everybody else",
+  "src/cli/options.ts": "the variables that stand for a flag",
+  "src/cli/environment.ts": "the other variables of the two commands",
   "src/tools/demo.ts": "stays up for play on a terminal, but not where CI says that nobody is there",
   "src/host/parent/command.ts": "builds the small environment that a module host gets",
 };

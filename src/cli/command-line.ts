@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { version } from "../index.ts";
-import { jsonVariable } from "./config.ts";
+import { jsonVariable } from "./environment.ts";
 import { didYouMean } from "./similar.ts";
 
 /** Gives a program and all its commands `-V`; commander has it for the program alone. */

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Action, TrustedKeyFields } from "../index.ts";
-import { duration, parsed } from "./config.ts";
+import { duration, parsed } from "./flag-values.ts";
 
 /** The flags that say what an entry of the trust file allows, as commander parses them. */
 export interface KeyFlags {

@@ -16,7 +16,8 @@ import {
   VeripyError,
 } from "../index.ts";
 import { addVersionFlags, applyJsonVariable, asksForJson, refuseUnknownCommand } from "./command-line.ts";
-import { addLimitFlags, limitsFrom, loadLimits, options } from "./config.ts";
+import { addLimitFlags, limitsFrom, loadLimits } from "./limit-flags.ts";
+import { options } from "./options.ts";
 import { readText } from "./read-text.ts";
 import { type StartOptions, start } from "./server-start.ts";
 import { addTypesCommand } from "./server-types.ts";

@@ -9,7 +9,8 @@ import {
   VeripyError,
   type VeripyServer,
 } from "../index.ts";
-import { limitsFrom, systemdEnvironment } from "./config.ts";
+import { systemdEnvironment } from "./environment.ts";
+import { limitsFrom } from "./limit-flags.ts";
 import { configureLogs } from "./logs.ts";
 import { styled } from "./text.ts";
 import { note, notesAreSeen } from "./ui.ts";

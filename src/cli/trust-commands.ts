@@ -8,9 +8,9 @@ import {
   revokeInvitations,
   trustKey,
 } from "../index.ts";
-import { options } from "./config.ts";
 import { printKeys } from "./key-list.ts";
 import { addKeyFlags, expiryFrom, fieldsFrom, type KeyFlags } from "./key-options.ts";
+import { options } from "./options.ts";
 import { note, print, printJson } from "./ui.ts";
 
 interface TrustOptions extends KeyFlags {

@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline/promises";
 import { CommanderError, type OutputConfiguration } from "commander";
 import { type ErrorCode, messageOf, printable, snakeKeys, VeripyError } from "../index.ts";
-import { terminalIsDumb } from "./config.ts";
+import { terminalIsDumb } from "./environment.ts";
 import { StatusLine } from "./status-line.ts";
 import { indented, lines, styled, type Text, text, type Value } from "./text.ts";
 import { WriteFailure } from "./write-failure.ts";
