@@ -1,15 +1,14 @@
-import { Command } from "commander";
+import type { Command } from "commander";
 import { watch, withClient, withModules } from "./client-connection.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
 import { addConnectionFlags, type ClientOptions, optionsOf } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
 import { addPinCommands } from "./client-pin-commands.ts";
-import { addVersionFlags, applyJsonVariable, asksForJson, refuseUnknownCommand } from "./command-line.ts";
+import { runProgram } from "./command-line.ts";
 import { ExecOutput } from "./exec-output.ts";
 import { moduleName, parsed } from "./flag-values.ts";
 import { options } from "./options.ts";
 import { readArguments } from "./read-text.ts";
-import { commanderOutput, exitCodes, reportFailure, reportUncaught } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
 
 const help = `
@@ -23,25 +22,14 @@ files, or no such module; 3 cannot connect, or refused by either side; 4 verific
 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.`;
 
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
-export async function runClientCommand(args: readonly string[]): Promise<number> {
-  let exitCode: number = exitCodes.ok;
-  let wantsJson = false;
-  reportUncaught(() => wantsJson);
-  const program = addConnectionFlags(new Command("veripy-client"))
-    .description("Lists, verifies and runs the modules of a VeriPy server.")
-    .helpOption("-h, --help", "print this page")
-    .enablePositionalOptions()
-    .exitOverride()
-    .configureOutput(commanderOutput(() => wantsJson))
-    .showHelpAfterError("Type 'veripy-client --help' for the list of commands and flags.")
-    .addHelpText("after", help)
-    .hook("preAction", (_, action) => {
-      wantsJson = applyJsonVariable(action);
-      refuseUnknownCommand(program, action, wantsJson);
-    });
+export function runClientCommand(args: readonly string[]): Promise<number> {
+  const description = "Lists, verifies and runs the modules of a VeriPy server.";
+  return runProgram({ name: "veripy-client", description, help, addCommands }, args);
+}
 
-  const command = (name: string, description: string) =>
-    program.command(name).description(description).copyInheritedSettings(program);
+function addCommands(program: Command, setExitCode: (code: number) => void): void {
+  addConnectionFlags(program).enablePositionalOptions();
+  const command = (name: string, description: string) => program.command(name).description(description);
   const connectingCommand = (name: string, description: string) =>
     addConnectionFlags(command(name, description));
 
@@ -63,7 +51,7 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     .action((mods: string[], _, self: Command) => {
       const given = optionsOf(self);
       return withModules(given, mods, async (client) => {
-        exitCode = await verifyModules(client, mods, given.json ?? false);
+        setExitCode(await verifyModules(client, mods, given.json ?? false));
       });
     });
 
@@ -86,19 +74,8 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     },
   );
 
-  addKeyCommands(command, (code) => {
-    exitCode = code;
-  });
+  addKeyCommands(command, setExitCode);
   addPinCommands(command);
-
-  addVersionFlags(program);
-  wantsJson = asksForJson(program, args);
-  try {
-    await program.parseAsync(args, { from: "user" });
-  } catch (error) {
-    return reportFailure(error, wantsJson);
-  }
-  return exitCode;
 }
 
 interface ExecFlags {

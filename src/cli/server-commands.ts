@@ -1,4 +1,4 @@
-import { Command } from "commander";
+import type { Command } from "commander";
 import {
   checkModules,
   findSystemUser,
@@ -15,7 +15,7 @@ import {
   testPolicy,
   VeripyError,
 } from "../index.ts";
-import { addVersionFlags, applyJsonVariable, asksForJson, refuseUnknownCommand } from "./command-line.ts";
+import { runProgram } from "./command-line.ts";
 import { addLimitFlags, limitsFrom, loadLimits } from "./limit-flags.ts";
 import { options } from "./options.ts";
 import { readText } from "./read-text.ts";
@@ -23,38 +23,19 @@ import { type StartOptions, start } from "./server-start.ts";
 import { addTypesCommand } from "./server-types.ts";
 import { indented, styled } from "./text.ts";
 import { addTrustCommands } from "./trust-commands.ts";
-import {
-  commanderOutput,
-  exitCodes,
-  note,
-  print,
-  printData,
-  printJson,
-  reportFailure,
-  reportUncaught,
-} from "./ui.ts";
+import { exitCodes, note, print, printData, printJson } from "./ui.ts";
 
 const help = `
 Exit codes: 0 stopped in order, or done; 1 a check or a policy test failed, or a fault while running; 2 usage,
 configuration or keys; 130 stopped at once by a second SIGINT (Ctrl-C), 143 by a second SIGTERM.`;
 
 /** Runs `veripy-server` with the given arguments and resolves with its exit code. */
-export async function runServerCommand(args: readonly string[]): Promise<number> {
-  let exitCode: number = exitCodes.ok;
-  let wantsJson = false;
-  reportUncaught(() => wantsJson);
-  const program = new Command("veripy-server")
-    .description("Serves the modules of a folder to clients whose keys are trusted.")
-    .helpOption("-h, --help", "print this page")
-    .exitOverride()
-    .configureOutput(commanderOutput(() => wantsJson))
-    .showHelpAfterError("Type 'veripy-server --help' for the list of commands and flags.")
-    .addHelpText("after", help)
-    .hook("preAction", (_, action) => {
-      wantsJson = applyJsonVariable(action);
-      refuseUnknownCommand(program, action, wantsJson);
-    });
+export function runServerCommand(args: readonly string[]): Promise<number> {
+  const description = "Serves the modules of a folder to clients whose keys are trusted.";
+  return runProgram({ name: "veripy-server", description, help, addCommands }, args);
+}
 
+function addCommands(program: Command, setExitCode: (code: number) => void): void {
   addStartFlags(program.command("start", { isDefault: true }))
     .allowExcessArguments()
     .description("serve the modules (the default; 'veripy-server start --help' lists its flags)")
@@ -114,7 +95,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .addOption(options.mods)
     .addOption(options.json)
     .action(async (mods: string[], given: StartOptions) => {
-      exitCode = await check(mods, given);
+      setExitCode(await check(mods, given));
     });
 
   program
@@ -126,7 +107,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .addOption(options.trustedKeys)
     .addOption(options.json)
     .action(async (file: string, given: StartOptions) => {
-      exitCode = await testPolicyFile(file, given);
+      setExitCode(await testPolicyFile(file, given));
     });
 
   program
@@ -138,15 +119,6 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .action((given: { user: string; interface: string; port: number }) => printUnit(given));
 
   addTypesCommand(program);
-
-  addVersionFlags(program);
-  wantsJson = asksForJson(program, args);
-  try {
-    await program.parseAsync(args, { from: "user" });
-  } catch (error) {
-    return reportFailure(error, wantsJson);
-  }
-  return exitCode;
 }
 
 function addStartFlags(command: Command): Command {
