@@ -1,21 +1,21 @@
 import { text } from "./text.ts";
 import { ask } from "./ui.ts";
 
-/** Asks on the terminal whether a server's key is the right one. Anything but `yes` is no. */
+/** Asks on the terminal whether a server's key is the right one. Anything but `yes` means no. */
 export async function askServerKey(server: string, fingerprint: string): Promise<boolean> {
-  const answer = await ask(text`Nothing here says which key ${server} must show. It shows
+  const answer = await ask(text`The key of ${server} is not known yet. Its fingerprint is
 
   ${fingerprint}
 
-Is that what 'veripy-server fingerprint' prints on the server? Type yes to keep it: `);
+Does 'veripy-server fingerprint' print the same on the server? Type yes to trust it: `);
   return answer.trim().toLowerCase() === "yes";
 }
 
-/** Asks whether to keep the key that --server-fingerprint named and the server has shown. */
+/** Asks whether to save the key that --server-fingerprint gave and the server has. */
 export async function askToRemember(server: string): Promise<boolean> {
   const answer = await ask(
-    text`The server at ${server} has the key that --server-fingerprint names.
-Remember it, so that you no longer need the option? (yes/no): `,
+    text`The key of ${server} is the one given by --server-fingerprint.
+Save it, so that you no longer need that flag? (yes/no): `,
   );
   return ["yes", "y"].includes(answer.trim().toLowerCase());
 }

@@ -63,7 +63,7 @@ async function init(given: ClientOptions): Promise<void> {
     return;
   }
   if (created) print`Created a key in ${given.certs}.`;
-  else print`There is a key already; nothing was changed.`;
+  else print`This client already has a key; nothing was changed.`;
   print`\nOn the server, type:\n  veripy-server trust ${identity.fingerprint}`;
 }
 
@@ -76,8 +76,8 @@ async function redeem(given: ClientOptions, code: string): Promise<void> {
     return;
   }
   const as = name === undefined ? "" : ` as ${name}`;
-  if (alreadyTrusted) print`${host}:${port} already trusts this client${as}. The code was not used up.`;
-  else print`Joined ${host}:${port}${as}. The code is used up.`;
+  if (alreadyTrusted) print`${host}:${port} already trusts this client${as}. The code was not spent.`;
+  else print`Joined ${host}:${port}${as}. The code is spent.`;
   print`server key ${server}\nclient key ${client}`;
 }
 

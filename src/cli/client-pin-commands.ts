@@ -35,7 +35,7 @@ async function pin(server: HostAndPort, fingerprint: string, given: ClientOption
     return;
   }
   if (!trusted.changed) {
-    print`This client expects ${trusted.fingerprint} from ${trusted.server} already; nothing was changed.`;
+    print`This client already expects ${trusted.fingerprint} from ${trusted.server}; nothing was changed.`;
     return;
   }
   print`This client now expects ${trusted.fingerprint} from ${trusted.server}.`;

@@ -26,8 +26,9 @@ import { addTrustCommands } from "./trust-commands.ts";
 import { exitCodes, note, print, printData, printJson } from "./ui.ts";
 
 const help = `
-Exit codes: 0 stopped in order, or done; 1 a check or a policy test failed, or a fault while running; 2 usage,
-configuration or keys; 130 stopped at once by a second SIGINT (Ctrl-C), 143 by a second SIGTERM.`;
+Exit codes: 0 success, or stopped normally; 1 a check or a policy test failed, the output could not be written, or an
+internal error; 2 wrong usage, configuration or key files; 130 stopped at once by a second SIGINT (Ctrl-C), 143 by a
+second SIGTERM.`;
 
 /** Runs `veripy-server` with the given arguments and resolves with its exit code. */
 export function runServerCommand(args: readonly string[]): Promise<number> {
@@ -45,7 +46,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   program
     .command("init")
-    .description("make keys, certificates, trusted-keys.json and a first module, whatever is missing")
+    .description("create keys, certificates, trusted-keys.json and a first module, if they do not exist")
     .addOption(options.mods)
     .addOption(options.certs)
     .addOption(options.trustedKeys)
@@ -67,7 +68,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   program
     .command("renew")
-    .description("make a new certificate for this server's key; its fingerprint stays")
+    .description("create a new certificate for the same key; the fingerprint does not change")
     .addOption(options.certs)
     .addOption(options.json)
     .action(async (given: StartOptions) => {
@@ -79,9 +80,9 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   program
     .command("rotate")
     .description(
-      "make a new key for this server, which it announces to its clients, signed by the present one",
+      "create this server's next key, which it announces to its clients, signed by the current key",
     )
-    .option("--finish", "change to the new key, at best when all clients know of it")
+    .option("--finish", "change to the next key, preferably when all clients know it")
     .addOption(options.certs)
     .addOption(options.json)
     .action(async (given: StartOptions & { finish?: boolean }) => {
@@ -91,7 +92,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   addLimitFlags(program.command("check"), loadLimits)
     .description("load modules as the server would, and print what is wrong with them")
-    .argument("[mod...]", "names, or paths of files; all, when none is named")
+    .argument("[mod...]", "names or file paths (default: all modules)")
     .addOption(options.mods)
     .addOption(options.json)
     .action(async (mods: string[], given: StartOptions) => {
@@ -100,10 +101,10 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   program
     .command("policy")
-    .description("check who may do what")
+    .description("check what clients may do")
     .command("test")
-    .description("hold assertions against the trust file: 'alice may exec deploy.ts', 'bob may not sync'")
-    .argument("<file>", "one assertion a line; - is standard input")
+    .description("check assertions against the trust file: 'alice may exec deploy.ts', 'bob may not sync'")
+    .argument("<file>", "one assertion per line; - is standard input")
     .addOption(options.trustedKeys)
     .addOption(options.json)
     .action(async (file: string, given: StartOptions) => {
@@ -152,8 +153,8 @@ async function init(given: StartOptions): Promise<void> {
     printJson({ made, server: server.fingerprint, client: client.fingerprint });
     return;
   }
-  for (const what of made) print`made ${what}`;
-  if (made.length === 0) print`Everything was there already; nothing was changed.`;
+  for (const what of made) print`created ${what}`;
+  if (made.length === 0) print`Everything already exists; nothing was changed.`;
   print`\nserver key ${server.fingerprint}\nclient key ${client.fingerprint}`;
   print`\nNext, in two terminals:\n  veripy-server\n  veripy-client`;
 }
@@ -172,8 +173,8 @@ async function beginRotation(given: StartOptions): Promise<void> {
     return;
   }
   print`The next key is ${next.fingerprint}.`;
-  print`A server that runs announces it to its clients within a second, and its log names those that know of it.`;
-  print`When all do, change to it:\n  veripy-server rotate --finish`;
+  print`A running server announces it to its clients within a second. Its log names each client that knows it.`;
+  print`When all of them do, change to it:\n  veripy-server rotate --finish`;
 }
 
 async function finishRotation({ certs, json }: StartOptions): Promise<void> {
@@ -189,9 +190,9 @@ async function finishRotation({ certs, json }: StartOptions): Promise<void> {
     printJson({ fingerprint });
     return;
   }
-  print`This server's key is now ${fingerprint}; the one before is kept as server.key.old.`;
-  print`A server that runs changes to it within a second; who is connected stays connected. Clients that have not heard`;
-  print`of it refuse it until they are told: give them the fingerprint, or invite them.`;
+  print`This server's key is now ${fingerprint}; the previous key is kept as server.key.old.`;
+  print`A running server changes to it within a second; clients stay connected. Clients that have not learned the new key`;
+  print`refuse it until you give them the fingerprint, or invite them.`;
 }
 
 async function check(mods: string[], given: StartOptions): Promise<number> {
@@ -201,7 +202,7 @@ async function check(mods: string[], given: StartOptions): Promise<number> {
     else if (one.ok) print`${styled("green", "ok")}      ${`${one.mod}  ${one.desc ?? ""}`.trimEnd()}`;
     else print`${styled("red", "FAILED")}  ${indented(one.problem)}`;
   }
-  if (checked.length === 0) note`There is no module in ${given.mods}.`;
+  if (checked.length === 0) note`There are no modules in ${given.mods}.`;
   return checked.every(({ ok }) => ok) ? exitCodes.ok : exitCodes.moduleFailed;
 }
 
@@ -222,9 +223,9 @@ async function testPolicyFile(file: string, given: StartOptions): Promise<number
 
 async function printUnit(given: { user: string; interface: string; port: number }): Promise<void> {
   const { user, port } = given;
-  // A unit may be for another machine, or for a user that is still to be made.
+  // Only a warning: the unit may be for another machine, or the user may be created later.
   await findSystemUser(user).catch(() => {
-    note`warning: /etc/passwd has no user '${user}'. Make one before you start the unit: useradd --system ${user}`;
+    note`warning: /etc/passwd has no user '${user}'. Create it before you start the unit: useradd --system ${user}`;
   });
   const place = { executable: process.execPath, directory: process.cwd() };
   printData(systemdUnit({ ...place, user, hostname: given.interface, port }));

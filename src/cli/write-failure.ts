@@ -1,11 +1,11 @@
 import { messageOf, systemReasonOf } from "../index.ts";
 
-/** Something could not be written: a full disk, a folder that is not there. Not a fault of this program. */
+/** Output could not be written, for example because a disk is full or a folder is missing. Not a bug in this program. */
 export class WriteFailure extends Error {
-  /** The reader has seen enough, as `head` does. */
+  /** The reader has stopped reading, as `head` does. */
   readonly isBrokenPipe: boolean;
 
-  /** `where`: a standard stream, or the name of a file. */
+  /** `where` is a standard stream or the name of a file. */
   constructor(where: string, cause: unknown) {
     super(`Cannot write to ${where}: ${systemReasonOf(cause) ?? messageOf(cause)}.`, { cause });
     this.name = "WriteFailure";

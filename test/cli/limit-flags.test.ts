@@ -47,8 +47,8 @@ describe("the flags of the limits", () => {
     ["--max-line", "big"],
     ["--exec-timeout", "soon"],
     ["--max-connections", "-1"],
-  ])("refuse %s %s", (...args) => {
-    expect(() => limitsOf(...args)).toThrow(args[1]);
+  ])("refuse %s %s", (flag, value) => {
+    expect(() => limitsOf(flag, value)).toThrow(value);
   });
 
   test("that are not listed are hidden from the help page, and accepted all the same", () => {

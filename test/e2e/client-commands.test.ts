@@ -157,9 +157,9 @@ describe("the exit code", () => {
     const help = await site.call(["--help"]);
     expect(help).toMatchObject({ exitCode: 0, stderr: "" });
     for (const code of [
-      "0 fine",
+      "0 success",
       "1 the module failed",
-      "2 usage",
+      "2 wrong usage",
       "3 cannot connect",
       "4 ",
       "5 timed out",

@@ -96,7 +96,7 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
       [site.client, "--port", String(site.port), "--certs", certs, "list"],
       site.path,
     );
-    await client.shows(/Type yes to keep it: /);
+    await client.shows(/Type yes to trust it: /);
     return client;
   }
 

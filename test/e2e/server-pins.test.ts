@@ -203,7 +203,7 @@ describe("forget-server", () => {
     await copyFile(join(site.certs, "server.crt"), join(certs, "server.crt"));
     const forgotten = await site.call(["forget-server", server(), "--certs", certs]);
     expect(forgotten.exitCode).toBe(0);
-    expect(forgotten.stderr).toContain(`${join(certs, "server.crt")} still names the key of every server`);
+    expect(forgotten.stderr).toContain(`${join(certs, "server.crt")} still gives the key of every server`);
     const again = await site.call(["forget-server", server(), "--certs", certs]);
     expect(again.exitCode).toBe(2);
     expect(again.stderr).toContain(`${join(certs, "server.crt")} names the key of every server`);
@@ -251,7 +251,7 @@ describe("--server-fingerprint, in a pipe,", () => {
 });
 
 describe.skipIf(process.platform === "win32")("--server-fingerprint, on a terminal,", () => {
-  const question = /Remember it, .*\(yes\/no\): /;
+  const question = /Save it, .*\(yes\/no\): /;
   const list = (certs: string, flags: string[], env?: Record<string, string>) =>
     new Terminal(
       [

@@ -243,7 +243,7 @@ describe.skipIf(process.platform === "win32")("nothing steers the terminal", () 
       const keyFlags = ["--server-fingerprint", identity.fingerprint, "--no-remember"];
       const pinned = ["--port", String(server.port), ...keyFlags];
       await using terminal = new Terminal([client, ...pinned, ...flags], home.path);
-      await terminal.shows(flags.includes("--json") ? /"event":"reconnected"/ : /Connected again; new /);
+      await terminal.shows(flags.includes("--json") ? /"event":"reconnected"/ : /Reconnected; new /);
       await terminal.shows(flags.includes("--json") ? /"cause":"reconnected"/ : /UNKNOWN.*title/);
       terminal.type("\u0003");
       expect(await terminal.ended()).toBe(130);

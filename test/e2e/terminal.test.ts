@@ -36,7 +36,7 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
   test("an unknown server's fingerprint is shown, and 'yes' is kept for the next time", async () => {
     const certs = await newcomer("trusting");
     await using first = list(certs);
-    await first.shows(/Type yes to keep it: /);
+    await first.shows(/Type yes to trust it: /);
     expect(first.output).toContain(fingerprint);
     first.type("yes\r");
     expect(await first.ended()).toBe(0);
@@ -52,7 +52,7 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
   test.each(["no", "", "y"])("the answer %p refuses the server, and nothing is kept", async (answer) => {
     const certs = await newcomer(`wary-${answer}`);
     await using client = list(certs);
-    await client.shows(/Type yes to keep it: /);
+    await client.shows(/Type yes to trust it: /);
     client.type(`${answer}\r`);
     expect(await client.ended()).toBe(3);
     expect(client.output).not.toContain("hello.ts");
@@ -71,6 +71,6 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
     server.type("\u0003");
     expect((await call).payload).toMatchObject({ result: "done" });
     expect(await server.ended()).toBe(0);
-    expect(server.output).toContain("Stopping; once more to stop at once.");
+    expect(server.output).toContain("Stopping. Press Ctrl-C again to stop at once.");
   });
 });
