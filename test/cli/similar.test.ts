@@ -14,7 +14,7 @@ test.each([
   expect(didYouMean(word, names)).toBe(suggestion);
 });
 
-test("long names and long lists cost little", () => {
+test("suggestions take little time for long names and long lists", () => {
   const names = Array.from({ length: 100_000 }, (_, index) => `${"x".repeat(200)}${index}`);
   const start = performance.now();
   expect(didYouMean("x".repeat(255), names)).toBe("");

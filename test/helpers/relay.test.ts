@@ -3,7 +3,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { Relay } from "./relay.ts";
 import { eventually, within } from "./within.ts";
 
-/** Echoes, and ends when the client does. */
+/** Echoes, and ends its side when the client does. */
 const echo = createServer({ allowHalfOpen: true }, (socket) => {
   socket.on("error", () => {});
   socket.on("data", (chunk) => {
@@ -32,7 +32,7 @@ async function join(relay: Relay): Promise<{ socket: Socket; text: () => string;
   return { socket, text: () => text, closed };
 }
 
-test("bytes arrive after the delays of both directions, whole and in order", async () => {
+test("bytes through a relay arrive after the delays of both directions, complete and in order", async () => {
   using relay = new Relay(port, { up: { delayMs: 60 }, down: { delayMs: 90 } });
   const { socket, text, closed } = await join(relay);
   const start = performance.now();
@@ -44,7 +44,7 @@ test("bytes arrive after the delays of both directions, whole and in order", asy
   await eventually("the pair to go", () => relay.open === 0);
 });
 
-test("a hole in one direction holds what goes that way, and the end with it", async () => {
+test("a relay's black hole in one direction holds back the bytes and the end of the stream", async () => {
   using relay = new Relay(port);
   const { socket, text, closed } = await join(relay);
   relay.down.set({ isHole: true });
@@ -57,7 +57,7 @@ test("a hole in one direction holds what goes that way, and the end with it", as
   expect(text()).toBe("lost");
 });
 
-test("a limited rate queues the rest, and stops reading at its bound", async () => {
+test("a relay with a limited rate queues the rest, and stops reading at its bound", async () => {
   using relay = new Relay(port, { up: { bytesPerSecond: 100_000, maxQueuedBytes: 10_000 } });
   const { socket, text } = await join(relay);
   const start = performance.now();
@@ -67,7 +67,7 @@ test("a limited rate queues the rest, and stops reading at its bound", async () 
   socket.destroy();
 });
 
-test("a cut resets both ends, and a reset of the server reaches the client as one", async () => {
+test("a relay's cut resets both ends, and a reset by the server reaches the client as a reset", async () => {
   using relay = new Relay(port);
   const cut = await join(relay);
   await eventually("the server", () => relay.open === 1);
