@@ -12,7 +12,7 @@ import {
   serve,
   type VeripyServer,
 } from "../../src/index.ts";
-import { TcpProxy } from "../helpers/tcp-proxy.ts";
+import { Relay } from "../helpers/relay.ts";
 import { temporaryDirectory } from "../helpers/temporary.ts";
 import { within } from "../helpers/within.ts";
 
@@ -119,12 +119,12 @@ describe("the key of `serverFingerprint`", () => {
   });
 
   test("a connection that breaks while the question is open does not end unnoticed", async () => {
-    using proxy = new TcpProxy(server.port);
-    const { connectWith } = await folder("broken", proxy.port);
+    using relay = new Relay(server.port);
+    const { connectWith } = await folder("broken", relay.port);
     const opened = connectWith({
       rememberServer: async () => {
         const broken = nextDisconnect();
-        proxy[Symbol.dispose]();
+        relay[Symbol.dispose]();
         await within(5_000, "the end of the connection", broken);
         return false;
       },

@@ -78,3 +78,28 @@ test("a relay's cut resets both ends, and a reset by the server reaches the clie
   expect(await within(5_000, "the reset", reset.closed)).toBe("ECONNRESET");
   expect(relay.open).toBe(0);
 });
+
+test("a relay's cut after a number of bytes lets exactly those pass, and resets each connection", async () => {
+  for (const cutAfterBytes of [1, 7, 10]) {
+    using relay = new Relay(port, { up: { cutAfterBytes } });
+    for (const connection of [1, 2]) {
+      const { socket, closed } = await join(relay);
+      socket.write("0123456789");
+      expect(await within(5_000, "the cut", closed)).toBe("ECONNRESET");
+      expect(relay.up.forwarded).toBe(connection * cutAfterBytes);
+      expect(relay.open).toBe(0);
+    }
+  }
+});
+
+test("a relay ends the client's half of a connection, and the server's answer still arrives", async () => {
+  using relay = new Relay(port);
+  const { socket, text, closed } = await join(relay);
+  socket.write("last words");
+  await eventually("the way up", () => relay.up.forwarded === 10);
+  relay.endUp();
+  // The server ends its half in turn; the client still has to end its own.
+  socket.on("end", () => socket.end());
+  expect(await within(5_000, "the end", closed)).toBe("in order");
+  expect(text()).toBe("last words");
+});
