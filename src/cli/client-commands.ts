@@ -17,9 +17,9 @@ known-servers.json in that folder gives for this host and port; else --server-fi
 asked. Otherwise the connection is refused. The key from --server-fingerprint is saved only if you say yes, or with
 --remember.
 
-Exit codes: 0 success; 1 the module failed, or its call could not be carried out; 2 wrong usage, configuration or key
-files, or no such module; 3 cannot connect, or refused by either side; 4 verification failed; 5 timed out; 130
-interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.`;
+Exit codes: 0 success; 1 the module failed, its call could not be carried out, or the output could not be written;
+2 wrong usage, configuration or key files, or no such module; 3 cannot connect, or refused by either side;
+4 verification failed; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.`;
 
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export function runClientCommand(args: readonly string[]): Promise<number> {

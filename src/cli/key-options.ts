@@ -45,12 +45,15 @@ const day = 86_400_000;
 /** A date as typed, the time at which a duration ends, or `never`. The library checks the date. */
 function expiry(text: string): string {
   if (text === "never" || /^\d{4}-/.test(text)) return text;
-  if (!/[a-z]$/.test(text)) {
+  if (!/^\d[\d.]*(ms|s|m|h|d)$/.test(text)) {
     throw new InvalidArgumentError(
       "It must be a date like 2027-01-31, a duration like 12h or 30d, or never.",
     );
   }
-  const span = duration.refine((ms) => ms > 0 && ms <= maxDays * day, `It must be at most ${maxDays}d.`);
+  const span = duration.refine(
+    (ms) => ms > 0 && ms <= maxDays * day,
+    `It must be more than 0 and at most ${maxDays}d.`,
+  );
   return new Date(Date.now() + parsed(span)(text)).toISOString();
 }
 

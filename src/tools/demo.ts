@@ -48,7 +48,9 @@ async function demo(): Promise<void> {
   directory = mkdtempSync(join(tmpdir(), "veripy-demo-"));
   const mods = join(directory, "mods");
   const hello = join(mods, "hello.ts");
-  say("veripy-server init creates a key for each side, trusted-keys.json with the client's key, and a first module.");
+  say(
+    "veripy-server init creates a key for each side, trusted-keys.json with the client's key, and a first module.",
+  );
   const { made } = JSON.parse(await outputOf(serverPath, ["init", "--json"], directory)) as {
     made: string[];
   };

@@ -56,7 +56,7 @@ describe.skipIf(process.platform !== "linux")(
       [["fingerprint"]],
       [["fingerprint", "--json"]],
       [["check"]],
-      [["unit"]],
+      [["unit", "--user", "root"]],
       [["init"]],
       [["invite"]],
       [["--help"]],
