@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import type { VeripyClient } from "../index.ts";
 import { watch, withClient, withModules } from "./client-connection.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
 import { addConnectionFlags, type ClientOptions, optionsOf } from "./client-options.ts";
@@ -61,6 +62,10 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     .option("--stdin", "read the arguments from standard input")
     .option("--raw", "print the result exactly as received: with control characters, and no newline added")
     .option("-o, --output <file>", "write the result to a file, exactly as received; - is standard output")
+    .option(
+      "--no-repeat",
+      "fail at once if the server is busy, stopping or gone before the module has started",
+    )
     .addOption(options.timeout)
     .passThroughOptions()
     .action((mod: string, words: string[], own: ExecFlags, self: Command) =>
@@ -82,20 +87,25 @@ interface ExecFlags {
   stdin?: boolean;
   raw?: boolean;
   output?: string;
+  /** False with `--no-repeat`. */
+  repeat: boolean;
 }
 
 async function exec(given: ClientOptions, own: ExecFlags, mod: string, words: string[]): Promise<void> {
   const text = own.stdin ? await readArguments() : words.join(" ");
   const output = await ExecOutput.open({ json: given.json, raw: own.raw, output: own.output });
   try {
-    await withModules(given, [mod], async (client) => {
+    const call = async (client: VeripyClient) => {
       const result = await client.exec(mod, text, {
         timeoutMs: given.timeout,
+        repeat: own.repeat,
         onPart: (data) => output.part(data),
         onProgress: (progress) => output.progress(progress),
       });
       await output.result(result);
-    });
+    };
+    // A call that was never sent can use another connection. One that may have started is not repeated.
+    await withModules(given, [mod], call, { reconnect: own.repeat });
   } finally {
     output.close();
   }

@@ -1,24 +1,24 @@
 import {
-  type ConnectOptions,
   checkClientFiles,
   connect,
+  didYouMean,
   type VeripyClient,
   VeripyError,
   watchModules,
 } from "../index.ts";
-import { askServerKey, askToRemember } from "./ask-server-key.ts";
+import { serverKeyOptions } from "./ask-server-key.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { ClientOutput, nextKeyText } from "./client-output.ts";
 import { configureLogs } from "./logs.ts";
-import { didYouMean } from "./similar.ts";
-import { canAsk, note } from "./ui.ts";
+import { note } from "./ui.ts";
 
 /** Connects, lets `use` work with the client, and closes the connection. */
 export async function withClient(
   given: ClientOptions,
   use: (client: VeripyClient) => Promise<void> | void,
+  { reconnect = false } = {},
 ): Promise<void> {
-  const client = await open(given, { reconnect: false });
+  const client = await open(given, { reconnect });
   client.on("news", (news) => {
     if (news.kind === "rotate") note`${nextKeyText(news.fingerprint)}`;
     else if (news.kind === "rotate_refused") note`${news.error}`;
@@ -35,17 +35,20 @@ export function withModules(
   given: ClientOptions,
   mods: readonly string[],
   use: (client: VeripyClient) => Promise<void>,
+  options?: { reconnect: boolean },
 ): Promise<void> {
-  return withClient(given, async (client) => {
+  const suggesting = async (client: VeripyClient) => {
     try {
       await use(client);
     } catch (error) {
       if (!(error instanceof VeripyError) || error.code !== "not_found") throw error;
       const names = [...client.reports.keys()];
       const suggestions = mods.filter((mod) => !names.includes(mod)).map((mod) => didYouMean(mod, names));
-      throw new VeripyError("not_found", `${error.message}${suggestions.join("")}`, { cause: error });
+      const message = [error.message, ...suggestions].join(" ").trimEnd();
+      throw new VeripyError("not_found", message, { cause: error });
     }
-  });
+  };
+  return withClient(given, suggesting, options);
 }
 
 /** Shows every change until a signal ends the program. Rejects when the connection ends for good. */
@@ -58,6 +61,11 @@ export async function watch(given: ClientOptions): Promise<never> {
   throw await closed;
 }
 
+/** Says where a server's key was saved, if it was. */
+export function noteRemembered(file: string | undefined): void {
+  if (file !== undefined) note`Saved the server's key in ${file}.`;
+}
+
 /** Prints warnings about files in the `--certs` folder that others can change. */
 export async function warnOfClientFiles(certs: string): Promise<void> {
   for (const warning of await checkClientFiles(certs)) note`${warning}`;
@@ -66,22 +74,15 @@ export async function warnOfClientFiles(certs: string): Promise<void> {
 async function open(given: ClientOptions, { reconnect }: { reconnect: boolean }): Promise<VeripyClient> {
   if (given.logLevel !== undefined) await configureLogs({ level: given.logLevel, json: given.json ?? false });
   await warnOfClientFiles(given.certs);
-  const connectOptions: ConnectOptions = {
+  const client = await connect({
     host: given.host,
     port: given.port,
     certsDir: given.certs,
     timeoutMs: given.connectTimeout,
     keepaliveMs: given.keepalive,
     reconnect,
-  };
-  if (given.serverFingerprint !== undefined) connectOptions.serverFingerprint = given.serverFingerprint;
-  if (given.remember !== undefined) connectOptions.rememberServer = given.remember;
-  if (canAsk() && !given.json && !given.stdin) {
-    const server = `${given.host}:${given.port}`;
-    connectOptions.confirmServer = (fingerprint) => askServerKey(server, fingerprint);
-    connectOptions.rememberServer ??= () => askToRemember(server);
-  }
-  const client = await connect(connectOptions);
-  if (client.rememberedIn !== undefined) note`Saved the server's key in ${client.rememberedIn}.`;
+    ...serverKeyOptions(given),
+  });
+  noteRemembered(client.rememberedIn);
   return client;
 }

@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import { join, loadIdentity, loadOrCreateIdentity, renewCertificate, rotateClientKey } from "../index.ts";
 import { type HostAndPort, hostAndPort } from "./addresses.ts";
+import { serverKeyOptions } from "./ask-server-key.ts";
+import { noteRemembered } from "./client-connection.ts";
 import { type ClientOptions, isGiven, optionsOf } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
 import { parsed } from "./flag-values.ts";
@@ -41,6 +43,8 @@ export function addKeyCommands(
     .addOption(options.port)
     .addOption(options.certs)
     .addOption(options.serverFingerprint)
+    .addOption(options.remember)
+    .addOption(options.noRemember)
     .addOption(options.connectTimeout)
     .addOption(options.json)
     .addHelpText("after", "\nWithout --host and --port, all servers in known-servers.json are told.")
@@ -89,13 +93,14 @@ async function renew(given: ClientOptions): Promise<void> {
 
 /** Resolves with whether every server accepts the new key, so that this client now uses it. */
 async function rotate(given: ClientOptions, { oneServer }: { oneServer: boolean }): Promise<boolean> {
-  const { host, port, serverFingerprint } = given;
+  const { host, port } = given;
   const rotation = await rotateClientKey({
     certsDir: given.certs,
     timeoutMs: given.connectTimeout,
     ...(oneServer ? { servers: [{ host, port }] } : {}),
-    ...(serverFingerprint === undefined ? {} : { serverFingerprint }),
+    ...serverKeyOptions(given),
   });
+  for (const { rememberedIn } of rotation.servers) noteRemembered(rememberedIn);
   new ClientOutput(given.json).rotated(rotation);
   return rotation.done;
 }

@@ -2,19 +2,12 @@ import type { LogLevel } from "@logtape/logtape";
 import type { Command } from "commander";
 import { VeripyError } from "../index.ts";
 import type { HostAndPort } from "./addresses.ts";
+import type { ServerKeyFlags } from "./ask-server-key.ts";
 import { options } from "./options.ts";
 
 /** The flags of a client's command, parsed. Which of them are there depends on the command. */
-export interface ClientOptions {
-  host: string;
-  port: number;
+export interface ClientOptions extends ServerKeyFlags {
   certs: string;
-  serverFingerprint?: string;
-  /** Undefined: ask, if a person can answer. */
-  remember?: boolean;
-  /** Standard input holds the arguments, so it cannot answer a question. */
-  stdin?: boolean;
-  json?: boolean;
   connectTimeout: number;
   keepalive: number;
   timeout: number;

@@ -19,17 +19,17 @@ export function addPinCommands(command: (name: string, description: string) => C
   pinCommand("trust-server", "expect exactly this key from a server, instead of the one before")
     .argument("<fingerprint>", "as 'veripy-server fingerprint' prints it on the server")
     .action((server: HostAndPort, fingerprint: string, _, self: Command) =>
-      pin(server, fingerprint, optionsOf(self)),
+      pin(optionsOf(self, server), fingerprint),
     );
 
   pinCommand("forget-server", "forget which key is expected from a server").action(
-    (server: HostAndPort, _, self: Command) => forget(server, optionsOf(self)),
+    (server: HostAndPort, _, self: Command) => forget(optionsOf(self, server)),
   );
 }
 
-async function pin(server: HostAndPort, fingerprint: string, given: ClientOptions): Promise<void> {
+async function pin(given: ClientOptions, fingerprint: string): Promise<void> {
   await warnOfClientFiles(given.certs);
-  const trusted = await trustServer(addressOf(server, given), fingerprint);
+  const trusted = await trustServer(addressOf(given), fingerprint);
   if (given.json) {
     printJson(trusted);
     return;
@@ -45,9 +45,9 @@ async function pin(server: HostAndPort, fingerprint: string, given: ClientOption
   }
 }
 
-async function forget(server: HostAndPort, given: ClientOptions): Promise<void> {
+async function forget(given: ClientOptions): Promise<void> {
   await warnOfClientFiles(given.certs);
-  const forgotten = await forgetServer(addressOf(server, given));
+  const forgotten = await forgetServer(addressOf(given));
   if (given.json) {
     printJson(forgotten);
     return;
@@ -58,6 +58,6 @@ async function forget(server: HostAndPort, given: ClientOptions): Promise<void> 
   }
 }
 
-function addressOf({ host, port }: HostAndPort, given: ClientOptions) {
-  return { certsDir: given.certs, host, port: port ?? given.port };
+function addressOf({ certs, host, port }: ClientOptions) {
+  return { certsDir: certs, host, port };
 }

@@ -1,7 +1,6 @@
 import { Command } from "commander";
-import { version } from "../index.ts";
+import { didYouMean, version } from "../index.ts";
 import { jsonVariable } from "./environment.ts";
-import { didYouMean } from "./similar.ts";
 import { commanderOutput, exitCodes, reportFailure, reportUncaught } from "./ui.ts";
 
 export interface ProgramSpec {
@@ -100,8 +99,12 @@ function refuseUnknownCommand(program: Command, action: Command, json: boolean):
   const [name] = action.args;
   if (name === undefined || action.registeredArguments.length > 0) return;
   const names = [...program.commands.map((one) => one.name()), "help"];
-  const suggestion = didYouMean(name, names).trimStart();
-  const problem = `error: there is no command '${name}'.`;
+  // A command's name after a flag of the default command, or after another command.
+  const isMisplaced = names.includes(name);
+  const suggestion = isMisplaced ? "" : didYouMean(name, names);
+  const problem = isMisplaced
+    ? `error: '${name}' is a command and must come first: ${program.name()} ${name} ...`
+    : `error: there is no command '${name}'.`;
   if (json) action.error(`${problem} ${suggestion}`.trimEnd());
   const help = helpHint(program.name());
   action.showHelpAfterError(`${suggestion} ${help}`.trimStart()).error(problem);

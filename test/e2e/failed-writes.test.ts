@@ -20,7 +20,7 @@ const shell = (redirected: string, command: string[]) =>
   run(["bash", "-o", "pipefail", "-c", `"$@" ${redirected}`, "bash", ...command], { cwd: site.path });
 
 const client = (args: string[]) => [site.client, "--port", String(site.port), ...args];
-const failure = "error: Cannot write to standard output: ENOSPC: no space left on device.\n";
+const failure = "error: Cannot write to standard output: the disk is full.\n";
 
 describe.skipIf(process.platform !== "linux")(
   "a full disk is reported in one line, with exit code 1, by",
