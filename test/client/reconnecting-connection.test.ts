@@ -5,7 +5,7 @@ import { ReconnectingConnection } from "../../src/client/reconnecting-connection
 import type { Identity } from "../../src/identity/identity.ts";
 import { AnsweringServer } from "../helpers/answering-server.ts";
 import { newIdentity } from "../helpers/keys.ts";
-import { TcpProxy } from "../helpers/tcp-proxy.ts";
+import { Relay } from "../helpers/relay.ts";
 import { temporaryDirectory } from "../helpers/temporary.ts";
 import { eventually } from "../helpers/within.ts";
 
@@ -18,13 +18,13 @@ beforeAll(async () => {
 });
 afterAll(() => certs[Symbol.asyncDispose]());
 
-/** A connection through a proxy that can cut it, and the events of its handler. */
+/** A connection through a relay that can cut it, and the events of its handler. */
 async function open(options: { reconnect?: boolean; waitForConnection?: boolean } = {}) {
   const server = new AnsweringServer(identities.server);
-  const proxy = new TcpProxy(server.port);
+  const relay = new Relay(server.port);
   const target = await resolveTarget({
     host: "127.0.0.1",
-    port: proxy.port,
+    port: relay.port,
     certsDir: certs.path,
     identity: identities.client,
     serverFingerprint: identities.server.fingerprint,
@@ -40,12 +40,12 @@ async function open(options: { reconnect?: boolean; waitForConnection?: boolean 
   });
   return {
     server,
-    proxy,
+    relay,
     connection,
     events,
     [Symbol.dispose]() {
       connection.close(closed());
-      proxy[Symbol.dispose]();
+      relay[Symbol.dispose]();
       server[Symbol.dispose]();
     },
   };
@@ -57,7 +57,7 @@ test("a connection that breaks is made again and synced; the break and the recon
   using at = await open({ reconnect: true });
   await at.connection.join();
   const first = at.connection.current;
-  at.proxy.cutAll();
+  at.relay.cutAll();
   await eventually("the next connection", () => at.events.includes("reconnected"));
   expect(at.events).toEqual(["disconnected unreachable, retry", "reconnected"]);
   expect(at.connection.current).not.toBe(first);
@@ -67,7 +67,7 @@ test("a connection that breaks is made again and synced; the break and the recon
 test("a connection that breaks without 'reconnect' is closed for good", async () => {
   using at = await open();
   await at.connection.join();
-  at.proxy.cutAll();
+  at.relay.cutAll();
   await eventually("the end", () => at.connection.isClosed);
   expect(at.events).toEqual(["disconnected unreachable, no retry", "closed unreachable"]);
   expect(() => at.connection.required()).toThrow(
@@ -78,7 +78,7 @@ test("a connection that breaks without 'reconnect' is closed for good", async ()
 test("without a connection requests fail as not sent, and calls can wait at the gate", async () => {
   using at = await open({ reconnect: true });
   await at.connection.join();
-  at.proxy.cutAll();
+  at.relay.cutAll();
   await eventually("the break", () => at.connection.current === undefined);
   expect(() => at.connection.required()).toThrow(
     expect.objectContaining({ code: "unreachable", started: false }),

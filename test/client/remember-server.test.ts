@@ -12,7 +12,7 @@ import {
   serve,
   type VeripyServer,
 } from "../../src/index.ts";
-import { TcpProxy } from "../helpers/tcp-proxy.ts";
+import { Relay } from "../helpers/relay.ts";
 import { temporaryDirectory } from "../helpers/temporary.ts";
 import { within } from "../helpers/within.ts";
 
@@ -118,13 +118,13 @@ describe("the key of `serverFingerprint`", () => {
     expect(known()).toEqual(pins);
   });
 
-  test("is no reason to miss that the connection broke while the question was open", async () => {
-    using proxy = new TcpProxy(server.port);
-    const { connectWith } = await folder("broken", proxy.port);
+  test("a connection that breaks while the question is open does not end unnoticed", async () => {
+    using relay = new Relay(server.port);
+    const { connectWith } = await folder("broken", relay.port);
     const opened = connectWith({
       rememberServer: async () => {
         const broken = nextDisconnect();
-        proxy[Symbol.dispose]();
+        relay[Symbol.dispose]();
         await within(5_000, "the end of the connection", broken);
         return false;
       },

@@ -72,7 +72,7 @@ describe("veripy-server keys", () => {
       `  日本  ${narrow.slice(0, 16)}  modules a.ts,b-*.ts,c.ts; actions sync; from 10.0.0.0/8`,
     );
     expect(stdout).toContain(`  ${invitation?.id}  newcomer  until `);
-    expect(stdout).toContain("No server runs with the keys of ./certs");
+    expect(stdout).toContain("No server with the keys in ./certs is running");
     expect(stdout).not.toContain(narrow);
   });
 

@@ -4,8 +4,8 @@ import { connect, type VeripyClient, VeripyError } from "../../src/index.ts";
 import { clientOf, trust } from "../helpers/keys.ts";
 import { LineClient } from "../helpers/line-client.ts";
 import type { Running } from "../helpers/processes.ts";
+import { Relay, type Way } from "../helpers/relay.ts";
 import { Site } from "../helpers/site.ts";
-import { type Direction, TcpProxy } from "../helpers/tcp-proxy.ts";
 import { testModules } from "../helpers/test-modules.ts";
 import { vitalsOf } from "../helpers/vitals.ts";
 import { eventually, within } from "../helpers/within.ts";
@@ -43,29 +43,32 @@ async function ended(call: Promise<unknown>): Promise<string> {
 
 describe("a connection that breaks", () => {
   test.each(["up", "down"] as const)(
-    "after any byte sent %s leaves nothing behind, and the call fails",
-    async (direction: Direction) => {
+    "after any byte that goes %s leaves nothing behind, and the call fails",
+    async (way: Way) => {
       const before = descriptors();
-      using proxy = new TcpProxy(port);
-      // The bytes of a handshake, and of a sync, a verify and an exec with their answers.
+      using relay = new Relay(port);
+      const ends: number[] = [];
+      relay[way].onForwarded = (bytes) => ends.push(bytes);
+      // What can be cut: a handshake, and a sync, a verify and an exec with their answers.
       {
-        using client = await open(proxy.port);
+        using client = await open(relay.port);
         await client.exec("echo.ts", "x");
       }
-      const total = proxy.forwarded[direction];
-      const handshake = direction === "up" ? 700 : 1_000;
+      relay[way].onForwarded = undefined;
+      const total = relay[way].forwarded;
+      const handshake = way === "up" ? 700 : 1_000;
       expect(total).toBeGreaterThan(handshake);
-      // At the end of a message, the cut races with what the message causes.
-      const cuts = new Set(proxy.ends[direction].flatMap((end) => [end - 1, end, end + 1]));
+      // A cut at the end of a message comes together with the reaction to the message.
+      const cuts = new Set(ends.flatMap((end) => [end - 1, end, end + 1]));
       for (let bytes = 1; bytes < total; bytes += bytes < handshake ? 41 : 3) cuts.add(bytes);
       cuts.delete(total);
       cuts.delete(total + 1);
       for (const bytes of cuts) {
-        proxy.cutAfter = { direction, bytes };
+        relay[way].set({ cutAfterBytes: bytes });
         const code = await ended(
-          open(proxy.port).then((client) => client.exec("echo.ts", "x").finally(() => client.close())),
+          open(relay.port).then((client) => client.exec("echo.ts", "x").finally(() => client.close())),
         );
-        // The client may have had all it needed before the cut.
+        // The cut may come after the last byte that the client needed.
         expect(["unreachable", "untrusted", "ok"]).toContain(code);
         if (bytes < total * 0.8) expect(code).not.toBe("ok");
       }
@@ -86,12 +89,12 @@ describe("a connection that breaks", () => {
     },
   );
 
-  test("because the client closes its half aborts its calls", async () => {
-    using proxy = new TcpProxy(port);
-    using client = await LineClient.connect({ port: proxy.port, identity });
+  test("by the client closing its half of it aborts its calls too", async () => {
+    using relay = new Relay(port);
+    using client = await LineClient.connect({ port: relay.port, identity });
     client.send('mod:exec:half {"mod":"wait.ts","args":"60000"}\n');
     await server.line("half waits");
-    proxy.endUp();
+    relay.endUp();
     await server.line("half aborted", 3_000);
     await within(3_000, "the end", client.closed);
   });
@@ -111,12 +114,12 @@ describe("a connection that breaks", () => {
 
   test("at once for many clients with calls in flight leaves no call, descriptor or process behind", async () => {
     const before = vitalsOf(server.process.pid);
-    using proxy = new TcpProxy(port);
-    const clients = await Promise.all(Array.from({ length: 30 }, () => open(proxy.port)));
+    using relay = new Relay(port);
+    const clients = await Promise.all(Array.from({ length: 30 }, () => open(relay.port)));
     const calls = clients.map((client) => ended(client.exec("wait.ts", "60000")));
-    await eventually("the calls to begin", () => proxy.forwarded.up > 0);
+    await eventually("the calls to begin", () => relay.up.forwarded > 0);
     await Promise.all(clients.map((client) => client.ping()));
-    proxy.cutAll();
+    relay.cutAll();
     expect(new Set(await Promise.all(calls))).toEqual(new Set(["unreachable"]));
     await eventually("everything to be as before", () => {
       const now = vitalsOf(server.process.pid);
@@ -128,19 +131,19 @@ describe("a connection that breaks", () => {
 });
 
 describe("a black hole", () => {
-  test("makes the server disconnect the client after its idle time and abort its calls", async () => {
-    using proxy = new TcpProxy(port);
-    using client = await LineClient.connect({ port: proxy.port, identity });
+  test("on the way: the server gives the client up after its idle time and aborts its calls", async () => {
+    using relay = new Relay(port);
+    using client = await LineClient.connect({ port: relay.port, identity });
     client.send('mod:exec:hole {"mod":"wait.ts","args":"60000"}\n');
     await server.line("hole waits");
-    proxy.blackHole(true);
+    relay.blackHole(true);
     await server.line("hole aborted", 5_000);
   });
 
-  test("makes a call of the client end at its deadline", async () => {
-    using proxy = new TcpProxy(port);
-    using client = await open(proxy.port);
-    proxy.blackHole(true);
+  test("on the way: a call of the client ends at its deadline", async () => {
+    using relay = new Relay(port);
+    using client = await open(relay.port);
+    relay.blackHole(true);
     const startedAt = performance.now();
     expect(await ended(client.sync())).toBe("timeout");
     expect(performance.now() - startedAt).toBeLessThan(3_000);
@@ -161,16 +164,16 @@ describe("a black hole", () => {
 });
 
 describe("a client that reconnects", () => {
-  test("syncs, and so learns what has changed meanwhile", async () => {
-    using proxy = new TcpProxy(port);
+  test("resumes with a sync: it learns what has changed while it was away", async () => {
+    using relay = new Relay(port);
     await site.write("before.ts", 'export const execute = () => "1";\n');
     await eventually("the module", () => logged("modload: before.ts"));
-    using client = await open(proxy.port, true);
+    using client = await open(relay.port, true);
     const back = new Promise<{ added: unknown[]; changed: unknown[]; removed: readonly string[] }>(
       (resolve) => client.once("reconnected", (difference) => resolve(difference as never)),
     );
     const call = ended(client.exec("wait.ts", "60000"));
-    proxy.cutAll();
+    relay.cutAll();
     expect(await call).toBe("unreachable");
     await site.write("after.ts", 'export const execute = () => "2";\n');
     await site.write("before.ts", 'export const execute = () => "3";\n');

@@ -114,8 +114,8 @@ describe("a server that lies", () => {
     const verified = await call(server, "verify");
     expect(verified.exitCode).toBe(4);
     expect(verified.stdout).toStartWith("REJECTED  hello.ts");
-    expect(verified.stdout).toContain(`says  ${given.expected}`);
-    expect(verified.stdout).toContain(`received was     ${given.actual}`);
+    expect(verified.stdout).toContain(`expected  ${given.expected} (from the `);
+    expect(verified.stdout).toContain(`got       ${given.actual}`);
 
     const json = await call(server, "--json", "verify");
     expect(json.exitCode).toBe(4);

@@ -175,7 +175,7 @@ test("a client reconnects when its server restarts, and reports what has changed
   first.process.kill("SIGTERM");
   expect(await first.ended()).toBe(0);
   await person.line("The server is about to stop.");
-  await person.line(/^Disconnected: .*Trying again in \d\.\d s\.$/);
+  await person.line(/^Disconnected: .*Retrying in \d\.\d s\.$/);
   await script.line('"event":"drain"');
   await script.line(/"event":"disconnected".*"retry_ms":\d+/);
 
@@ -183,8 +183,8 @@ test("a client reconnects when its server restarts, and reports what has changed
   await other.write("comes.ts", saying("comes"));
   await other.write("hello.ts", saying("changed"));
   await other.start();
-  const words = await person.line(/^Connected again; /);
-  expect(words).toBe("Connected again; new comes.ts, changed hello.ts, gone goes.ts.");
+  const words = await person.line(/^Reconnected; /);
+  expect(words).toBe("Reconnected; new comes.ts, changed hello.ts, removed goes.ts.");
   await person.line(/^verified {2}comes\.ts/);
   const [event] = jsonLines(await script.line('"event":"reconnected"'));
   expect(event).toMatchObject({
