@@ -6,7 +6,7 @@ import { Site } from "../helpers/site.ts";
 
 setDefaultTimeout(180_000);
 
-// Every example of README.md is tried as it stands there. A module that is not in this table is not tried: add it.
+// Every example of README.md and docs/library.md is tried as it stands there. A module that is not in this table is not tried: add it.
 const calls: Record<string, { args: string; stdout: string }> = {
   "Counts to a number": { args: "3", stdout: "1\n2\n3\ndone\n" },
 };
@@ -25,7 +25,7 @@ afterAll(async () => {
   await project?.[Symbol.asyncDispose]();
 });
 
-describe("a module of README.md", () => {
+describe("a module of the documents", () => {
   test.each(modules.map((module) => [titleOf(module), module]))(
     "%s: loads, runs and answers",
     async (title, module) => {
@@ -43,7 +43,7 @@ describe("a module of README.md", () => {
   );
 });
 
-describe("a program of README.md", () => {
+describe("a program of the documents", () => {
   test("compiles in a project of its own, as every module does", async () => {
     const files = [...modules, ...programs].map((text, index) => [`example-${index}.ts`, text] as const);
     await project.write(Object.fromEntries(files));

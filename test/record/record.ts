@@ -34,7 +34,7 @@ const terminals = [
 ];
 if (!client.output.includes("Welcome, World!")) throw new Error(`The edit did not arrive:\n${client.output}`);
 server.type("\x03");
-await server.shows(/Stopped\.[^]*\$ $/);
+await server.shows(/Stopped\..*\$ $/s);
 await Bun.write(join(root, "docs/terminal.svg"), terminalSvg(terminals, columns));
 console.log("Written: docs/terminal.svg");
 
@@ -50,5 +50,5 @@ function shell(): Terminal {
 async function command(terminal: Terminal, line: string): Promise<void> {
   const before = terminal.output.length;
   terminal.type(`${line}\n`);
-  await terminal.shows(new RegExp(`^[^]{${before}}[^]*\\n\\$ $`));
+  await terminal.shows(new RegExp(`^.{${before}}.*\\n\\$ $`, "s"));
 }
