@@ -8,7 +8,6 @@ export {
   type ErrorCode,
   messageOf,
   type Started,
-  systemReasonOf,
   VeripyError,
   type WireCode,
 } from "./base/errors.ts";
@@ -16,7 +15,7 @@ export { checkClientFiles } from "./base/file-modes.ts";
 export { defaultLimits, type Limits } from "./base/limits.ts";
 export { reasonOf } from "./base/plain-reason.ts";
 export { printable } from "./base/printable.ts";
-export { editDistance } from "./base/similar.ts";
+export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { version } from "./base/version.ts";
 export {

@@ -1,9 +1,9 @@
 import type { LogLevel } from "@logtape/logtape";
 import { Command } from "commander";
 import {
-  type ConnectOptions,
   checkClientFiles,
   connect,
+  didYouMean,
   join,
   loadIdentity,
   loadOrCreateIdentity,
@@ -13,7 +13,7 @@ import {
   VeripyError,
   watchModules,
 } from "../index.ts";
-import { askServerKey, askToRemember } from "./ask-server-key.ts";
+import { type ServerKeyFlags, serverKeyOptions } from "./ask-server-key.ts";
 import { ClientOutput, nextKeyText } from "./client-output.ts";
 import { addPinCommands } from "./client-pin-commands.ts";
 import { addVersionFlags, applyJsonVariable, asksForJson, refuseUnknownCommand } from "./command-line.ts";
@@ -21,39 +21,25 @@ import { type HostAndPort, hostAndPort, moduleName, options, parsed } from "./co
 import { ExecOutput } from "./exec-output.ts";
 import { configureLogs } from "./logs.ts";
 import { readArguments } from "./read-text.ts";
-import { didYouMean } from "./similar.ts";
-import {
-  canAsk,
-  commanderOutput,
-  exitCodes,
-  note,
-  print,
-  printJson,
-  reportFailure,
-  reportUncaught,
-} from "./ui.ts";
+import { commanderOutput, exitCodes, note, print, printJson, reportFailure, reportUncaught } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
 
-interface ClientOptions {
-  host: string;
-  port: number;
+interface ClientOptions extends ServerKeyFlags {
   certs: string;
-  serverFingerprint?: string;
-  /** Undefined: ask, where a person can answer. */
-  remember?: boolean;
-  /** Standard input was read to its end, so it has no answer to a question. */
-  stdin?: boolean;
-  json?: boolean;
   connectTimeout: number;
   keepalive: number;
   timeout: number;
   logLevel?: LogLevel;
+  /** No flag: `exec` sets it. */
+  reconnect?: boolean;
 }
 
 interface ExecFlags {
   stdin?: boolean;
   raw?: boolean;
   output?: string;
+  /** False with `--no-repeat`. */
+  repeat: boolean;
 }
 
 const help = `
@@ -61,9 +47,9 @@ Which server is accepted: the key of server.crt in the --certs folder if that is
 known-servers.json there names for this host and port; else --server-fingerprint; else, on a terminal, you are asked.
 A key that --server-fingerprint names is kept only after asking, or with --remember.
 
-Exit codes: 0 fine; 1 the module failed, or its call could not be carried out; 2 usage, configuration, own keys, or no
-such module; 3 cannot connect or not accepted (either side); 4 verification failed; 5 timed out; 130 ended by SIGINT
-(Ctrl-C), 143 by SIGTERM.`;
+Exit codes: 0 fine; 1 the module failed, its call could not be carried out, or the output could not be written;
+2 usage, configuration, own keys, or no such module; 3 cannot connect or not accepted (either side); 4 verification
+failed; 5 timed out; 130 ended by SIGINT (Ctrl-C), 143 by SIGTERM.`;
 
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export async function runClientCommand(args: readonly string[]): Promise<number> {
@@ -118,6 +104,10 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     .option("--stdin", "read the arguments from standard input")
     .option("--raw", "print results exactly as received: control characters included, no newline added")
     .option("-o, --output <file>", "write them to a file, exactly as received; - is standard output")
+    .option(
+      "--no-repeat",
+      "fail at once when the server is busy, stopping or gone before the module has started",
+    )
     .addOption(options.timeout)
     .passThroughOptions()
     .action(async (mod: string, words: string[], own: ExecFlags, self: Command) => {
@@ -125,9 +115,11 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
       const text = own.stdin ? await readArguments() : words.join(" ");
       const output = await ExecOutput.open({ json: given.json, raw: own.raw, output: own.output });
       try {
-        await usingModules(given, [mod], async (client) => {
+        // Another connection serves a call that was never sent; one that may have started is not made again.
+        await usingModules({ ...given, reconnect: own.repeat }, [mod], async (client) => {
           const result = await client.exec(mod, text, {
             timeoutMs: given.timeout,
+            repeat: own.repeat,
             onPart: (data) => output.part(data),
             onProgress: (progress) => output.progress(progress),
           });
@@ -214,18 +206,20 @@ export async function runClientCommand(args: readonly string[]): Promise<number>
     .addOption(options.port)
     .addOption(options.certs)
     .addOption(options.serverFingerprint)
+    .addOption(options.remember)
+    .addOption(options.noRemember)
     .addOption(options.connectTimeout)
     .addOption(options.json)
     .addHelpText("after", "\nWithout --host and --port, all servers in known-servers.json are told.")
     .action(async (_, self: Command) => {
       const given = optionsOf(self);
-      const { serverFingerprint } = given;
       const rotation = await rotateClientKey({
         certsDir: given.certs,
         timeoutMs: given.connectTimeout,
         ...(isGiven(self, "host", "port") ? { servers: [{ host: given.host, port: given.port }] } : {}),
-        ...(serverFingerprint === undefined ? {} : { serverFingerprint }),
+        ...serverKeyOptions(given),
       });
+      for (const { rememberedIn } of rotation.servers) noteRemembered(rememberedIn);
       new ClientOutput(given.json).rotated(rotation);
       if (!rotation.done) exitCode = exitCodes.notConnected;
     });
@@ -306,31 +300,28 @@ function isGiven(command: Command, ...names: string[]): boolean {
 async function open(given: ClientOptions, reconnect: boolean): Promise<VeripyClient> {
   if (given.logLevel !== undefined) await configureLogs({ level: given.logLevel, json: given.json ?? false });
   for (const warning of await checkClientFiles(given.certs)) note`${warning}`;
-  const connectOptions: ConnectOptions = {
+  const client = await connect({
     host: given.host,
     port: given.port,
     certsDir: given.certs,
     timeoutMs: given.connectTimeout,
     keepaliveMs: given.keepalive,
     reconnect,
-  };
-  if (given.serverFingerprint !== undefined) connectOptions.serverFingerprint = given.serverFingerprint;
-  if (given.remember !== undefined) connectOptions.rememberServer = given.remember;
-  if (canAsk() && !given.json && !given.stdin) {
-    const server = `${given.host}:${given.port}`;
-    connectOptions.confirmServer = (fingerprint) => askServerKey(server, fingerprint);
-    connectOptions.rememberServer ??= () => askToRemember(server);
-  }
-  const client = await connect(connectOptions);
-  if (client.rememberedIn !== undefined) note`Kept the server's key in ${client.rememberedIn}.`;
+    ...serverKeyOptions(given),
+  });
+  noteRemembered(client.rememberedIn);
   return client;
+}
+
+function noteRemembered(file: string | undefined): void {
+  if (file !== undefined) note`Kept the server's key in ${file}.`;
 }
 
 async function using(
   given: ClientOptions,
   use: (client: VeripyClient) => Promise<void> | void,
 ): Promise<void> {
-  const client = await open(given, false);
+  const client = await open(given, given.reconnect ?? false);
   client.on("news", (news) => {
     if (news.kind === "rotate") note`${nextKeyText(news.fingerprint)}`;
     else if (news.kind === "rotate_refused") note`${news.error}`;
@@ -355,7 +346,8 @@ function usingModules(
       if (!(error instanceof VeripyError) || error.code !== "not_found") throw error;
       const names = [...client.reports.keys()];
       const suggestions = mods.filter((mod) => !names.includes(mod)).map((mod) => didYouMean(mod, names));
-      throw new VeripyError("not_found", `${error.message}${suggestions.join("")}`, { cause: error });
+      const message = [error.message, ...suggestions].join(" ").trimEnd();
+      throw new VeripyError("not_found", message, { cause: error });
     }
   });
 }

@@ -1,23 +1,19 @@
 import type { Command } from "commander";
 import { checkClientFiles, forgetServer, trustServer } from "../index.ts";
-import { hostAndPort, options, parsed } from "./config.ts";
+import { type HostAndPort, hostAndPort, options, parsed } from "./config.ts";
 import { note, print, printJson } from "./ui.ts";
 
 interface PinOptions {
+  host: string;
   port: number;
   certs: string;
   json?: boolean;
 }
 
-interface Server {
-  host: string;
-  port: number | undefined;
-}
-
 /** Adds the commands that change which key is expected from a server. Neither connects to it. */
 export function addPinCommands(
   command: (name: string, description: string) => Command,
-  optionsOf: (self: Command) => PinOptions,
+  optionsOf: (self: Command, server: HostAndPort) => PinOptions,
 ): void {
   const pinCommand = (name: string, description: string) =>
     command(name, description)
@@ -28,10 +24,10 @@ export function addPinCommands(
 
   pinCommand("trust-server", "expect exactly this key from a server, in place of the one before")
     .argument("<fingerprint>", "as 'veripy-server fingerprint' prints it on the server")
-    .action(async (server: Server, fingerprint: string, _, self: Command) => {
-      const given = optionsOf(self);
+    .action(async (server: HostAndPort, fingerprint: string, _, self: Command) => {
+      const given = optionsOf(self, server);
       await warnOfFiles(given.certs);
-      const trusted = await trustServer(addressOf(server, given), fingerprint);
+      const trusted = await trustServer(addressOf(given), fingerprint);
       if (given.json) {
         printJson(trusted);
         return;
@@ -48,10 +44,10 @@ export function addPinCommands(
     });
 
   pinCommand("forget-server", "forget which key is expected from a server").action(
-    async (server: Server, _, self: Command) => {
-      const given = optionsOf(self);
+    async (server: HostAndPort, _, self: Command) => {
+      const given = optionsOf(self, server);
       await warnOfFiles(given.certs);
-      const forgotten = await forgetServer(addressOf(server, given));
+      const forgotten = await forgetServer(addressOf(given));
       if (given.json) {
         printJson(forgotten);
         return;
@@ -68,6 +64,6 @@ async function warnOfFiles(certs: string): Promise<void> {
   for (const warning of await checkClientFiles(certs)) note`${warning}`;
 }
 
-function addressOf({ host, port }: Server, given: PinOptions) {
-  return { certsDir: given.certs, host, port: port ?? given.port };
+function addressOf({ certs, host, port }: PinOptions) {
+  return { certsDir: certs, host, port };
 }

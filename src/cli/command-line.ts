@@ -1,7 +1,6 @@
 import type { Command } from "commander";
-import { version } from "../index.ts";
+import { didYouMean, version } from "../index.ts";
 import { jsonVariable } from "./config.ts";
-import { didYouMean } from "./similar.ts";
 
 /** Gives a program and all its commands `-V`; commander has it for the program alone. */
 export function addVersionFlags(command: Command): void {
@@ -57,8 +56,12 @@ export function refuseUnknownCommand(program: Command, action: Command, json: bo
   const [name] = action.args;
   if (name === undefined || action.registeredArguments.length > 0) return;
   const names = [...program.commands.map((one) => one.name()), "help"];
-  const suggestion = didYouMean(name, names).trimStart();
-  const problem = `error: there is no command '${name}'.`;
+  // Behind a flag of the default command, or behind another command.
+  const isMisplaced = names.includes(name);
+  const suggestion = isMisplaced ? "" : didYouMean(name, names);
+  const problem = isMisplaced
+    ? `error: '${name}' is a command and must come first: ${program.name()} ${name} ...`
+    : `error: there is no command '${name}'.`;
   if (json) action.error(`${problem} ${suggestion}`.trimEnd());
   const help = `Type '${program.name()} --help' for the list of commands and flags.`;
   action.showHelpAfterError(`${suggestion} ${help}`.trimStart()).error(problem);

@@ -34,8 +34,8 @@ import {
 } from "./ui.ts";
 
 const help = `
-Exit codes: 0 stopped in order, or done; 1 a check or a policy test failed, or a fault while running; 2 usage,
-configuration or keys; 130 stopped at once by a second SIGINT (Ctrl-C), 143 by a second SIGTERM.`;
+Exit codes: 0 stopped in order, or done; 1 a check or a policy test failed, the output could not be written, or a fault
+while running; 2 usage, configuration or keys; 130 stopped at once by a second SIGINT (Ctrl-C), 143 by a second SIGTERM.`;
 
 /** Runs `veripy-server` with the given arguments and resolves with its exit code. */
 export async function runServerCommand(args: readonly string[]): Promise<number> {

@@ -1,7 +1,6 @@
-import type { VeripyClient, VeripyError } from "../index.ts";
+import { didYouMean, type VeripyClient, type VeripyError } from "../index.ts";
 import { ClientOutput } from "./client-output.ts";
 import { progressLine } from "./progress-line.ts";
-import { didYouMean } from "./similar.ts";
 import { endStatus, exitCodeFor, exitCodes, showStatus } from "./ui.ts";
 
 /**
@@ -42,5 +41,5 @@ export async function verifyModules(client: VeripyClient, mods: string[], json: 
 
 /** A name that is not there may be a typing error. */
 function hintFor({ mod, error }: { mod: string; error: VeripyError }, client: VeripyClient): string {
-  return error.code === "not_found" ? didYouMean(mod, [...client.reports.keys()]) : "";
+  return error.code === "not_found" ? ` ${didYouMean(mod, client.reports.keys())}`.trimEnd() : "";
 }

@@ -1,4 +1,4 @@
-import { messageOf, systemReasonOf } from "../index.ts";
+import { reasonOf } from "../index.ts";
 
 /** Something could not be written: a full disk, a folder that is not there. Not a fault of this program. */
 export class WriteFailure extends Error {
@@ -7,8 +7,11 @@ export class WriteFailure extends Error {
 
   /** `where`: a standard stream, or the name of a file. */
   constructor(where: string, cause: unknown) {
-    super(`Cannot write to ${where}: ${systemReasonOf(cause) ?? messageOf(cause)}.`, { cause });
+    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+    // Only the folder can be missing: the file is made.
+    const reason = code === "ENOENT" ? "there is no such folder" : reasonOf(cause);
+    super(`Cannot write to ${where}: ${reason}.`, { cause });
     this.name = "WriteFailure";
-    this.isBrokenPipe = cause instanceof Error && "code" in cause && cause.code === "EPIPE";
+    this.isBrokenPipe = code === "EPIPE";
   }
 }

@@ -166,7 +166,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   /**
    * Runs a module, after verifying it if that has not happened yet, and names the verified version to the
    * server. Rejects with `verification_failed`, the server's code, `timeout` or `cancelled`; the error's `started`
-   * tells whether the call may have run. With `repeat`, what has certainly not run is made again.
+   * tells whether the call may have run. What has certainly not run is made again, unless `repeat` is false.
    */
   exec(mod: string, args = "", options: ExecOptions = {}): Promise<ExecResult> {
     // Not async: whoever calls a verified module over and over pays for one promise a call.
@@ -219,17 +219,17 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     return repeat({ deadline, signal, mayRepeat, attempt }, failure);
   }
 
-  /** Whether what has not run may work later. A server that stops takes calls only on another connection. */
-  #mayRepeat(error: VeripyError, { repeat: isWanted = this.#reconnects }: ExecOptions): boolean {
+  /** Whether what has not run may work later. What was never sent needs another connection. */
+  #mayRepeat(error: VeripyError, { repeat: isWanted = true }: ExecOptions): boolean {
     if (!isWanted || this.#closedBy !== undefined || error.code === "cancelled") return false;
-    if (error.code === "busy") return true;
-    return this.#gate !== undefined && (error.code === "shutting_down" || error instanceof NotSentError);
+    if (error.code === "busy" || error.code === "shutting_down") return true;
+    return this.#gate !== undefined && (error.code === "unreachable" || error instanceof NotSentError);
   }
 
   async #attempt(name: string, args: string, options: ExecOptions, deadline: number): Promise<ExecResult> {
     let own = options;
     const call = await notStarted(async () => {
-      if (!this.isConnected && this.#gate !== undefined) {
+      if (this.#gate?.isOpen === false) {
         await this.#gate.wait(leftUntil(deadline), options.signal);
         own = { ...options, timeoutMs: leftUntil(deadline) };
       }
@@ -383,6 +383,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       this.#reports.delete(news.mod);
       this.#broadcasts.delete(news.mod);
       this.#verdicts.delete(news.mod);
+    } else if (news.kind === "drain") {
+      // It takes calls only on another connection, once it is back.
+      this.#gate?.shut(new VeripyError("shutting_down", "The server is stopping."));
     }
     this.emit("news", news);
   }

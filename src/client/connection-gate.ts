@@ -4,7 +4,7 @@ import { cancelled } from "../protocol/channel.ts";
 /** A timer that is set for longer fires at once. */
 const longestTimerMs = 2 ** 31 - 1;
 
-/** Where calls wait while a client has no connection. */
+/** Where calls wait while a client has no connection, or one whose server is about to stop. */
 export class ConnectionGate {
   #back = Promise.withResolvers<void>();
   #isOpen = true;
@@ -14,7 +14,11 @@ export class ConnectionGate {
     this.#back.resolve();
   }
 
-  /** The connection has broken, or could not be made again. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** The connection has broken, is about to end, or could not be made again. */
   shut(reason: VeripyError): void {
     this.#reason = reason;
     if (!this.#isOpen) return;

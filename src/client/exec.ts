@@ -21,8 +21,9 @@ export interface ExecOptions {
   onPart?(data: string): void;
   onProgress?(progress: ExecProgress): void;
   /**
-   * Makes the call again, with growing pauses and until its deadline, when it has certainly not run: the server refused
-   * it as `busy` or `shutting_down` before it started, or it could not be sent. Default: as the client's `reconnect`.
+   * Makes the call again when it has certainly not run: the server refused it as `busy` or `shutting_down` before it
+   * started or, with `waitForConnection`, it was never sent. At most six attempts, with growing pauses, within the
+   * deadline. Default: true.
    */
   repeat?: boolean;
   /** Runs this verified tree, or fails with `version_mismatch`. Default: the one this client verified last. */

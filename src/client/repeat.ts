@@ -12,17 +12,21 @@ export interface RepeatOptions<T> {
   attempt(): Promise<T>;
 }
 
+/** The pauses between them add up to 1.5 to 3.1 s. */
+export const maxRepeatAttempts = 6;
+
 /**
- * Attempts until one succeeds, has begun at the other end, or fails for good; between them are growing, jittered
- * pauses. Begins with a pause after `failure`, the failure of an attempt before. Rejects with the last failure.
+ * Attempts until one succeeds, has begun at the other end, or fails for good, at most `maxRepeatAttempts` times; between
+ * them are growing, jittered pauses. `failure` is that of a first attempt made before. Rejects with the last failure.
  */
 export async function repeat<T>(options: RepeatOptions<T>, failure?: VeripyError): Promise<T> {
   const { deadline, signal } = options;
   const backoff = new Backoff({ firstMs: 100, maxMs: 3_000 });
-  for (let last = failure; ; ) {
+  let last = failure;
+  for (let attempts = failure === undefined ? 0 : 1; ; attempts++) {
     if (last !== undefined) {
       const pauseMs = backoff.nextMs();
-      if (performance.now() + pauseMs >= deadline) throw last;
+      if (attempts === maxRepeatAttempts || performance.now() + pauseMs >= deadline) throw last;
       await pause(pauseMs, signal);
     }
     try {

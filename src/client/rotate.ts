@@ -7,20 +7,23 @@ import { signRotation } from "../identity/rotation-statement.ts";
 import { parseAnswer, rotateResponse, type SyncResponse, syncResponse } from "../protocol/messages.ts";
 import { serverName } from "../trust/known-servers.ts";
 import { listKnownServers } from "../trust/server-pins.ts";
+import type { ConnectOptions } from "./connect-options.ts";
 import { resolveTarget } from "./connect-target.ts";
 import { Connection } from "./connection.ts";
 import { dial } from "./dial.ts";
+import { rememberServer } from "./remember-server.ts";
 
 export interface ServerAddress {
   readonly host: string;
   readonly port: number;
 }
 
-export interface RotateClientOptions {
+/** `serverFingerprint` and what follows from it are about servers that no file names a key of, as in `connect`. */
+export interface RotateClientOptions
+  extends Pick<ConnectOptions, "serverFingerprint" | "confirmServer" | "rememberServer"> {
   certsDir: string;
   /** Who is to be told. Default: everybody in `known-servers.json`. */
   servers?: readonly ServerAddress[];
-  serverFingerprint?: string;
   /** For each connection and each request. */
   timeoutMs?: number;
 }
@@ -32,6 +35,8 @@ export interface RotatedServer {
   /** The new key is accepted there; once it is confirmed, only the new one is. */
   readonly state: "failed" | "announced" | "confirmed";
   readonly error?: VeripyError;
+  /** The file into which `rememberServer` has written the server's key. */
+  readonly rememberedIn?: string;
 }
 
 export interface ClientRotation {
@@ -78,7 +83,12 @@ export async function rotateClientKey(options: RotateClientOptions): Promise<Cli
     return { ...result, done: false, servers: announced };
   }
   const swapped = await swapIdentity(certsDir, "client");
-  const confirmed = await Promise.all(servers.map((server) => confirm(server, swapped, options)));
+  const confirmed = await Promise.all(
+    servers.map(async (server, index) => ({
+      ...announced[index],
+      ...(await confirm(server, swapped, withoutQuestions(options))),
+    })),
+  );
   return { ...result, done: true, servers: confirmed };
 }
 
@@ -90,17 +100,18 @@ async function announce(
 ): Promise<RotatedServer> {
   const name = serverName(server.host, server.port);
   try {
-    await connected(server, current, options, async (connection, sync) => {
+    const rememberedIn = await connected(server, current, options, async (connection, sync) => {
       mustKnowRotation(sync);
       const statement = JSON.stringify(signRotation(current.keyPem, next.keyPem));
       const frame = await connection.channel.request("sys", "rotate", statement, timeoutOf(options));
       parseAnswer(rotateResponse, frame.json);
     });
-    return { server: name, state: "announced" };
+    return { server: name, state: "announced", ...rememberedIn };
   } catch (error) {
     const reason = asVeripyError(error);
     // Somebody may have trusted the new key there by hand, for a server that takes no announcements.
-    const isAccepted = reason.code !== "unreachable" && (await isLetIn(server, next, options));
+    const isAccepted =
+      reason.code !== "unreachable" && (await isLetIn(server, next, withoutQuestions(options)));
     return isAccepted
       ? { server: name, state: "announced" }
       : { server: name, state: "failed", error: reason };
@@ -115,8 +126,8 @@ async function confirm(
 ): Promise<RotatedServer> {
   const name = serverName(server.host, server.port);
   try {
-    await connected(server, identity, options, async () => {});
-    return { server: name, state: "confirmed" };
+    const rememberedIn = await connected(server, identity, options);
+    return { server: name, state: "confirmed", ...rememberedIn };
   } catch (error) {
     return { server: name, state: "announced", error: asVeripyError(error) };
   }
@@ -127,18 +138,28 @@ async function isLetIn(
   identity: Identity,
   options: RotateClientOptions,
 ): Promise<boolean> {
-  return connected(server, identity, options, async () => true).catch(() => false);
+  return connected(server, identity, options).then(
+    () => true,
+    () => false,
+  );
 }
 
-/** Connects, syncs, which shows that the key is accepted, and disconnects. */
-async function connected<T>(
+/** Each is asked once for a server; the answer of yes is in a file by then. */
+function withoutQuestions({ confirmServer, rememberServer, ...options }: RotateClientOptions) {
+  return options;
+}
+
+/**
+ * Connects, syncs, which shows that the key is accepted, and disconnects. Resolves with the file that the server's key
+ * was written into, if it was.
+ */
+async function connected(
   { host, port }: ServerAddress,
   identity: Identity,
-  { certsDir, serverFingerprint, timeoutMs = 10_000 }: RotateClientOptions,
-  use: (connection: Connection, sync: SyncResponse) => Promise<T>,
-): Promise<T> {
-  const pinned = serverFingerprint === undefined ? {} : { serverFingerprint };
-  const target = await resolveTarget({ host, port, certsDir, identity, ...pinned });
+  { servers: _, rememberServer: remember = false, timeoutMs = 10_000, ...options }: RotateClientOptions,
+  use?: (connection: Connection, sync: SyncResponse) => Promise<void>,
+): Promise<{ rememberedIn?: string }> {
+  const target = await resolveTarget({ ...options, host, port, identity });
   const peer = await dial(target, timeoutMs, new AbortController().signal);
   const connection = new Connection(peer, {
     limits: defaultLimits,
@@ -152,7 +173,11 @@ async function connected<T>(
   });
   try {
     const frame = await connection.channel.request("mod", "sync", "{}", { timeoutMs });
-    return await use(connection, parseAnswer(syncResponse, frame.json));
+    const sync = parseAnswer(syncResponse, frame.json);
+    // Before anything changes: the key may turn out not to be kept.
+    const rememberedIn = await rememberServer(target, remember);
+    await use?.(connection, sync);
+    return rememberedIn === undefined ? {} : { rememberedIn };
   } finally {
     connection.close();
   }

@@ -1,5 +1,5 @@
 import { VeripyError } from "../base/errors.ts";
-import { mostSimilar } from "../base/similar.ts";
+import { didYouMean } from "../base/similar.ts";
 import { type Fingerprint, isFingerprint, parseFingerprint } from "../identity/fingerprint.ts";
 import type { Grant } from "./grant.ts";
 import type { TrustedKeys } from "./trust-file.ts";
@@ -18,16 +18,11 @@ export function findEntry(keys: Iterable<Grant>, who: string): Grant | undefined
 export function unknownEntry(keys: Iterable<Grant>, who: string, what: string, file: string): VeripyError {
   const grants = [...keys];
   const names = grants.map(({ name, fingerprint }) => name ?? fingerprint);
-  const similar = mostSimilar(
+  const suggestion = didYouMean(
     who,
     grants.flatMap(({ name, fingerprint }) => (name === undefined ? [fingerprint] : [name, fingerprint])),
   );
-  const hint =
-    names.length === 0
-      ? "It trusts no key."
-      : similar.length > 0
-        ? `Did you mean ${similar.map((one) => `'${one}'`).join(" or ")}?`
-        : `It has: ${listed(names)}.`;
+  const hint = names.length === 0 ? "It trusts no key." : suggestion || `It has: ${listed(names)}.`;
   return new VeripyError("bad_config", `${what} '${who}': no entry of ${file} has that name or key. ${hint}`);
 }
 

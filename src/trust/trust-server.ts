@@ -1,7 +1,7 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { checkClientFiles } from "../base/file-modes.ts";
 import { isThere } from "../base/files.ts";
-import { mostSimilar } from "../base/similar.ts";
+import { didYouMean } from "../base/similar.ts";
 import { type Fingerprint, parseFingerprint } from "../identity/fingerprint.ts";
 import { identityFiles } from "../identity/identity.ts";
 import {
@@ -113,8 +113,8 @@ const maxListed = 10;
 
 function hint(name: string, known: readonly string[]): string {
   if (known.length === 0) return "No server is known there.";
-  const similar = mostSimilar(name, known);
-  if (similar.length > 0) return `Did you mean ${similar.map((one) => `'${one}'`).join(" or ")}?`;
+  const suggestion = didYouMean(name, known);
+  if (suggestion !== "") return suggestion;
   const more = known.length > maxListed ? ` and ${known.length - maxListed} more` : "";
   return `It has: ${known.slice(0, maxListed).join(", ")}${more}.`;
 }

@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import { type ConnectOptions, connect, type VeripyClient, VeripyError } from "../../src/index.ts";
+import { AnsweringServer, honestFrame } from "../helpers/answering-server.ts";
 import { FullBacklog } from "../helpers/full-backlog.ts";
+import { newIdentity } from "../helpers/keys.ts";
 import { Relay } from "../helpers/relay.ts";
 import { Site } from "../helpers/site.ts";
 import { testModules } from "../helpers/test-modules.ts";
@@ -138,20 +141,65 @@ describe("the fate of a call", () => {
   });
 
   test("that is refused because the module is busy: it is made again within its deadline", async () => {
-    using client = await open({ reconnect: true });
+    using client = await open({});
     await client.verify("wait");
-    const first = client.exec("wait", "700");
+    const occupied = new AbortController();
+    const first = failureOf(client.exec("wait", "60000", { signal: occupied.signal }));
     const refused = await failureOf(client.exec("wait", "1", { repeat: false }));
     expect(refused).toMatchObject({ code: "busy", started: false });
     const late = await failureOf(client.exec("wait", "1", { timeoutMs: 200 }));
     expect(late).toMatchObject({ code: "busy", started: false });
-    using once = await open({});
-    expect(await failureOf(once.exec("wait", "1"))).toMatchObject({ code: "busy", started: false });
-    const json = await site.call(["exec", "--json", "--timeout", "100ms", "wait", "1"]);
-    expect(jsonLines(json.stdout).at(-1)).toMatchObject({ code: "busy", started: false });
-    expect((await client.exec("wait", "2")).result).toBe("2");
-    expect((await first).result).toBe("700");
+    // It is on its way before the place is free.
+    const again = client.exec("wait", "2");
+    occupied.abort();
+    expect((await again).result).toBe("2");
+    expect((await first).code).toBe("cancelled");
   });
+
+  test("that 'exec' makes of a busy module: it is made again, and with --no-repeat it is not", async () => {
+    using client = await open({});
+    await client.verify("wait");
+    const occupied = new AbortController();
+    const first = failureOf(client.exec("wait", "60000", { signal: occupied.signal }));
+    const single = await site.call(["exec", "--json", "--no-repeat", "wait", "1"]);
+    expect(jsonLines(single.stdout).at(-1)).toMatchObject({ code: "busy", started: false });
+    const refusals = async () => {
+      const { failures } = (await client.stats()).find(({ mod }) => mod === "wait.ts") ?? { failures: 0 };
+      return failures;
+    };
+    const before = await refusals();
+    const again = site.call(["exec", "wait", "2"]);
+    await eventually("a refusal", async () => (await refusals()) > before);
+    occupied.abort();
+    expect(await again).toMatchObject({ exitCode: 0, stdout: "2\n", stderr: "" });
+    expect((await first).code).toBe("cancelled");
+  });
+
+  test.each([
+    { flags: [], outcome: { exitCode: 0, stdout: "once\n", stderr: "" }, calls: 1 },
+    { flags: ["--no-repeat"], outcome: { exitCode: 3, stdout: "" }, calls: 0 },
+  ])(
+    "that 'exec' could not send, since the connection broke first, with $flags",
+    async ({ flags, outcome, calls }) => {
+      const identity = await newIdentity("server");
+      using broken = new AnsweringServer(identity);
+      const seen: string[] = [];
+      broken.script = (line, asker) => {
+        const [, type = ""] = line.split(":");
+        const isFirst = !seen.includes(type);
+        seen.push(type);
+        if (type !== "verify" || !isFirst) return honestFrame(line);
+        asker.terminate();
+        return "";
+      };
+      const certs = join(site.path, "elsewhere");
+      await site.call(["init", "--certs", certs]);
+      const to = ["--host", "127.0.0.1", "--port", String(broken.port), "--certs", certs];
+      const key = ["--server-fingerprint", identity.fingerprint, "--no-remember"];
+      expect(await site.call(["exec", ...to, ...key, ...flags, "echo", "once"])).toMatchObject(outcome);
+      expect(seen.filter((type) => type === "exec")).toHaveLength(calls);
+    },
+  );
 
   test("that a stopping server refuses: it is made again at the server that comes after", async () => {
     await using own = await Site.create(testModules);

@@ -82,8 +82,27 @@ describe("a typing error", () => {
     }
   });
 
+  test.each([[["--log-level", "info", "fingerprint"]], [["start", "fingerprint"]]])(
+    "%p of the server is none: the command is not in its place",
+    async (args) => {
+      const { exitCode, stderr } = await site.manage(args);
+      expect(exitCode).toBe(2);
+      expect(stderr).toStartWith(
+        "error: 'fingerprint' is a command and must come first: veripy-server fingerprint ...\n",
+      );
+      expect(stderr).not.toContain("Did you mean");
+    },
+  );
+
   test("of the server, too", async () => {
     expect((await site.manage(["tust", "ab"])).stderr).toContain("Did you mean 'trust'?");
+    const checked = await site.manage(["check", "helo", "--json"]);
+    expect(checked.exitCode).toBe(1);
+    expect(JSON.parse(checked.stdout)).toMatchObject({
+      mod: "helo.ts",
+      ok: false,
+      problem: expect.stringMatching(/there is no such file in .* Did you mean 'hello\.ts'\?$/),
+    });
     expect((await site.manage(["policy", "tset"])).stderr).toContain("Did you mean test?");
   });
 

@@ -217,7 +217,7 @@ describe("--output", () => {
   });
 
   test.each([
-    ["nowhere/out", "Cannot write to nowhere/out: ENOENT: no such file or directory."],
+    ["nowhere/out", "Cannot write to nowhere/out: there is no such folder."],
     ["mods", "Cannot write to mods: it is a folder."],
   ])("that can't be written, %s, is an error before the module runs", async (path, message) => {
     const trace = join(site.path, "trace");

@@ -41,6 +41,8 @@ describe.each([
     [["exec", "hello"]],
     [["modules"]],
     [["watch"]],
+    [["watch", "--json"]],
+    [["list", "--json"]],
     [["join", "127.0.0.1", "K3F9-7QXM-2R8T-D5VA-0WJC"]],
     [["rotate", "--host", "127.0.0.1"]],
   ])("%p, while it connects", async (args) => {
@@ -82,6 +84,12 @@ test("Ctrl-C ends watch in silence with 130, and SIGTERM with 143", async () => 
   client.process.kill("SIGINT");
   expect(await client.ended()).toBe(130);
   expect(client.stderr).toHaveLength(said);
+  const json = site.watch(["--json"]);
+  await json.line(/"mod":"slow\.ts"/);
+  json.process.kill("SIGINT");
+  expect(await json.ended()).toBe(130);
+  expect(json.stderr).toEqual([]);
+  for (const line of json.stdout) JSON.parse(line);
   const other = site.watch([]);
   await other.line(/^verified {2}slow\.ts/);
   other.process.kill("SIGTERM");

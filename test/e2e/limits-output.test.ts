@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Identity } from "../../src/identity/identity.ts";
 import { clientOf } from "../helpers/keys.ts";
 import { LineClient } from "../helpers/line-client.ts";
@@ -9,6 +9,8 @@ import { rssOf } from "../helpers/vitals.ts";
 import { eventually, within } from "../helpers/within.ts";
 
 const mebibyte = 1024 ** 2;
+
+setDefaultTimeout(30_000);
 
 let site: Site;
 let identity: Identity;
@@ -147,11 +149,12 @@ describe("queued output", () => {
 });
 
 test("a slow client is told once to sync again instead of each of many changes", async () => {
-  await using server = await start("--max-queued", "8MiB");
+  await using server = await start("--max-queued", "8MiB", "--metrics", "0");
   using client = await served();
   client.pause();
   for (let call = 0; call < 9; call++) client.send(exec(`b${call}`, "big.ts", "900000"));
-  await Bun.sleep(200);
+  // Far more than the mark, so that the system's buffers are full as well.
+  await eventually("a queue", async () => (await queuedBytesOf(server)) > 5 * mebibyte);
   for (let version = 1; version <= 5; version++) {
     await site.write("changing.ts", `export const execute = () => "version ${version}";\n`);
     await eventually("the change", () => loads(server) >= version);
@@ -164,6 +167,13 @@ test("a slow client is told once to sync again instead of each of many changes",
   expect(client.lines.filter((line) => /^mod(load|reload):/.test(line))).toEqual([]);
   expect(answersOf(client)).toHaveLength(9);
 });
+
+/** What clients have not taken yet, as a server with `--metrics 0` tells it. */
+async function queuedBytesOf(server: Running): Promise<number> {
+  const url = /http:\/\/[^/]+/.exec(await server.line("Metrics are at"))?.[0];
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return Number(/^veripy_queued_bytes (\S+)$/m.exec(text)?.[1]);
+}
 
 function loads(server: Running): number {
   return server.stderr.filter((line) => /"message":"mod(load|reload): changing\.ts/.test(line)).length;

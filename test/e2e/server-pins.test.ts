@@ -159,6 +159,7 @@ describe("trust-server", () => {
     ["a server that is none", ["not a host", other], "HOST:PORT"],
     ["a port that is none", ["localhost:70000", other], "65535"],
     ["no fingerprint", ["localhost"], "fingerprint"],
+    ["a port that contradicts -p", ["localhost:9443", other, "-p", "9444"], "port 9443, --port says 9444"],
     ["a folder that is not there", ["localhost", other, "--certs", "nowhere"], "veripy-client init"],
   ])("%s is a usage error, and nothing is written", async (what, args, message) => {
     const certs = await client(`wrong-${what}`);
@@ -196,6 +197,18 @@ describe("forget-server", () => {
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
     expect(stderr).toContain(hint);
     expect(await known(certs)).toEqual(pins);
+  });
+
+  test("with two ports that contradict each other is a usage error, and removes nothing", async () => {
+    const pins = { "a.example:1": other, "a.example:2": other };
+    const certs = await client("contradictory", pins);
+    const args = ["--certs", certs, "forget-server", "a.example:1", "-p"];
+    const { exitCode, stdout, stderr } = await run([site.client, ...args, "2"]);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+    expect(stderr).toContain("The host says port 1, --port says 2.");
+    expect(await known(certs)).toEqual(pins);
+    expect((await run([site.client, ...args, "1"])).exitCode).toBe(0);
+    expect(await known(certs)).toEqual({ "a.example:2": other });
   });
 
   test("says that server.crt goes on to name a key", async () => {
