@@ -171,9 +171,9 @@ test("a result that is no string is the module's fault and is described", async 
     const values: Record<string, unknown> = { number: 7, nothing: undefined, object: {}, bytes: new Uint8Array(3), promise: Promise.resolve(null), list: Promise.resolve(["a"]) };
     export const execute = (args: string): any => values[args];`);
   expect(await m.failure("number")).toBe("exec_failed: execute of m.ts must return a string, not a number.");
-  expect(await m.failure("nothing")).toContain("returned undefined");
+  expect(await m.failure("nothing")).toContain("must return a string, not undefined");
   expect(await m.failure("object")).toContain("must return a string, not an object");
-  expect(await m.failure("bytes")).toContain("returned bytes");
+  expect(await m.failure("bytes")).toContain("must return a string, not bytes");
   expect(await m.failure("promise")).toContain("not a promise of null");
   expect(await m.failure("list")).toContain("not a promise of an array");
 });

@@ -28,7 +28,7 @@ export async function execute(args: string) {
 const repeater = `${say}
 export async function execute(args: string) {
   if (args === "") return "ok";
-  const text = args.repeat(1_000);
+  const text = args.repeat(100);
   for (;;) await say(text);
 }`;
 
