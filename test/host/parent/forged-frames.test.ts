@@ -215,7 +215,7 @@ test("parts of more bytes than there was credit for end the process, and little 
   expect(call.parts.length).toBe(2);
 });
 
-test("log lines of more characters a second than any honest process writes end it", async () => {
+test("log lines of more characters a second than any honest process writes end the process", async () => {
   // A low limit, which even a slow machine exceeds.
   await using m = await load(repeater, { limits: { maxLogLinesPerSecond: 1 } });
   const frame = `host:log:- {"level":"info","text":"${"\\u0000".repeat(16_000)}"}\n`;
