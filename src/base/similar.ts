@@ -1,28 +1,61 @@
+const maxLength = 64;
+const maxCandidates = 10_000;
+const maxEdits = 2;
+const minPrefix = 3;
+const maxSuggestions = 3;
+
 /**
- * Those of `candidates` that `word` may have been meant as, best first: one that begins like it, or differs from it in a
- * third of its characters at most. Upper and lower case count as equal.
+ * `Did you mean 'hello.ts'?`, with the closest of `candidates`; empty when none is close. A candidate is close if it
+ * begins with `word`, or differs by at most two edits (a character inserted, deleted, replaced, or swapped with the next)
+ * and at most a third of the characters. Case is ignored, as is a missing or wrong file extension of a module. The work
+ * is bounded, because names may come from a server.
  */
-export function mostSimilar(word: string, candidates: Iterable<string>, atMost = 3): string[] {
-  const wanted = word.toLowerCase();
-  const tolerated = Math.max(1, Math.floor(wanted.length / 3));
-  const found: { candidate: string; distance: number }[] = [];
-  for (const candidate of new Set(candidates)) {
-    const other = candidate.toLowerCase();
-    const isPrefix = wanted.length >= 3 && other.startsWith(wanted);
-    // What differs that much in length need not be measured.
-    if (!isPrefix && Math.abs(other.length - wanted.length) > tolerated) continue;
-    const distance = isPrefix ? 1 : editDistance(wanted, other);
-    if (distance <= tolerated) found.push({ candidate, distance });
+export function didYouMean(word: string, candidates: Iterable<string>): string {
+  const names = mostSimilar(word, candidates).map((name) => `'${name}'`);
+  return names.length === 0 ? "" : `Did you mean ${names.join(" or ")}?`;
+}
+
+/** The closest of `candidates`, at most three, in the given order; empty when none is close. */
+export function mostSimilar(word: string, candidates: Iterable<string>): string[] {
+  let least = maxEdits;
+  let closest = new Set<string>();
+  let looked = 0;
+  for (const candidate of candidates) {
+    if (++looked > maxCandidates) break;
+    const edits = editsBetween(word.toLowerCase(), candidate.toLowerCase());
+    if (edits > least) continue;
+    if (edits < least) closest = new Set();
+    least = edits;
+    closest.add(candidate);
   }
-  found.sort((one, other) => one.distance - other.distance);
-  return found.slice(0, atMost).map(({ candidate }) => candidate);
+  return [...closest].slice(0, maxSuggestions);
+}
+
+/** Infinity for names that are not close. */
+function editsBetween(word: string, name: string): number {
+  // A prefix counts as one edit, so that an exact name comes first.
+  const asPrefix = word.length >= minPrefix && name.startsWith(word) ? 1 : Number.POSITIVE_INFINITY;
+  return Math.min(asPrefix, near(word, name), near(stemOf(word), stemOf(name)));
+}
+
+function near(word: string, name: string): number {
+  const tolerated = Math.min(maxEdits, Math.floor(word.length / 3));
+  if (word.length > maxLength || Math.abs(word.length - name.length) > tolerated) {
+    return Number.POSITIVE_INFINITY;
+  }
+  const edits = editDistance(word, name);
+  return edits <= tolerated ? edits : Number.POSITIVE_INFINITY;
+}
+
+function stemOf(name: string): string {
+  return name.replace(/\.[jt]s$/, "");
 }
 
 /**
- * How many characters have to be added, removed, replaced or swapped with their neighbour (optimal string alignment).
- * Takes time and memory of the product of the lengths: bound them.
+ * How many characters must be inserted, deleted, replaced, or swapped with a neighbour (optimal string alignment).
+ * Takes time proportional to the product of the lengths: limit them.
  */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {

@@ -7,49 +7,54 @@ import { signRotation } from "../identity/rotation-statement.ts";
 import { parseAnswer, rotateResponse, type SyncResponse, syncResponse } from "../protocol/messages.ts";
 import { serverName } from "../trust/known-servers.ts";
 import { listKnownServers } from "../trust/server-pins.ts";
+import type { ConnectOptions } from "./connect-options.ts";
 import { resolveTarget } from "./connect-target.ts";
 import { Connection } from "./connection.ts";
 import { dial } from "./dial.ts";
+import { rememberServer } from "./remember-server.ts";
 
 export interface ServerAddress {
   readonly host: string;
   readonly port: number;
 }
 
-export interface RotateClientOptions {
+/** The options of `connect` apply to servers for which no file names a key. */
+export interface RotateClientOptions
+  extends Pick<ConnectOptions, "serverFingerprint" | "confirmServer" | "rememberServer"> {
   certsDir: string;
-  /** Who is to be told. Default: everybody in `known-servers.json`. */
+  /** The servers that the new key is announced to. Default: all in `known-servers.json`. */
   servers?: readonly ServerAddress[];
-  serverFingerprint?: string;
-  /** For each connection and each request. */
+  /** For each connection and each request. Default 10 s. */
   timeoutMs?: number;
 }
 
-/** How far it came with one server. */
+/** How far the rotation got with one server. */
 export interface RotatedServer {
   /** `host:port`. */
   readonly server: string;
-  /** The new key is accepted there; once it is confirmed, only the new one is. */
+  /** `announced`: the new key is accepted beside the old one. `confirmed`: only the new key is accepted. */
   readonly state: "failed" | "announced" | "confirmed";
   readonly error?: VeripyError;
+  /** The file to which `rememberServer` wrote the server's key. */
+  readonly rememberedIn?: string;
 }
 
 export interface ClientRotation {
-  /** The key that the client had; undefined when this only finished an earlier rotation. */
+  /** The client's previous key; undefined when this only finished an earlier rotation. */
   readonly old: Fingerprint | undefined;
   readonly new: Fingerprint;
-  /** Whether the new key is in use now. False: some server does not accept it yet, and nothing has changed here. */
+  /** Whether the new key is in use. False: a server does not accept it yet, and the old key stays in use. */
   readonly done: boolean;
   readonly servers: readonly RotatedServer[];
-  /** Known servers that nobody asked to tell, which go on to accept the old key alone. */
+  /** Known servers that were not among `servers`. They still accept only the old key. */
   readonly leftOut: readonly string[];
 }
 
 /**
- * Changes this client's key: makes a new one, announces it to the servers, signed by the old one, and when all of
- * them accept it, puts it in the old one's place and connects with it, which ends their trust in the old one. At
- * whatever point this is stopped, the key in use is accepted by every server; doing it again goes on from there.
- * Throws `bad_config` when there is no server to tell.
+ * Rotates this client's key: creates a new one and announces it to the servers, signed by the old one. When all of them
+ * accept it, it replaces the old key and is used to connect, which ends the servers' trust in the old key. Wherever this is
+ * interrupted, the key in use is accepted by every server, and calling it again continues from there. Throws `bad_config`
+ * when there is no server to announce it to.
  */
 export async function rotateClientKey(options: RotateClientOptions): Promise<ClientRotation> {
   const { certsDir } = options;
@@ -58,7 +63,7 @@ export async function rotateClientKey(options: RotateClientOptions): Promise<Cli
   if (servers.length === 0) {
     throw new VeripyError(
       "bad_config",
-      `Nobody is there to be told of a new key: ${certsDir} has no known-servers.json. Name the server with --host and --port.`,
+      `There is no server to announce a new key to: ${certsDir} has no known-servers.json. Name the server with --host and --port.`,
     );
   }
   const names = servers.map(({ host, port }) => serverName(host, port));
@@ -78,7 +83,12 @@ export async function rotateClientKey(options: RotateClientOptions): Promise<Cli
     return { ...result, done: false, servers: announced };
   }
   const swapped = await swapIdentity(certsDir, "client");
-  const confirmed = await Promise.all(servers.map((server) => confirm(server, swapped, options)));
+  const confirmed = await Promise.all(
+    servers.map(async (server, index) => ({
+      ...announced[index],
+      ...(await confirm(server, swapped, withoutQuestions(options))),
+    })),
+  );
   return { ...result, done: true, servers: confirmed };
 }
 
@@ -90,24 +100,25 @@ async function announce(
 ): Promise<RotatedServer> {
   const name = serverName(server.host, server.port);
   try {
-    await connected(server, current, options, async (connection, sync) => {
+    const rememberedIn = await connected(server, current, options, async (connection, sync) => {
       mustKnowRotation(sync);
       const statement = JSON.stringify(signRotation(current.keyPem, next.keyPem));
       const frame = await connection.channel.request("sys", "rotate", statement, timeoutOf(options));
       parseAnswer(rotateResponse, frame.json);
     });
-    return { server: name, state: "announced" };
+    return { server: name, state: "announced", ...rememberedIn };
   } catch (error) {
     const reason = asVeripyError(error);
-    // Somebody may have trusted the new key there by hand, for a server that takes no announcements.
-    const isAccepted = reason.code !== "unreachable" && (await isLetIn(server, next, options));
+    // The operator of a server that takes no announcements may have trusted the new key there by hand.
+    const isAccepted =
+      reason.code !== "unreachable" && (await isLetIn(server, next, withoutQuestions(options)));
     return isAccepted
       ? { server: name, state: "announced" }
       : { server: name, state: "failed", error: reason };
   }
 }
 
-/** The first answer to the new key: the server trusts it in the place of the old one from then on. */
+/** Connects with the new key. From its first answer on, the server trusts that key in place of the old one. */
 async function confirm(
   server: ServerAddress,
   identity: Identity,
@@ -115,8 +126,8 @@ async function confirm(
 ): Promise<RotatedServer> {
   const name = serverName(server.host, server.port);
   try {
-    await connected(server, identity, options, async () => {});
-    return { server: name, state: "confirmed" };
+    const rememberedIn = await connected(server, identity, options);
+    return { server: name, state: "confirmed", ...rememberedIn };
   } catch (error) {
     return { server: name, state: "announced", error: asVeripyError(error) };
   }
@@ -127,23 +138,33 @@ async function isLetIn(
   identity: Identity,
   options: RotateClientOptions,
 ): Promise<boolean> {
-  return connected(server, identity, options, async () => true).catch(() => false);
+  return connected(server, identity, options).then(
+    () => true,
+    () => false,
+  );
 }
 
-/** Connects, syncs, which shows that the key is accepted, and disconnects. */
-async function connected<T>(
+/** Each question is asked once for a server. A yes has been written to a file by then. */
+function withoutQuestions({ confirmServer, rememberServer, ...options }: RotateClientOptions) {
+  return options;
+}
+
+/**
+ * Connects and syncs, which shows that the server accepts the key, and disconnects after `use`. Resolves with the file to
+ * which the server's key was written, if it was.
+ */
+async function connected(
   { host, port }: ServerAddress,
   identity: Identity,
-  { certsDir, serverFingerprint, timeoutMs = 10_000 }: RotateClientOptions,
-  use: (connection: Connection, sync: SyncResponse) => Promise<T>,
-): Promise<T> {
-  const pinned = serverFingerprint === undefined ? {} : { serverFingerprint };
-  const target = await resolveTarget({ host, port, certsDir, identity, ...pinned });
+  { servers: _, rememberServer: remember = false, timeoutMs = 10_000, ...options }: RotateClientOptions,
+  use?: (connection: Connection, sync: SyncResponse) => Promise<void>,
+): Promise<{ rememberedIn?: string }> {
+  const target = await resolveTarget({ ...options, host, port, identity });
   const peer = await dial(target, timeoutMs, new AbortController().signal);
   const connection = new Connection(peer, {
     limits: defaultLimits,
     fingerprint: identity.fingerprint,
-    // It is over long before.
+    // The connection ends long before a ping is due.
     keepaliveMs: timeoutMs,
     pongMs: timeoutMs,
     onNews: () => {},
@@ -152,18 +173,22 @@ async function connected<T>(
   });
   try {
     const frame = await connection.channel.request("mod", "sync", "{}", { timeoutMs });
-    return await use(connection, parseAnswer(syncResponse, frame.json));
+    const sync = parseAnswer(syncResponse, frame.json);
+    // Before anything changes: the key may turn out not to be kept.
+    const rememberedIn = await rememberServer(target, remember);
+    await use?.(connection, sync);
+    return rememberedIn === undefined ? {} : { rememberedIn };
   } finally {
     connection.close();
   }
 }
 
-/** A server of the plain protocol is sent nothing that it does not know; its lists have no trees. */
+/** A server of the plain protocol, whose lists have no trees, must not be sent messages that it does not know. */
 function mustKnowRotation({ modules }: SyncResponse): void {
   if (modules.length === 0 || modules.some(({ tree }) => tree !== undefined)) return;
   throw new VeripyError(
     "unsupported",
-    "This server knows only the plain form of the protocol, which has no rotation of keys. Have the new key trusted there by hand first.",
+    "This server speaks only the plain form of the protocol, which has no key rotation. Have the new key trusted there by hand first.",
   );
 }
 

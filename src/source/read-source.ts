@@ -1,9 +1,9 @@
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { detailOf, messageOf, VeripyError } from "../base/errors.ts";
+import { type FileStamp, isSettled, stampOf } from "../base/file-stamp.ts";
 import { reasonOf } from "../base/plain-reason.ts";
 import { treeSum } from "../protocol/tree.ts";
-import { type Stamp, stampOf, stampTrustMs } from "./file-stamp.ts";
 import type { ModuleSource } from "./module-source.ts";
 import { type ReadBytes, type TreeLimits, TreeReader } from "./tree-reader.ts";
 
@@ -15,7 +15,7 @@ export interface Observation {
   /** Two observations have the same key if the same bytes had the same outcome. */
   readonly key: string;
   /** By path below `mods/`: the files that were read, and those that were looked for and not found. */
-  readonly stamps: ReadonlyMap<string, Stamp>;
+  readonly stamps: ReadonlyMap<string, FileStamp>;
   /** True if unchanged stamps mean unchanged bytes: false when a file had changed just before. See `stampTrustMs`. */
   readonly settled: boolean;
 }
@@ -69,7 +69,7 @@ export async function observeModule(
 }
 
 /** True if the stamp of any of these paths is different now. */
-export async function stampsChanged(root: string, stamps: ReadonlyMap<string, Stamp>): Promise<boolean> {
+export async function stampsChanged(root: string, stamps: ReadonlyMap<string, FileStamp>): Promise<boolean> {
   const changed = await Promise.all(
     [...stamps].map(async ([path, { mark }]) => {
       return (await stampOf(join(root, path))).mark !== mark;
@@ -101,6 +101,6 @@ async function observeOnce(
     key = `${treeSum(reader.texts.values())} ${detailOf(outcome)}`;
   }
   const { stamps } = reader;
-  const settled = [...stamps.values()].every(({ changedMs }) => changedMs < startedMs - stampTrustMs);
+  const settled = [...stamps.values()].every((stamp) => isSettled(stamp, startedMs));
   return { mod, outcome, key, stamps, settled };
 }

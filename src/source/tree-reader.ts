@@ -1,6 +1,7 @@
 import { lstat, realpath } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { isSystemError, messageOf, systemReasonOf, VeripyError } from "../base/errors.ts";
+import { type FileStamp, stampOf } from "../base/file-stamp.ts";
 import { readFileBounded } from "../base/files.ts";
 import type { Limits } from "../base/limits.ts";
 import { bulkSha256Hex } from "../base/sha256.ts";
@@ -13,7 +14,6 @@ import {
   scanImports,
 } from "../manifest/import-scan.ts";
 import { byPath, treeSum } from "../protocol/tree.ts";
-import { type Stamp, stampOf } from "./file-stamp.ts";
 import type { ModuleSource, SourceText } from "./module-source.ts";
 
 export type TreeLimits = Pick<Limits, "maxFileBytes" | "maxTreeBytes" | "maxTreeFiles">;
@@ -24,7 +24,7 @@ export type ReadBytes = (path: string, maxBytes: number) => Promise<Uint8Array>;
 /** One pass over a module's files. Each is read once, so the bytes that are hashed are the bytes that are kept. */
 export class TreeReader {
   /** Everything that the result depends on, by path below `mods/`. Complete even after `read` has thrown. */
-  readonly stamps = new Map<string, Stamp>();
+  readonly stamps = new Map<string, FileStamp>();
   readonly texts = new Map<string, SourceText>();
   readonly #imports: Record<string, Record<string, string>> = {};
   readonly #specifiers: Record<string, readonly SpecifierSpan[]> = {};
@@ -138,7 +138,7 @@ export class TreeReader {
     });
   }
 
-  async #stamp(path: string): Promise<Stamp> {
+  async #stamp(path: string): Promise<FileStamp> {
     const known = this.stamps.get(path);
     if (known !== undefined) return known;
     const stamp = await stampOf(join(this.#root, path));

@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 import { type ConnectOptions, connect, type VeripyClient, VeripyError } from "../../src/index.ts";
+import { AnsweringServer, honestFrame } from "../helpers/answering-server.ts";
 import { FullBacklog } from "../helpers/full-backlog.ts";
+import { newIdentity } from "../helpers/keys.ts";
 import { Relay } from "../helpers/relay.ts";
 import { Site } from "../helpers/site.ts";
 import { testModules } from "../helpers/test-modules.ts";
@@ -33,11 +36,11 @@ async function failureOf(promise: Promise<unknown>): Promise<VeripyError> {
     ),
   );
   if (error instanceof VeripyError) return error;
-  throw new Error(`A VeripyError was expected, this came: ${error}`);
+  throw new Error(`Expected a VeripyError, got ${error}`);
 }
 
 describe("connecting", () => {
-  test("a command ends at its connect deadline, also when no packet is answered", async () => {
+  test("a command ends at its connect deadline even when no packet is answered", async () => {
     using silent = await FullBacklog.start();
     const startedAt = performance.now();
     const to = ["--host", "127.0.0.1", "--port", String(silent.port)];
@@ -47,7 +50,7 @@ describe("connecting", () => {
     expect(performance.now() - startedAt).toBeLessThan(5_000);
   });
 
-  test("a loss of the handshake's last message is not told as missing trust", async () => {
+  test("the loss of the handshake's last message is not reported as missing trust", async () => {
     using relay = new Relay(port, { down: { delayMs: 100 } });
     const opening = failureOf(open({ port: relay.port }));
     await eventually("the first message", () => relay.up.forwarded > 0);
@@ -57,7 +60,7 @@ describe("connecting", () => {
     expect(error.message).not.toContain("veripy-server trust");
   });
 
-  test("a key that is not trusted is told so, over a slow link too", async () => {
+  test("a client whose key is not trusted learns that, even over a slow link", async () => {
     const { certs, fingerprint } = await site.newClient("stranger");
     using relay = new Relay(port, { both: { delayMs: 150 } });
     const error = await failureOf(open({ port: relay.port, certsDir: certs }));
@@ -65,7 +68,7 @@ describe("connecting", () => {
     expect(error.message).toContain(`veripy-server trust ${fingerprint}`);
   });
 
-  test("300 clients of one address that connect at once all get in", async () => {
+  test("300 clients that connect at once from one address all succeed", async () => {
     await using own = await Site.create(testModules);
     await own.start();
     const all = { host: "127.0.0.1", port: own.port, certsDir: own.certs };
@@ -84,7 +87,7 @@ describe("connecting", () => {
   });
 });
 
-test("exec ends when it has its answer, without the round trip of a goodbye", async () => {
+test("exec ends with its answer, and does not wait a round trip for the close", async () => {
   const roundTripMs = 600;
   using relay = new Relay(port, { both: { delayMs: roundTripMs / 2 } });
   const calling = site.call(["exec", "--port", String(relay.port), "echo", "here"]);
@@ -95,8 +98,8 @@ test("exec ends when it has its answer, without the round trip of a goodbye", as
   expect((performance.now() - startedAt) / roundTripMs).toBeLessThan(4.8);
 });
 
-describe("the fate of a call", () => {
-  test("that broke in flight is unknown", async () => {
+describe("a call", () => {
+  test("whose connection breaks while it is in flight may have run", async () => {
     using relay = new Relay(port);
     using client = await open({ port: relay.port, reconnect: true });
     await client.verify("wait");
@@ -106,7 +109,7 @@ describe("the fate of a call", () => {
     expect(await call).toMatchObject({ code: "unreachable", started: "unknown" });
   });
 
-  test("that was made without a connection: it waits for one, and runs once", async () => {
+  test("made without a connection waits for one, and runs once", async () => {
     using relay = new Relay(port);
     using client = await open({ port: relay.port, reconnect: true });
     const gone = new Promise((resolve) => client.once("disconnected", resolve));
@@ -116,7 +119,7 @@ describe("the fate of a call", () => {
     expect((await client.exec("echo", "late")).result).toBe("late");
   });
 
-  test("that was made without a connection ends at its deadline, and has not run", async () => {
+  test("made without a connection ends at its deadline, and has not run", async () => {
     using relay = new Relay(port);
     using client = await open({ port: relay.port, reconnect: true });
     const gone = new Promise((resolve) => client.once("disconnected", resolve));
@@ -128,7 +131,7 @@ describe("the fate of a call", () => {
     expect(performance.now() - startedAt).toBeLessThan(3_000);
   });
 
-  test("that was made without a connection fails at once with waitForConnection: false", async () => {
+  test("made without a connection fails at once with waitForConnection: false", async () => {
     using relay = new Relay(port);
     using client = await open({ port: relay.port, reconnect: true, waitForConnection: false });
     const gone = new Promise((resolve) => client.once("disconnected", resolve));
@@ -137,23 +140,68 @@ describe("the fate of a call", () => {
     expect(await failureOf(client.exec("echo"))).toMatchObject({ code: "unreachable", started: false });
   });
 
-  test("that is refused because the module is busy: it is made again within its deadline", async () => {
-    using client = await open({ reconnect: true });
+  test("refused because the module is busy is repeated within its deadline", async () => {
+    using client = await open({});
     await client.verify("wait");
-    const first = client.exec("wait", "700");
+    const occupied = new AbortController();
+    const first = failureOf(client.exec("wait", "60000", { signal: occupied.signal }));
     const refused = await failureOf(client.exec("wait", "1", { repeat: false }));
     expect(refused).toMatchObject({ code: "busy", started: false });
     const late = await failureOf(client.exec("wait", "1", { timeoutMs: 200 }));
     expect(late).toMatchObject({ code: "busy", started: false });
-    using once = await open({});
-    expect(await failureOf(once.exec("wait", "1"))).toMatchObject({ code: "busy", started: false });
-    const json = await site.call(["exec", "--json", "--timeout", "100ms", "wait", "1"]);
-    expect(jsonLines(json.stdout).at(-1)).toMatchObject({ code: "busy", started: false });
-    expect((await client.exec("wait", "2")).result).toBe("2");
-    expect((await first).result).toBe("700");
+    // It is on its way before the place is free.
+    const again = client.exec("wait", "2");
+    occupied.abort();
+    expect((await again).result).toBe("2");
+    expect((await first).code).toBe("cancelled");
   });
 
-  test("that a stopping server refuses: it is made again at the server that comes after", async () => {
+  test("made with 'exec' to a busy module is repeated, but not with --no-repeat", async () => {
+    using client = await open({});
+    await client.verify("wait");
+    const occupied = new AbortController();
+    const first = failureOf(client.exec("wait", "60000", { signal: occupied.signal }));
+    const single = await site.call(["exec", "--json", "--no-repeat", "wait", "1"]);
+    expect(jsonLines(single.stdout).at(-1)).toMatchObject({ code: "busy", started: false });
+    const refusals = async () => {
+      const { failures } = (await client.stats()).find(({ mod }) => mod === "wait.ts") ?? { failures: 0 };
+      return failures;
+    };
+    const before = await refusals();
+    const again = site.call(["exec", "wait", "2"]);
+    await eventually("a refusal", async () => (await refusals()) > before);
+    occupied.abort();
+    expect(await again).toMatchObject({ exitCode: 0, stdout: "2\n", stderr: "" });
+    expect((await first).code).toBe("cancelled");
+  });
+
+  test.each([
+    { flags: [], outcome: { exitCode: 0, stdout: "once\n", stderr: "" }, calls: 1 },
+    { flags: ["--no-repeat"], outcome: { exitCode: 3, stdout: "" }, calls: 0 },
+  ])(
+    "that 'exec' could not send, because the connection broke first, with $flags",
+    async ({ flags, outcome, calls }) => {
+      const identity = await newIdentity("server");
+      using broken = new AnsweringServer(identity);
+      const seen: string[] = [];
+      broken.script = (line, asker) => {
+        const [, type = ""] = line.split(":");
+        const isFirst = !seen.includes(type);
+        seen.push(type);
+        if (type !== "verify" || !isFirst) return honestFrame(line);
+        asker.terminate();
+        return "";
+      };
+      const certs = join(site.path, "elsewhere");
+      await site.call(["init", "--certs", certs]);
+      const to = ["--host", "127.0.0.1", "--port", String(broken.port), "--certs", certs];
+      const key = ["--server-fingerprint", identity.fingerprint, "--no-remember"];
+      expect(await site.call(["exec", ...to, ...key, ...flags, "echo", "once"])).toMatchObject(outcome);
+      expect(seen.filter((type) => type === "exec")).toHaveLength(calls);
+    },
+  );
+
+  test("refused by a stopping server is repeated at the next server", async () => {
     await using own = await Site.create(testModules);
     const first = await own.start(["--shutdown-timeout", "1s"]);
     using client = await connect({ host: "127.0.0.1", port: own.port, certsDir: own.certs, reconnect: true });
@@ -169,7 +217,7 @@ describe("the fate of a call", () => {
     const single = await failureOf(client.exec("echo", "no", { repeat: false }));
     expect(single).toMatchObject({ code: "shutting_down", started: false });
     const again = client.exec("echo", "again");
-    // It was running, so nothing is known of it.
+    // It was running, so its outcome is unknown.
     expect(await inFlight).toMatchObject({ started: "unknown" });
     await first.ended();
     await own.start();

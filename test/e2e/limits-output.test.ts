@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Identity } from "../../src/identity/identity.ts";
 import { clientOf } from "../helpers/keys.ts";
 import { LineClient } from "../helpers/line-client.ts";
@@ -10,6 +10,8 @@ import { eventually, within } from "../helpers/within.ts";
 
 const mebibyte = 1024 ** 2;
 
+setDefaultTimeout(30_000);
+
 let site: Site;
 let identity: Identity;
 
@@ -18,7 +20,10 @@ beforeAll(async () => {
     ...testModules,
     "long.ts": `// ${"x".repeat(900_000)}\nexport const execute = (args: string) => args;\n`,
     "one.ts": `export const limits = { maxCallsInFlight: 1, maxCallsQueued: 0 };
-export const execute = (args: string) => Bun.sleep(Number(args)).then(() => args);
+export const execute = (args: string) => {
+  if (args !== "0") console.log("one.ts is occupied");
+  return Bun.sleep(Number(args)).then(() => args);
+};
 `,
   });
   identity = await clientOf(site);
@@ -38,6 +43,18 @@ const exec = (ref: string, mod: string, args: string) => `mod:exec:${ref} ${JSON
 
 const answersOf = (client: LineClient) =>
   client.lines.filter((line) => line.startsWith("mod:exec_resp:")).map((line) => line.split(/[: ]/)[2] ?? "");
+
+/** Resolves when a value has not changed for 200 ms. */
+async function steady(what: string, value: () => number): Promise<void> {
+  let last = Number.NaN;
+  let since = 0;
+  await eventually(what, () => {
+    const now = value();
+    if (now !== last) since = performance.now();
+    last = now;
+    return performance.now() - since > 200;
+  });
+}
 
 describe("requests in flight", () => {
   test("past the limit reading pauses: no more run at once, none is dropped, all are answered", async () => {
@@ -76,7 +93,7 @@ describe("requests in flight", () => {
       (_, index) => `sys:ping:p${index} {"x":"${"y".repeat(60_000)}"}\n`,
     );
     client.send(pings.join(""));
-    await Bun.sleep(500);
+    await steady("the server to stop reading", () => client.unsentBytes);
     expect(client.unsentBytes).toBeGreaterThan(40 * mebibyte);
     expect(rssOf(server.process.pid) - before).toBeLessThan(16 * mebibyte);
     await client.line("sys:pong:p999", 15_000);
@@ -84,10 +101,10 @@ describe("requests in flight", () => {
   });
 
   test("a flood that waits behind one slow call is worked off in order, however it ends", async () => {
-    await using _ = await start("--max-requests", "1");
+    await using server = await start("--max-requests", "1");
     using other = await served();
     other.send(exec("occupied", "one.ts", "3000"));
-    await Bun.sleep(100);
+    await server.line("one.ts is occupied");
     using client = await served();
     const refs = Array.from({ length: 3_000 }, (_, index) => `b${index}`);
     client.send(exec("slow", "wait.ts", "100") + refs.map((ref) => exec(ref, "one.ts", "0")).join(""));
@@ -147,11 +164,12 @@ describe("queued output", () => {
 });
 
 test("a slow client is told once to sync again instead of each of many changes", async () => {
-  await using server = await start("--max-queued", "8MiB");
+  await using server = await start("--max-queued", "8MiB", "--metrics", "0");
   using client = await served();
   client.pause();
   for (let call = 0; call < 9; call++) client.send(exec(`b${call}`, "big.ts", "900000"));
-  await Bun.sleep(200);
+  // Far more than the mark, so that the system's buffers are full as well.
+  await eventually("a queue", async () => (await queuedBytesOf(server)) > 5 * mebibyte);
   for (let version = 1; version <= 5; version++) {
     await site.write("changing.ts", `export const execute = () => "version ${version}";\n`);
     await eventually("the change", () => loads(server) >= version);
@@ -164,6 +182,13 @@ test("a slow client is told once to sync again instead of each of many changes",
   expect(client.lines.filter((line) => /^mod(load|reload):/.test(line))).toEqual([]);
   expect(answersOf(client)).toHaveLength(9);
 });
+
+/** What clients have not taken yet, as a server with `--metrics 0` tells it. */
+async function queuedBytesOf(server: Running): Promise<number> {
+  const url = /http:\/\/[^/]+/.exec(await server.line("Metrics are at"))?.[0];
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return Number(/^veripy_queued_bytes (\S+)$/m.exec(text)?.[1]);
+}
 
 function loads(server: Running): number {
   return server.stderr.filter((line) => /"message":"mod(load|reload): changing\.ts/.test(line)).length;

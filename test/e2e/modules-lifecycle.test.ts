@@ -130,7 +130,7 @@ describe("limits", () => {
     using client = await connectTo(site);
     await client.verify("worker");
     const calls = Array.from({ length: 7 }, () =>
-      client.exec("worker", "sleep 100").then(
+      client.exec("worker", "sleep 100", { repeat: false }).then(
         ({ result }) => result,
         (error) => `${error.code}: ${error.message}`,
       ),

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-/** The TypeScript blocks of README.md, in their order: modules, and programs that use the library. */
+/** The TypeScript blocks of README.md, in order: modules, and programs that use the library. */
 export async function readmeBlocks(): Promise<{ modules: string[]; programs: string[] }> {
   const text = await Bun.file(join(import.meta.dir, "../../README.md")).text();
   const blocks = [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, block = ""]) => block);

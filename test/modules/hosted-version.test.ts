@@ -4,6 +4,7 @@ import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { withDefaultLimits } from "../../src/base/limits.ts";
 import { loadVersion } from "../../src/modules/hosted-version.ts";
+import { childrenOf, hasProcfs } from "../helpers/procfs.ts";
 import { temporaryDirectory } from "../helpers/temporary.ts";
 import { client, gone, isAlive, load, RecordedCall, sourceOf } from "../helpers/versions.ts";
 import { eventually, within } from "../helpers/within.ts";
@@ -54,27 +55,30 @@ test("more clients than a host remembers are still told apart, also when one is 
 const broken: Record<string, [text: string, message: RegExp]> = {
   "no execute": ["export const description = 'x';", /^m\.ts exports no function 'execute'/],
   "a default function only": ["export default () => 'x';", /but a function as default/],
-  "an execute that is none": ["export const execute = 'x';", /exports 'execute' as a string/],
-  "a class as execute": ["export class execute {}", /as a class/],
+  "an execute that is none": [
+    "export const execute = 'x';",
+    /must export 'execute' as a function, not as a string/,
+  ],
+  "a class as execute": ["export class execute {}", /not as a class/],
   "a description that is none": [
     "export const description = 7; export const execute = () => '';",
-    /'description' as a number/,
+    /'description' as a string, not as a number/,
   ],
   "an input that is none": [
     "export const input = []; export const execute = () => '';",
-    /'input' as an array/,
+    /'input' as a JSON Schema object, not as an array/,
   ],
   "an invalid schema": [
     "export const input = { properties: { a: { type: 'strin' } } }; export const execute = () => '';",
-    /no valid JSON Schema: input\.properties\.a\.type/,
+    /an invalid JSON Schema as 'input': input\.properties\.a\.type/,
   ],
   "an unknown limit": [
     "export const limits = { execSeconds: 1 }; export const execute = () => '';",
-    /limit 'execSeconds', which is none; there are execMs/,
+    /unknown limit 'execSeconds'. The limits are execMs/,
   ],
   "a limit that is none": [
     "export const limits = { execMs: 0 }; export const execute = () => '';",
-    /limit execMs as 0/,
+    /limit execMs as a whole number of at least 1, not as 0/,
   ],
   "a throw at the top": [
     "export const execute = () => ''; throw new Error('not today');",
@@ -98,29 +102,28 @@ for (const [what, [text, message]] of Object.entries(broken)) {
   });
 }
 
-test("a module that does not finish loading is given up after loadMs, and no process is left", async () => {
-  await using directory = await temporaryDirectory();
-  const pidFile = join(directory.path, "pid");
-  const source = await sourceOf(`
-    import { writeFileSync } from "node:fs";
-    writeFileSync(${JSON.stringify(pidFile)}, String(process.pid));
-    for (;;);
-    export const execute = () => "";`);
-  const loading = loadVersion(source, { limits: withDefaultLimits({ loadMs: 200 }) });
-  expect(loading).rejects.toThrow(/m\.ts does not load: it did not load within 200 ms/);
-  await loading.catch(() => {});
-  const pid = Number(await Bun.file(pidFile).text());
-  expect(pid).toBeGreaterThan(1);
-  expect(isAlive(pid)).toBe(false);
-});
+test.skipIf(!hasProcfs)(
+  "a module that does not finish loading is given up after loadMs, and no process is left",
+  async () => {
+    const before = childrenOf(process.pid);
+    const source = await sourceOf(`for (;;); export const execute = () => "";`);
+    const loading = loadVersion(source, { limits: withDefaultLimits({ loadMs: 200 }) });
+    const outcome = loading.then(() => "it loaded", String);
+    const pid = await eventually("its process", () =>
+      childrenOf(process.pid).find((child) => !before.includes(child)),
+    );
+    expect(await outcome).toMatch(/m\.ts does not load: it did not load within 200 ms/);
+    expect(isAlive(pid)).toBe(false);
+  },
+);
 
 test("a module's limits tighten the server's and never widen them", async () => {
   await using m = await load(
-    `export const limits = { execMs: 300, maxResultBytes: 5000, maxCallsInFlight: 1, maxCallsQueued: 1 };
+    `export const limits = { execMs: 1500, maxResultBytes: 5000, maxCallsInFlight: 1, maxCallsQueued: 1 };
      export const execute = async (args: string) => { await Bun.sleep(args === "slow" ? 5_000 : 0); return "x".repeat(Number(args) || 0); };`,
-    { limits: { maxResultBytes: 100, killGraceMs: 20 } },
+    { limits: { maxResultBytes: 100 } },
   );
-  expect(await m.failure("slow", { timeoutMs: 5_000 })).toContain("within 300 ms");
+  expect(await m.failure("slow", { timeoutMs: 5_000 })).toContain("within 1500 ms");
   expect(await m.result("100")).toHaveLength(100);
   expect(await m.failure("101")).toContain("the limit is 100");
   const slow = [m.begin("slow"), m.begin("slow")];
@@ -157,12 +160,17 @@ test("calls beyond the limit wait in order, and beyond the queue they are refuse
 
 test("a call whose time passes in the queue times out there and never runs", async () => {
   await using m = await load(
-    `let ran = 0; export const execute = async (args: string) => { ran++; if (args === "slow") await Bun.sleep(300); return String(ran); };`,
+    `let ran = 0;
+     export const execute = async (args: string, { signal }: any) => {
+       ran++;
+       if (args === "slow") await new Promise((resolve) => signal.addEventListener("abort", resolve));
+       return String(ran);
+     };`,
     { limits: { maxCallsInFlight: 1 } },
   );
   const slow = m.begin("slow");
   expect(await m.failure("", { timeoutMs: 50 })).toMatch(/^timeout: m\.ts was busy/);
-  await slow.ended;
+  slow.call?.abort("cancelled", "enough");
   expect(await m.result()).toBe("2");
 });
 
@@ -186,23 +194,30 @@ test("a cancelled call ends at once, its module sees the signal, and others are 
 test("a cancelled call that ignores its signal costs nobody else the process", async () => {
   await using m = await load(
     `export const execute = async (args: string) => { await Bun.sleep(Number(args)); return args; };`,
+    { limits: { killGraceMs: 1_000 } },
   );
   const { pid } = m.version.stats();
-  const innocent = m.begin("600");
-  const deaf = m.begin("1000");
+  const innocent = m.begin("1500");
+  const deaf = m.begin("2500");
   deaf.call?.abort("cancelled", "enough");
-  // Well past killGraceMs (150 ms) of the cancelled one.
+  // Well past killGraceMs of the cancelled one.
   expect(await innocent.ended).toMatchObject({ ok: true });
   expect(await m.result("0")).toBe("0");
   expect(m.version.stats().pid).toBe(pid);
 });
 
 test("a cancelled call that spins has its process killed", async () => {
-  await using m = await load(
-    `export const execute = (args: string) => { if (args === "spin") for (;;); return "ok"; };`,
-  );
-  const call = m.begin("spin");
-  await Bun.sleep(30);
+  await using directory = await temporaryDirectory();
+  const begun = join(directory.path, "begun");
+  await using m = await load(`
+    import { writeFileSync } from "node:fs";
+    export const execute = (args: string) => {
+      if (args === "") return "ok";
+      writeFileSync(args, "");
+      for (;;);
+    };`);
+  const call = m.begin(begun);
+  await eventually("its beginning", () => existsSync(begun));
   call.call?.abort("cancelled", "enough");
   expect(await m.result()).toBe("ok");
   expect(m.version.stats().restarts).toBe(1);
@@ -244,13 +259,11 @@ test("a module that dies at every start is left alone for a growing pause and re
   expect(await m.failure("die")).toStartWith("module_crashed");
   const refused = await m.failure();
   expect(refused).toContain(
-    "m.ts does not load: its process exited with code 9. The next attempt is made in 1 s",
+    "m.ts does not load: its process exited with code 9. It can be tried again in 1 s",
   );
   expect(m.version.stats().state).toBe("failing");
   // Refused at once and without another start, however often it is called.
-  const begun = performance.now();
-  for (let i = 0; i < 50; i++) expect(await m.failure()).toStartWith("module_crashed");
-  expect(performance.now() - begun).toBeLessThan(500);
+  for (let i = 0; i < 50; i++) expect(m.begin().outcome).toMatchObject({ ok: false, code: "module_crashed" });
   expect((await Bun.file(starts).text()).length).toBe(2);
   await rm(marker);
   const recovered = await eventually("the next attempt", async () => (await m.call()).ok, 4_000);
@@ -259,9 +272,15 @@ test("a module that dies at every start is left alone for a growing pause and re
 });
 
 test("a host that dies right after each start counts as failing too", async () => {
-  await using m = await load(`setTimeout(() => process.exit(2), 50); export const execute = () => "ok";`);
+  await using directory = await temporaryDirectory();
+  const end = join(directory.path, "end");
+  await using m = await load(`
+    import { existsSync } from "node:fs";
+    setInterval(() => { if (existsSync(${JSON.stringify(end)})) process.exit(2); }, 5);
+    export const execute = () => "ok";`);
+  await writeFile(end, "");
   await eventually("the report", () => m.version.stats().state === "failing");
-  expect(await m.failure()).toContain("its process exited with code 2. The next attempt");
+  expect(await m.failure()).toContain("its process exited with code 2. It can be tried again");
 });
 
 test("a host without calls is stopped after idleStopMs, and the next call starts another", async () => {
@@ -269,6 +288,7 @@ test("a host without calls is stopped after idleStopMs, and the next call starts
     limits: { idleStopMs: 100 },
   });
   const first = Number(await m.result());
+  await eventually("the version to be idle", () => m.version.stats().state === "idle");
   await gone(first, "the idle host");
   expect(m.version.stats()).toMatchObject({ state: "idle", pid: undefined, memoryBytes: undefined });
   const second = Number(await m.result());
@@ -299,14 +319,18 @@ test("stop lets calls in flight end, refuses new ones, and leaves no process", a
 test("stop ends by force what has not ended in time, after the module has had its signal", async () => {
   await using directory = await temporaryDirectory();
   const note = join(directory.path, "note");
-  const m = await load(`
+  const m = await load(
+    `
     import { writeFileSync } from "node:fs";
     export const execute = (args: string, ctx: any) => new Promise<string>(() => {
       ctx.signal.addEventListener("abort", () => writeFileSync(${JSON.stringify(note)}, "tidied up"));
-    });`);
+      writeFileSync(args, "");
+    });`,
+    { limits: { killGraceMs: 500 } },
+  );
   const { pid = 0 } = m.version.stats();
-  const call = m.begin();
-  await Bun.sleep(20);
+  const call = m.begin(`${note}-begun`);
+  await eventually("its beginning", () => existsSync(`${note}-begun`));
   const begun = performance.now();
   await within(3_000, "the stop", m.version.stop(100));
   expect(performance.now() - begun).toBeLessThan(1_500);
@@ -359,12 +383,12 @@ test("stats count calls, failures and run times", async () => {
     p99Ms: undefined,
   });
   for (let i = 0; i < 20; i++) await m.result("0");
-  await m.result("60");
+  await m.result("600");
   await m.failure("fail");
   const { calls, failures, p50Ms = 0, p99Ms = 0, memoryBytes = 0 } = m.version.stats();
   expect([calls, failures]).toEqual([22, 1]);
-  expect(p50Ms).toBeLessThan(30);
-  expect(p99Ms).toBeGreaterThan(55);
+  expect(p50Ms).toBeLessThan(300);
+  expect(p99Ms).toBeGreaterThan(550);
   if (process.platform === "linux") expect(memoryBytes).toBeGreaterThan(500_000);
 });
 

@@ -9,10 +9,9 @@ const FD_CLOEXEC = 1;
 const SCHED_BATCH = 3;
 
 /**
- * Ties this process to the server that started it: when the server dies, whatever the way, the kernel kills this
- * process, even one that spins and would never notice a closed socket. Also keeps `controlFd` from the programs
- * that a module starts, and lets modules take turns on the processor rather than interrupt others. Linux only;
- * elsewhere a host ends when it sees its socket closed.
+ * Ties this process to the server that started it: however the server dies, the kernel then kills this process, even if
+ * it is in an endless loop and would never see its socket closed. Also closes `controlFd` in programs that a module
+ * starts, and schedules the process as a batch job. Linux only; elsewhere a host ends when its socket is closed.
  *
  * Returns a function that lets another process go first on this processor; undefined where libc can't be called.
  */
@@ -34,10 +33,10 @@ export function dieWithParent(serverPid: number, controlFd: number | undefined):
   // The server may have died between its fork and the line above.
   if (process.ppid !== serverPid) process.exit(0);
   try {
-    // When the machine is short of memory, modules go before the server does.
+    // When the machine runs out of memory, the kernel kills modules before the server.
     writeFileSync("/proc/self/oom_score_adj", "500");
   } catch {
-    // Not permitted in some containers; then the kernel chooses by itself.
+    // Not permitted in some containers.
   }
   return libc?.symbols.sched_yield;
 }
