@@ -47,8 +47,6 @@ export class ModuleScanner {
   readonly #twins = new Map<string, Set<string>>();
   /** By path: the modules that read it, or looked for it. */
   readonly #readers = new Map<string, Set<string>>();
-  /** Readings that were begun before a look asked for them; undefined for one that is out of date. */
-  readonly #ahead = new Map<string, Promise<Observation> | undefined>();
 
   constructor(
     modsDir: string,
@@ -68,8 +66,6 @@ export class ModuleScanner {
    */
   async scan(): Promise<void> {
     const names = await this.#list();
-    // Whatever was begun before may be older than what this finds, or of another folder.
-    this.#ahead.clear();
     const excess = new Set(names.slice(this.#limits.maxModules));
     const toCheck = new Set([...names, ...this.#seen.keys()]);
     for (const name of excess) {
@@ -78,18 +74,6 @@ export class ModuleScanner {
     }
     this.#claim(toCheck);
     await Promise.all([...toCheck].map((name) => this.#check(name)));
-  }
-
-  /**
-   * Something is happening at these paths: begins to read the modules that they belong to. A `look` at them uses
-   * that, unless something has happened to them again by then.
-   */
-  readAhead(paths: Iterable<string>): void {
-    const root = this.#root;
-    if (root === undefined) return;
-    const names = new Set([...paths].flatMap((path) => this.#modulesAt(path)));
-    for (const name of names)
-      this.#ahead.set(name, this.#ahead.has(name) ? undefined : this.#observe(root, name));
   }
 
   /**
@@ -108,13 +92,7 @@ export class ModuleScanner {
     // Which modules are beyond the limit depends on all names.
     if (this.#seen.size + unknown.length > this.#limits.maxModules) return false;
     this.#claim(names);
-    await Promise.all(
-      [...names].map((name) => {
-        const ahead = this.#ahead.get(name);
-        this.#ahead.delete(name);
-        return this.#read(name, ahead);
-      }),
-    );
+    await Promise.all([...names].map((name) => this.#read(name)));
     return explained;
   }
 
@@ -147,14 +125,10 @@ export class ModuleScanner {
     await this.#read(name);
   }
 
-  async #read(name: string, ahead?: Promise<Observation>): Promise<void> {
+  async #read(name: string): Promise<void> {
     const root = this.#root;
     if (root === undefined) this.#forget(name);
-    else this.#record(await (ahead ?? this.#observe(root, name)));
-  }
-
-  #observe(root: string, name: string): Promise<Observation> {
-    return this.#gate.run(() => observeModule(root, name, this.#limits, this.#readBytes));
+    else this.#record(await this.#gate.run(() => observeModule(root, name, this.#limits, this.#readBytes)));
   }
 
   #record(found: Observation): void {

@@ -35,10 +35,6 @@ class Probe {
     return this.#take();
   }
 
-  readAhead(...paths: string[]): void {
-    this.#scanner.readAhead(paths);
-  }
-
   #take(): string[] {
     return this.#findings.splice(0).map(describeFinding).sort();
   }
@@ -232,40 +228,6 @@ describe("a hint", () => {
       "a.ts: import './lib/x.ts' + // X",
       "b.ts: import './lib/y.ts' + // X + import './x.ts'",
     ]);
-  });
-
-  test("uses what was read ahead of it, unless that is out of date", async () => {
-    await using mods = await ModsDir.create({ "a.ts": "import './x.ts'", "x.ts": "// x" });
-    const probe = new Probe(mods);
-    await probe.scan();
-    await mods.write("x.ts", "// 1");
-    probe.readAhead("x.ts");
-    const reads = await eventually("the end of the reading", async () => {
-      const { reads } = probe;
-      await Bun.sleep(50);
-      return reads > 6 && reads === probe.reads && reads;
-    });
-    expect(await probe.look("x.ts")).toEqual(["a.ts: import './x.ts' + // 1", "x.ts: // 1"]);
-    expect(probe.reads).toBe(reads);
-
-    await mods.write("x.ts", "// 2");
-    probe.readAhead("x.ts");
-    await eventually("the reading", () => probe.reads > reads);
-    await mods.write("x.ts", "// 3");
-    probe.readAhead("x.ts");
-    expect(await probe.look("x.ts")).toEqual(["a.ts: import './x.ts' + // 3", "x.ts: // 3"]);
-    await mods.write("x.ts", "// 4");
-    expect(await probe.look("x.ts")).toEqual(["a.ts: import './x.ts' + // 4", "x.ts: // 4"]);
-  });
-
-  test("is not answered by a reading from before a scan", async () => {
-    await using mods = await ModsDir.create({ "a.ts": "// 1" });
-    const probe = new Probe(mods);
-    await probe.scan();
-    probe.readAhead("a.ts");
-    await probe.scan();
-    await mods.write("a.ts", "// 2");
-    expect(await probe.look("a.ts")).toEqual(["a.ts: // 2"]);
   });
 
   test("at a module and at a file that nobody knows reads the module alone, and calls for a scan", async () => {
