@@ -1,6 +1,6 @@
 /**
  * The calls that a process is working on. A reference is a small number, an index into a list: the lowest cost for a
- * look-up in each frame. It is reused as soon as no frame can name the former call any more.
+ * look-up in each frame. It is reused as soon as no frame can refer to the former call.
  */
 export class CallRefs<T> {
   readonly #calls: (T | undefined)[] = [];
