@@ -1,19 +1,16 @@
 import type { Command } from "commander";
 import {
+  beginServerRotation,
   checkModules,
   findSystemUser,
+  finishServerRotation,
   initServer,
   loadIdentity,
-  loadNextIdentity,
   parseAssertions,
-  prepareNextIdentity,
   readTrustedKeys,
   renewCertificate,
-  resumeSwap,
-  swapIdentity,
   systemdUnit,
   testPolicy,
-  VeripyError,
 } from "../index.ts";
 import { runProgram } from "./command-line.ts";
 import { addLimitFlags, limitsFrom, loadLimits } from "./limit-flags.ts";
@@ -159,33 +156,19 @@ async function init(given: StartOptions): Promise<void> {
   print`\nNext, in two terminals:\n  veripy-server\n  veripy-client`;
 }
 
-async function beginRotation(given: StartOptions): Promise<void> {
-  const { current, next, created } = await prepareNextIdentity(given.certs, "server");
-  if (!created) {
-    throw new VeripyError(
-      "bad_config",
-      `A rotation is under way already: ${next.fingerprint} is to follow ${current.fingerprint}. Change to it with ` +
-        `'veripy-server rotate --finish', or remove server.key.next and server.crt.next from ${given.certs} to give it up.`,
-    );
-  }
-  if (given.json) {
-    printJson({ old: current.fingerprint, new: next.fingerprint });
+async function beginRotation({ certs, json }: StartOptions): Promise<void> {
+  const rotation = await beginServerRotation(certs);
+  if (json) {
+    printJson(rotation);
     return;
   }
-  print`The next key is ${next.fingerprint}.`;
+  print`The next key is ${rotation.new}.`;
   print`A running server announces it to its clients within a second. Its log names each client that knows it.`;
   print`When all of them do, change to it:\n  veripy-server rotate --finish`;
 }
 
 async function finishRotation({ certs, json }: StartOptions): Promise<void> {
-  const resumed = await resumeSwap(certs, "server");
-  if (resumed === undefined && (await loadNextIdentity(certs, "server")) === undefined) {
-    throw new VeripyError(
-      "bad_config",
-      `There is no rotation to finish in ${certs}. 'veripy-server rotate' begins one.`,
-    );
-  }
-  const { fingerprint } = resumed ?? (await swapIdentity(certs, "server"));
+  const fingerprint = await finishServerRotation(certs);
   if (json) {
     printJson({ fingerprint });
     return;

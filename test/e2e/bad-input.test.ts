@@ -78,12 +78,12 @@ describe("a server that cannot start says why and what to do, and exits with 2:"
     [
       "a key twice in one entry",
       `{"trusted_fingerprints": [{"fingerprint":"${"ab".repeat(32)}","name":"x","name":"y"}]}`,
-      '"name" is there twice',
+      'duplicate key "name"',
     ],
     [
       "a fingerprint twice",
       trustText("ab".repeat(32), "AB".repeat(32)),
-      "is in trusted_fingerprints[0] already",
+      "is already in trusted_fingerprints[0]",
     ],
   ])("a trust file with %s", async (_, text, place) => {
     const good = await Bun.file(trusted()).text();
@@ -138,10 +138,10 @@ describe("a server that cannot start says why and what to do, and exits with 2:"
     await using other = await Site.create();
     await Bun.write(join(site.path, "mixed/server.crt"), Bun.file(join(other.certs, "server.crt")));
     const alone = await refusal("--certs", "mixed");
-    expect(alone).toContain("mixed/server.key is gone");
+    expect(alone).toContain("mixed/server.key is missing");
     await Bun.write(join(site.path, "mixed/server.key"), Bun.file(join(site.certs, "server.key")));
     await chmod(join(site.path, "mixed/server.key"), 0o600);
-    expect(await refusal("--certs", "mixed")).toContain("do not belong together");
+    expect(await refusal("--certs", "mixed")).toContain("do not match");
     await writeFile(join(site.path, "mixed/server.key"), "not a key\n");
     expect(await refusal("--certs", "mixed")).toContain("Cannot use the key mixed/server.key");
   });
@@ -229,7 +229,7 @@ describe("a module that cannot be loaded is reported with the reason, and nothin
         await Promise.all(["a", "b", "c"].map((name) => site.write(`lib/${name}.ts`, `${text}// ${name}`)));
         return writeFile(path, `import "./lib/a.ts"; import "./lib/b.ts"; import "./lib/c.ts";\n${good}`);
       },
-      says: ["lib/c.ts: the module's files have more than 98304 bytes"],
+      says: ["lib/c.ts: the module's files together have more than 98304 bytes"],
     },
     {
       fault: "it is a FIFO",
@@ -241,20 +241,20 @@ describe("a module that cannot be loaded is reported with the reason, and nothin
       fault: "it is a link out of mods/",
       mod: "outside.ts",
       make: (path) => symlink("/etc/hostname", path),
-      says: ["outside.ts: it is a symbolic link out of mods/"],
+      says: ["outside.ts: it is a symbolic link that leads out of mods/"],
       logs: ["/etc/hostname"],
     },
     {
       fault: "it is a dangling link",
       mod: "dangling.ts",
       make: (path) => symlink("nowhere.ts", path),
-      says: ["dangling.ts: it is a symbolic link to what is not there"],
+      says: ["dangling.ts: it is a dangling symbolic link"],
     },
     {
       fault: "it is a circle of links",
       mod: "circle.ts",
       make: (path) => symlink("circle.ts", path),
-      says: ["circle.ts: it cannot be read: its symbolic links lead in a circle"],
+      says: ["circle.ts: it cannot be read: its symbolic links form a loop"],
     },
     {
       fault: "it has a syntax error",
@@ -272,7 +272,7 @@ describe("a module that cannot be loaded is reported with the reason, and nothin
       fault: "its execute is not a function",
       mod: "constant.ts",
       make: (path) => writeFile(path, "export const execute = 7;\n"),
-      says: ["constant.ts exports 'execute' as a number"],
+      says: ["constant.ts must export 'execute' as a function, not as a number"],
     },
     {
       fault: "its description is not a string",

@@ -124,7 +124,7 @@ describe("the exit code", () => {
   test("is 3 when nothing listens, or the host does not exist", async () => {
     const { exitCode, stderr } = await site.call(["--port", "1", "list"]);
     expect(exitCode).toBe(3);
-    expect(stderr).toContain("nothing listens there");
+    expect(stderr).toContain("nothing is listening there");
     const nobody = await site.call(["--host", "no-such-host.invalid", "list"]);
     expect(nobody.exitCode).toBe(3);
     expect(nobody.stderr).toContain("no-such-host.invalid");

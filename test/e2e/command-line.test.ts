@@ -288,10 +288,10 @@ describe("a message contains no jargon", () => {
   });
 
   test.each([
-    [["check", "--mods", "nowhere"], "it is not there"],
-    [["policy", "test", "nowhere"], "it is not there"],
+    [["check", "--mods", "nowhere"], "it does not exist"],
+    [["policy", "test", "nowhere"], "it does not exist"],
     [["policy", "test", "mods"], "it is a folder"],
-    [["-p", "0", "--audit", "nowhere/audit"], "it is not there"],
+    [["-p", "0", "--audit", "nowhere/audit"], "it does not exist"],
     [["-p", "0", "--metrics", "no-such-host.invalid:1"], "no such address"],
     [["-p", "0", "--interface", "no-such-host.invalid"], "no such address"],
     [["-p", "0", "--interface", ""], "must be an address"],

@@ -93,7 +93,7 @@ describe("a --mods folder that does not exist", () => {
     await Bun.write(join(here.path, "trusted-keys.json"), trusted);
     await using running = new Running([server, "--port", "0", "--mods", "later"], { cwd: here.path });
     const warning = await running.line(join(here.path, "later"));
-    expect(warning).toMatch(/warning.*There is no folder .*They are loaded when it appears/);
+    expect(warning).toMatch(/warning.*The folder .* does not exist.*They will be loaded when it appears/);
     await running.line("Listening on ");
     await Bun.write(join(here.path, "later/hello.ts"), "export const execute = () => '';\n");
     await running.line(/modload: hello\.ts/);
@@ -103,7 +103,7 @@ describe("a --mods folder that does not exist", () => {
     await using here = await folder({ "trusted-keys.json": trusted });
     await using running = new Running([server, "--port", "0"], { cwd: here.path });
     await running.line("Listening on ");
-    expect(running.stderr.join("\n")).not.toContain("There is no folder");
+    expect(running.stderr.join("\n")).not.toContain("does not exist, so there are no modules");
   });
 });
 

@@ -43,13 +43,13 @@ async function ended(call: Promise<unknown>): Promise<string> {
 
 describe("a connection that breaks", () => {
   test.each(["up", "down"] as const)(
-    "after any byte that goes %s leaves nothing behind, and the call fails",
+    "after any byte sent %s leaves nothing behind, and the call fails",
     async (way: Way) => {
       const before = descriptors();
       using relay = new Relay(port);
       const ends: number[] = [];
       relay[way].onForwarded = (bytes) => ends.push(bytes);
-      // What can be cut: a handshake, and a sync, a verify and an exec with their answers.
+      // The bytes of a handshake, and of a sync, a verify and an exec with their answers.
       {
         using client = await open(relay.port);
         await client.exec("echo.ts", "x");
@@ -58,7 +58,7 @@ describe("a connection that breaks", () => {
       const total = relay[way].forwarded;
       const handshake = way === "up" ? 700 : 1_000;
       expect(total).toBeGreaterThan(handshake);
-      // A cut at the end of a message comes together with the reaction to the message.
+      // At the end of a message, the cut races with what the message causes.
       const cuts = new Set(ends.flatMap((end) => [end - 1, end, end + 1]));
       for (let bytes = 1; bytes < total; bytes += bytes < handshake ? 41 : 3) cuts.add(bytes);
       cuts.delete(total);
@@ -68,7 +68,7 @@ describe("a connection that breaks", () => {
         const code = await ended(
           open(relay.port).then((client) => client.exec("echo.ts", "x").finally(() => client.close())),
         );
-        // The cut may come after the last byte that the client needed.
+        // The client may have had all it needed before the cut.
         expect(["unreachable", "untrusted", "ok"]).toContain(code);
         if (bytes < total * 0.8) expect(code).not.toBe("ok");
       }
@@ -77,7 +77,7 @@ describe("a connection that breaks", () => {
     20_000,
   );
 
-  test.each(["reset", "goodbye"])(
+  test.each(["reset", "close"])(
     "by a %s aborts the calls of that client, and the module sees its signal",
     async (way) => {
       using client = await LineClient.connect({ port, identity });
@@ -89,7 +89,7 @@ describe("a connection that breaks", () => {
     },
   );
 
-  test("by the client closing its half of it aborts its calls too", async () => {
+  test("because the client closes its half aborts its calls", async () => {
     using relay = new Relay(port);
     using client = await LineClient.connect({ port: relay.port, identity });
     client.send('mod:exec:half {"mod":"wait.ts","args":"60000"}\n');
@@ -99,7 +99,7 @@ describe("a connection that breaks", () => {
     await within(3_000, "the end", client.closed);
   });
 
-  test("while the server does not read, because the client's calls fill its limit, aborts them as well", async () => {
+  test("while the server has stopped reading, because the client is at its limit, aborts the calls", async () => {
     await using own = await site.start(["--port", "0", "--max-requests", "1"]);
     const ownPort = site.port;
     using client = await LineClient.connect({ port: ownPort, identity });
@@ -112,7 +112,7 @@ describe("a connection that breaks", () => {
     expect(own.stderr.some((line) => line.includes("next waits"))).toBe(false);
   });
 
-  test("in one moment for many clients with calls in flight leaves no call, no descriptor, no process", async () => {
+  test("at once for many clients with calls in flight leaves no call, descriptor or process behind", async () => {
     const before = vitalsOf(server.process.pid);
     using relay = new Relay(port);
     const clients = await Promise.all(Array.from({ length: 30 }, () => open(relay.port)));
@@ -131,7 +131,7 @@ describe("a connection that breaks", () => {
 });
 
 describe("a black hole", () => {
-  test("on the way: the server gives the client up after its idle time and aborts its calls", async () => {
+  test("makes the server disconnect the client after its idle time and abort its calls", async () => {
     using relay = new Relay(port);
     using client = await LineClient.connect({ port: relay.port, identity });
     client.send('mod:exec:hole {"mod":"wait.ts","args":"60000"}\n');
@@ -140,7 +140,7 @@ describe("a black hole", () => {
     await server.line("hole aborted", 5_000);
   });
 
-  test("on the way: a call of the client ends at its deadline", async () => {
+  test("makes a call of the client end at its deadline", async () => {
     using relay = new Relay(port);
     using client = await open(relay.port);
     relay.blackHole(true);
@@ -149,8 +149,8 @@ describe("a black hole", () => {
     expect(performance.now() - startedAt).toBeLessThan(3_000);
   });
 
-  test("a client that is stopped is given up, and comes back by itself when it goes on", async () => {
-    // A key of its own: the log leaves out a line that it has just had of the same key.
+  test("a suspended client is disconnected, and reconnects by itself when it continues", async () => {
+    // A key of its own, because the log suppresses repeated lines about one key.
     const { certs, fingerprint } = await site.newClient("stopped");
     await trust(site, { fingerprint, name: "stopped" });
     await server.line("Trusted keys changed");
@@ -164,7 +164,7 @@ describe("a black hole", () => {
 });
 
 describe("a client that reconnects", () => {
-  test("resumes with a sync: it learns what has changed while it was away", async () => {
+  test("syncs, and so learns what has changed meanwhile", async () => {
     using relay = new Relay(port);
     await site.write("before.ts", 'export const execute = () => "1";\n');
     await eventually("the module", () => logged("modload: before.ts"));
@@ -179,14 +179,14 @@ describe("a client that reconnects", () => {
     await site.write("before.ts", 'export const execute = () => "3";\n');
     await eventually("both changes", () => logged("modload: after.ts") && logged("modreload: before.ts"));
     const difference = await within(8_000, "the reconnection", back);
-    // What was loaded before the connection was back is in the sync, the rest comes as a broadcast.
+    // What was loaded before the reconnect is in the sync; the rest comes as a broadcast.
     await eventually("the client to know", () => client.reports.has("after.ts"));
     expect(difference.removed).toEqual([]);
     expect((await client.exec("before.ts")).result).toBe("3");
     expect((await client.exec("after.ts")).result).toBe("2");
   });
 
-  test("outlives a restart of the server", async () => {
+  test("survives a restart of the server", async () => {
     await using first = await site.start(["--port", "0"]);
     const ownPort = site.port;
     using client = await open(ownPort, true);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { run } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
 import { Terminal } from "../helpers/terminal.ts";
@@ -36,12 +36,6 @@ async function client(name: string, pins?: Record<string, string | string[]>): P
   return certs;
 }
 
-/** Types a command that a message names, as a person would. */
-function typed(command: string) {
-  const path = `${dirname(site.client)}:${process.env.PATH}`;
-  return run(["sh", "-c", command], { cwd: site.path, env: { PATH: path } });
-}
-
 describe("a server whose key is not the expected one", () => {
   test("is refused with the file, both keys and the command that makes it right", async () => {
     const certs = await client("changed", { [server()]: other });
@@ -54,7 +48,7 @@ describe("a server whose key is not the expected one", () => {
     expect(stderr).toContain(`'veripy-client forget-server ${server()} --certs ${certs}'`);
     const [command = ""] = /veripy-client trust-server .*/.exec(stderr) ?? [];
     expect(command).toStartWith(`veripy-client trust-server ${server()} ${fingerprint}`);
-    expect(await typed(command)).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await site.type(command)).toMatchObject({ exitCode: 0, stderr: "" });
     expect((await site.call(["--certs", certs, "list"])).exitCode).toBe(0);
   });
 
@@ -69,7 +63,7 @@ describe("a server whose key is not the expected one", () => {
     expect(stderr).not.toContain("forget-server");
 
     const [command = ""] = /veripy-client trust-server .*/.exec(stderr) ?? [];
-    const trusted = await typed(command);
+    const trusted = await site.type(command);
     expect(trusted.exitCode).toBe(0);
     expect(trusted.stdout).toContain(expected);
     expect(trusted.stderr).toContain("server.crt.old");
@@ -87,7 +81,7 @@ describe("a server whose key is not the expected one", () => {
 
     const trusted = await elsewhere.call([...flags, "trust-server", "localhost", fingerprint]);
     expect({ exitCode: trusted.exitCode, stdout: trusted.stdout }).toEqual({ exitCode: 2, stdout: "" });
-    expect(trusted.stderr).toContain("server.key lies beside it");
+    expect(trusted.stderr).toContain("it contains server.key");
     expect(await known(elsewhere.certs)).toBeUndefined();
     expect(existsSync(join(elsewhere.certs, "server.crt"))).toBe(true);
   });
@@ -114,7 +108,7 @@ describe("a server whose key is not the expected one", () => {
     expect(exitCode).toBe(2);
     expect(stderr).toContain(`${knownFile(certs)} says ${other}, --server-fingerprint says ${fingerprint}.`);
     const [command = ""] = /veripy-client trust-server .*/.exec(stderr) ?? [];
-    expect((await typed(command)).exitCode).toBe(0);
+    expect((await site.type(command)).exitCode).toBe(0);
     expect((await site.call(flags)).exitCode).toBe(0);
   });
 });
@@ -186,13 +180,13 @@ describe("forget-server", () => {
     expect(refused.exitCode).toBe(3);
     expect(refused.stderr).toContain("Nothing says which key");
     const [command = ""] = /veripy-client trust-server .*/.exec(refused.stderr) ?? [];
-    expect((await typed(command)).exitCode).toBe(0);
+    expect((await site.type(command)).exitCode).toBe(0);
     expect((await site.call(["--certs", certs, "list"])).exitCode).toBe(0);
   });
 
   test.each([
     ["server.exmaple", "Did you mean 'server.example:8443'?"],
-    ["elsewhere.test:1", "It has: server.example:8443, b.example:9443."],
+    ["elsewhere.test:1", "It contains: server.example:8443, b.example:9443."],
   ])("fails for %s, which is not there, and names what is", async (where, hint) => {
     const pins = { "server.example:8443": other, "b.example:9443": other };
     const certs = await client(`missing-${where}`, pins);

@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { type Limits, withDefaultLimits } from "../../src/base/limits.ts";
 import type { Call, CallOutcome, CallRequest, CallSink } from "../../src/host/call.ts";
 import type { HostOptions } from "../../src/host/parent/module-host.ts";
-import { loadVersion, type ModuleVersion } from "../../src/modules/hosted-version.ts";
+import { type HostedVersion, loadVersion } from "../../src/modules/hosted-version.ts";
 import type { ModuleSource } from "../../src/source/module-source.ts";
 import { readModuleSource } from "../../src/source/read-source.ts";
 import { ModsDir } from "./mods-dir.ts";
@@ -82,9 +82,9 @@ export class RecordedCall implements CallSink {
 }
 
 export class LoadedVersion implements AsyncDisposable {
-  readonly version: ModuleVersion;
+  readonly version: HostedVersion;
 
-  constructor(version: ModuleVersion) {
+  constructor(version: HostedVersion) {
     this.version = version;
   }
 

@@ -108,7 +108,7 @@ test("a part that is no string, or too large, ends the stream with its fault", a
       limits: { maxPartBytes: 100 },
     },
   );
-  expect(await m.failure()).toBe("exec_failed: execute of m.ts yielded a number, it must be a string.");
+  expect(await m.failure()).toBe("exec_failed: execute of m.ts must yield strings, not a number.");
   expect(await m.failure("51")).toBe(
     "too_large: execute of m.ts yielded a part of 102 bytes, the limit is 100.",
   );

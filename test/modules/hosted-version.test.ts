@@ -55,27 +55,30 @@ test("more clients than a host remembers are still told apart, also when one is 
 const broken: Record<string, [text: string, message: RegExp]> = {
   "no execute": ["export const description = 'x';", /^m\.ts exports no function 'execute'/],
   "a default function only": ["export default () => 'x';", /but a function as default/],
-  "an execute that is none": ["export const execute = 'x';", /exports 'execute' as a string/],
-  "a class as execute": ["export class execute {}", /as a class/],
+  "an execute that is none": [
+    "export const execute = 'x';",
+    /must export 'execute' as a function, not as a string/,
+  ],
+  "a class as execute": ["export class execute {}", /not as a class/],
   "a description that is none": [
     "export const description = 7; export const execute = () => '';",
-    /'description' as a number/,
+    /'description' as a string, not as a number/,
   ],
   "an input that is none": [
     "export const input = []; export const execute = () => '';",
-    /'input' as an array/,
+    /'input' as a JSON Schema object, not as an array/,
   ],
   "an invalid schema": [
     "export const input = { properties: { a: { type: 'strin' } } }; export const execute = () => '';",
-    /no valid JSON Schema: input\.properties\.a\.type/,
+    /an invalid JSON Schema as 'input': input\.properties\.a\.type/,
   ],
   "an unknown limit": [
     "export const limits = { execSeconds: 1 }; export const execute = () => '';",
-    /limit 'execSeconds', which is none; there are execMs/,
+    /unknown limit 'execSeconds'. The limits are execMs/,
   ],
   "a limit that is none": [
     "export const limits = { execMs: 0 }; export const execute = () => '';",
-    /limit execMs as 0/,
+    /limit execMs as a whole number of at least 1, not as 0/,
   ],
   "a throw at the top": [
     "export const execute = () => ''; throw new Error('not today');",
@@ -256,7 +259,7 @@ test("a module that dies at every start is left alone for a growing pause and re
   expect(await m.failure("die")).toStartWith("module_crashed");
   const refused = await m.failure();
   expect(refused).toContain(
-    "m.ts does not load: its process exited with code 9. The next attempt is made in 1 s",
+    "m.ts does not load: its process exited with code 9. It can be tried again in 1 s",
   );
   expect(m.version.stats().state).toBe("failing");
   // Refused at once and without another start, however often it is called.
@@ -277,7 +280,7 @@ test("a host that dies right after each start counts as failing too", async () =
     export const execute = () => "ok";`);
   await writeFile(end, "");
   await eventually("the report", () => m.version.stats().state === "failing");
-  expect(await m.failure()).toContain("its process exited with code 2. The next attempt");
+  expect(await m.failure()).toContain("its process exited with code 2. It can be tried again");
 });
 
 test("a host without calls is stopped after idleStopMs, and the next call starts another", async () => {

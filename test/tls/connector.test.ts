@@ -62,7 +62,7 @@ describe("a server with another key", () => {
     await using impostor = await OpensslServer.start(forged, "-tls1_3");
     const error = await failure(connect({ port: impostor.port, identity: client, expected: victim }));
     expect(error.code).toBe("unreachable");
-    expect(error.message).toContain("it does not have the key of the certificate that it shows");
+    expect(error.message).toContain("it does not have the private key of its certificate");
     expect(String(error.cause)).toContain("BAD_SIGNATURE");
 
     await using real = await OpensslServer.start(victim, "-tls1_3");
@@ -132,7 +132,7 @@ describe("no server", () => {
       const error = await failure(connect({ host, port, identity }));
       expect(error.code).toBe("unreachable");
       expect(error.message).toBe(
-        `Cannot connect to ${host}:${port}: nothing listens there. Is veripy-server running, and are host and port right?`,
+        `Cannot connect to ${host}:${port}: nothing is listening there. Is veripy-server running, and are host and port right?`,
       );
     }
   });
@@ -141,7 +141,7 @@ describe("no server", () => {
     const identity = await identityOf();
     const error = await failure(connect({ host: "no-such-host.invalid", port: 1, identity }));
     expect(error.code).toBe("unreachable");
-    expect(error.message).toContain("no host of that name");
+    expect(error.message).toContain("no host with that name");
   });
 
   test("that answers: the deadline ends it, and not before", async () => {

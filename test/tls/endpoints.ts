@@ -4,8 +4,9 @@ import { type Limits, withDefaultLimits } from "../../src/base/limits.ts";
 import type { Fingerprint } from "../../src/identity/fingerprint.ts";
 import type { Identity } from "../../src/identity/identity.ts";
 import type { CloseReason } from "../../src/protocol/duplex.ts";
-import { type Listener, listen, type Refusal } from "../../src/tls/listener.ts";
+import { type Listener, listen } from "../../src/tls/listener.ts";
 import type { Peer } from "../../src/tls/peer.ts";
+import type { Refusal } from "../../src/tls/refusal.ts";
 import { newIdentity } from "../helpers/keys.ts";
 import { eventually } from "../helpers/within.ts";
 
@@ -89,9 +90,9 @@ export class TestListener implements Disposable {
       port: options.port ?? 0,
       identity,
       limits: withDefaultLimits(options.limits),
-      isTrusted: (fingerprint) => {
+      verdict: (fingerprint) => {
         events.current?.asked.push(fingerprint);
-        return trusted.some((known) => known.fingerprint === fingerprint);
+        return trusted.some((known) => known.fingerprint === fingerprint) ? "trusted" : "untrusted";
       },
       onPeer: (peer) => events.current?.sides.push(new Side(peer)),
       onRefused: (refusal) => events.current?.refusals.push(refusal),

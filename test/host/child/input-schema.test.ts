@@ -59,9 +59,9 @@ const invalid: Record<string, [schema: Record<string, unknown>, message: RegExp]
   "a pattern that is no regular expression": [{ pattern: "(" }, /input\.pattern/],
   "a reference to nowhere": [
     { properties: { a: { $ref: "#/$defs/none" } } },
-    /\$ref "#\/\$defs\/none" leads to no schema/,
+    /\$ref "#\/\$defs\/none" does not resolve to a schema/,
   ],
-  "a reference to the network": [{ $ref: "https://example.com/schema.json" }, /leads to no schema/],
+  "a reference to the network": [{ $ref: "https://example.com/schema.json" }, /does not resolve to a schema/],
   "an unknown draft": [{ $schema: "https://example.com/mine" }, /\$schema is "https:\/\/example.com\/mine"/],
   "a required that is no list": [{ required: "name" }, /input\.required/],
 };
