@@ -148,7 +148,7 @@ function importsOf(code: string): string[] {
     /^(?:import|export)\b[^;"']*?\bfrom\s*["']([^"']+)["']/gm,
     /^import\s*["']([^"']+)["']/gm,
     /\bimport\(\s*["']([^"']+)["']/g,
-    /\brequire\(\s*["']([^"']+)["']/g,
+    /(?<![.#])\brequire\(\s*["']([^"']+)["']/g,
   ];
   return patterns.flatMap((pattern) => [...code.matchAll(pattern)].map((match) => match[1] ?? ""));
 }
@@ -367,6 +367,7 @@ describe("the rule allows", () => {
     ["a built-in", "src/tools/a.ts", 'import { x } from "node:fs";\nimport { y } from "bun:ffi";'],
     ["a declared package", "src/protocol/a.ts", 'import { z } from "zod";'],
     ["the owner of a package", "src/base/sha256.ts", 'import { x } from "@noble/hashes/sha2.js";'],
+    ["a method called require", "src/server/a.ts", 'access.require("sync");'],
     ["an import in a comment", "src/base/a.ts", '/**\n * import x from "../cli/ui.ts";\n */\nexport {};'],
     ["process.env in a comment", "src/base/a.ts", "// process.env is read elsewhere\nexport {};"],
   ];
