@@ -278,7 +278,7 @@ describe("a module that cannot be loaded is reported with the reason, and nothin
       fault: "its description is not a string",
       mod: "described.ts",
       make: (path) => writeFile(path, `export const description = ["x"];\n${good}`),
-      says: ["described.ts exports 'description' as an array"],
+      says: ["described.ts must export 'description' as a string, not as an array"],
     },
     {
       fault: "it imports a package",

@@ -172,7 +172,7 @@ describe("a client that reconnects", () => {
     const back = new Promise<{ added: unknown[]; changed: unknown[]; removed: readonly string[] }>(
       (resolve) => client.once("reconnected", (difference) => resolve(difference as never)),
     );
-    const call = ended(client.exec("wait.ts", "60000"));
+    const call = ended(client.exec("wait.ts", "60000", { repeat: false }));
     relay.cutAll();
     expect(await call).toBe("unreachable");
     await site.write("after.ts", 'export const execute = () => "2";\n');

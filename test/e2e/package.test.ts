@@ -70,6 +70,7 @@ describe("in a project that has added the package", () => {
       "README.md",
       "SECURITY.md",
       "dist-types",
+      "docs",
       "mods",
       "package.json",
       "src",

@@ -6,7 +6,7 @@ import { Site } from "../helpers/site.ts";
 
 setDefaultTimeout(180_000);
 
-// Every example in README.md is run unchanged. The test fails for a module that is not in this table.
+// Every example in README.md and docs/ is run unchanged. The test fails for a module that is not in this table.
 const calls: Record<string, { args: string; stdout: string }> = {
   "Counts to a number": { args: "3", stdout: "1\n2\n3\ndone\n" },
 };
@@ -25,7 +25,7 @@ afterAll(async () => {
   await project?.[Symbol.asyncDispose]();
 });
 
-describe("a module in README.md", () => {
+describe("a module in the documents", () => {
   test.each(modules.map((module) => [titleOf(module), module]))(
     "%s: loads, runs and answers",
     async (title, module) => {
@@ -43,7 +43,7 @@ describe("a module in README.md", () => {
   );
 });
 
-describe("a program in README.md", () => {
+describe("a program in the documents", () => {
   test("compiles in a project of its own, together with the modules", async () => {
     const files = [...modules, ...programs].map((text, index) => [`example-${index}.ts`, text] as const);
     await project.write(Object.fromEntries(files));

@@ -29,7 +29,7 @@ const problems: Record<string, [text: string | undefined, problem: RegExp]> = {
   ],
   "is a generator that is not async": [
     "export function* execute() { yield ''; }",
-    /^m\.ts exports 'execute' as a generator that is not async/,
+    /^m\.ts must export 'execute' as an async generator/,
   ],
   "has an input that is no schema": [
     `export const input = { type: "whole" }; export const execute = () => "";`,

@@ -263,7 +263,7 @@ describe("a change on the disk", () => {
 });
 
 describe("mods/ itself", () => {
-  test("deleted and made again: what was in it unloads, what is in it now loads, and edits are noticed", async () => {
+  test("deleted and created again: old modules unload, new ones load, and edits are noticed", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// a" });
     await using registered = await Registered.start(mods);
     await rm(mods.path, { recursive: true });
@@ -321,7 +321,7 @@ describe("mods/ itself", () => {
 });
 
 describe("an edit that does not load", () => {
-  test("leaves the last good version, is told once for each content, and a good one clears it", async () => {
+  test("leaves the last good version running, and is reported once for each content", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// good" });
     await using registered = await Registered.start(mods);
     await mods.write("a.ts", "// broken 1");
@@ -341,7 +341,7 @@ describe("an edit that does not load", () => {
     expect(registered.texts.slice(2)).toEqual(["error a.ts: it does not load.", "reload a.ts: // better"]);
   });
 
-  test("may come back to the running content: then nothing is to be told, and the fault is forgotten", async () => {
+  test("may return to the running content: nothing is reported, and the failure is forgotten", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// good" });
     await using registered = await Registered.start(mods);
     await mods.write("a.ts", "export const x = ;");
@@ -353,7 +353,7 @@ describe("an edit that does not load", () => {
     expect(registered.loader.begun).toEqual(["// good", "// calm"]);
   });
 
-  test("that never loaded goes without a word when its file does", async () => {
+  test("that never loaded is forgotten silently when its file is removed", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// broken" });
     await using registered = await Registered.start(mods);
     await mods.remove("a.ts");
@@ -361,7 +361,7 @@ describe("an edit that does not load", () => {
     expect(registered.texts).toEqual(["error a.ts: it does not load."]);
   });
 
-  test("is not told when the rest of the file follows within a moment", async () => {
+  test("is not reported when the rest of the file follows within a moment", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// good" });
     await using registered = await Registered.start(mods, { settleMs: 1_000 });
     await mods.write("a.ts", "");
@@ -421,7 +421,7 @@ describe("the swap", () => {
     expect(registered.contentOf("a.ts")).toBe("// 2");
   });
 
-  test("is done before anybody is told", async () => {
+  test("is done before listeners are told", async () => {
     await using mods = await ModsDir.create();
     await using registered = await Registered.start(mods);
     const seen: string[] = [];
@@ -575,7 +575,7 @@ describe("stop", () => {
     expect(registered.loader.versions.every((version) => version.isStopped)).toBe(true);
   });
 
-  test("ends a version that becomes ready too late, and tells nobody of it", async () => {
+  test("ends a version that becomes ready too late, without reporting it", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// 1" });
     const registered = await Registered.start(mods);
     registered.loader.hold = true;
@@ -588,7 +588,7 @@ describe("stop", () => {
     expect(registered.texts).toEqual(["load a.ts: // 1"]);
   });
 
-  test("tells a load under way that nobody waits for it", async () => {
+  test("aborts a load that is under way", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// 1" });
     const begun = Promise.withResolvers<void>();
     const registry = new ModuleRegistry({
@@ -610,7 +610,7 @@ describe("stop", () => {
   });
 });
 
-test("a listener that throws keeps nobody else from being told, and one that left is not told", async () => {
+test("a listener that throws does not keep others from being told, and an unsubscribed one is not told", async () => {
   await using mods = await ModsDir.create({ "a.ts": "// a" });
   await using registered = new Registered(mods);
   const told: string[] = [];

@@ -28,7 +28,7 @@ export async function execute(args: string) {
 const repeater = `${say}
 export async function execute(args: string) {
   if (args === "") return "ok";
-  const text = args.repeat(1_000);
+  const text = args.repeat(100);
   for (;;) await say(text);
 }`;
 
@@ -215,7 +215,7 @@ test("parts of more bytes than there was credit for end the process, and little 
   expect(call.parts.length).toBe(2);
 });
 
-test("log lines of more characters a second than any honest process writes end it", async () => {
+test("log lines of more characters a second than any honest process writes end the process", async () => {
   // A low limit, which even a slow machine exceeds.
   await using m = await load(repeater, { limits: { maxLogLinesPerSecond: 1 } });
   const frame = `host:log:- {"level":"info","text":"${"\\u0000".repeat(16_000)}"}\n`;
