@@ -97,7 +97,7 @@ test("events that come together are one hint", async () => {
   expect(watched.hints).toEqual([new Set(["a.ts", "lib/b.ts"])]);
 });
 
-test("of 500 files at once none is left out", async () => {
+test("500 files at once are all hinted at", async () => {
   await using mods = await ModsDir.create();
   using watched = await Watched.start(mods.path);
   const names = Array.from({ length: 500 }, (_, index) => `m${index}.ts`);
@@ -106,7 +106,7 @@ test("of 500 files at once none is left out", async () => {
 });
 
 describe("the poll", () => {
-  test("tells that anything may have changed, again and again", async () => {
+  test("reports regularly that anything may have changed", async () => {
     await using mods = await ModsDir.create();
     using watched = await Watched.start(mods.path, { pollMs: 5 });
     for (let round = 0; round < 3; round++) {
@@ -115,7 +115,7 @@ describe("the poll", () => {
     }
   });
 
-  test("comes soon when it is asked for, and is not put off by being asked again", async () => {
+  test("comes soon when asked for, and asking again does not delay it", async () => {
     await using mods = await ModsDir.create();
     using watched = await Watched.start(mods.path, { pollMs: 60_000, soonMs: 30 });
     const asking = setInterval(() => watched.pollSoon(), 5);
@@ -130,7 +130,7 @@ describe("the poll", () => {
     await writesAreNoticed(mods, watched);
   });
 
-  test("watches the folder that took the place of another, deleted or renamed", async () => {
+  test("watches the folder that replaces one that was deleted or renamed", async () => {
     await using mods = await ModsDir.create({ "lib/x.ts": "" });
     using watched = await Watched.start(mods.path, { pollMs: 10 });
     await rm(mods.path, { recursive: true });
@@ -141,7 +141,7 @@ describe("the poll", () => {
     await writesAreNoticed(mods, watched);
   });
 
-  test("comes soon after the folder itself is gone, because another may be about to take its place", async () => {
+  test("comes soon after the folder itself is gone, because it may be about to be replaced", async () => {
     await using mods = await ModsDir.create();
     using watched = await Watched.start(mods.path, { pollMs: 60_000, soonMs: 20 });
     await rename(mods.path, join(mods.outside, "aside"));
@@ -156,7 +156,7 @@ describe("a watch that the system refuses", () => {
     code: "ENOSPC",
   });
 
-  test("leaves the poll, and is tried again", async () => {
+  test("leaves polling, and is tried again", async () => {
     await using mods = await ModsDir.create();
     let attempts = 0;
     using watched = await Watched.start(mods.path, { pollMs: 10 }, (...rest) => {
@@ -169,7 +169,7 @@ describe("a watch that the system refuses", () => {
     expect(attempts).toBe(4);
   });
 
-  test("after it stood is replaced too", async () => {
+  test("after it was open is replaced too", async () => {
     await using mods = await ModsDir.create();
     const opened: FSWatcher[] = [];
     using watched = await Watched.start(mods.path, { pollMs: 10 }, (...rest) => {
@@ -182,7 +182,7 @@ describe("a watch that the system refuses", () => {
   });
 });
 
-test("after close nothing is told, and closing twice is fine", async () => {
+test("after close nothing is reported, and closing twice is harmless", async () => {
   await using mods = await ModsDir.create();
   const watched = await Watched.start(mods.path, { pollMs: 5 });
   using other = await Watched.start(mods.path);

@@ -66,7 +66,7 @@ test.each([
 });
 
 describe("a whole scan", () => {
-  test("finds the modules, not the rest, and the second time nothing", async () => {
+  test("finds the modules and no other files, and nothing more when repeated", async () => {
     await using mods = await ModsDir.create({
       "a.ts": "// a",
       "b.js": "// b",
@@ -97,7 +97,7 @@ describe("a whole scan", () => {
     expect(await probe.scan()).toEqual(["b.ts: // B", "c.ts: gone"]);
   });
 
-  test("one file at fault does not hide the others, and is told once", async () => {
+  test("a faulty file does not hide the others, and is reported once", async () => {
     await using mods = await ModsDir.create({
       "bad.ts": "import 'left-pad'",
       "directory.ts/x": "",
@@ -124,7 +124,7 @@ describe("a whole scan", () => {
     expect(await probe.scan()).toEqual([]);
   });
 
-  test("an import that was missing is found when it appears, also one that goes before another", async () => {
+  test("a missing import is found when it appears, even one that takes precedence over another", async () => {
     await using mods = await ModsDir.create({ "a.ts": "import './_x'" });
     const probe = new Probe(mods);
     expect(await probe.scan()).toEqual(["a.ts: cannot import './_x': there is no such file."]);
@@ -134,7 +134,7 @@ describe("a whole scan", () => {
     expect(await probe.look("_x.ts")).toEqual(["a.ts: import './_x' + // ts"]);
   });
 
-  test("mods/ that is not there has no modules, and is found when it comes", async () => {
+  test("a missing mods/ has no modules, and is found when it appears", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// a" });
     const probe = new Probe(mods);
     await probe.scan();
@@ -156,7 +156,7 @@ describe("a whole scan", () => {
     expect(await probe.scan()).toEqual([]);
   });
 
-  test("of more than maxModules, the first by name count, and the others are told why not", async () => {
+  test("beyond maxModules, the first by name are found, and the others fail with the reason", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// a", "b.ts": "// b", "c.ts": "// c" });
     const probe = new Probe(mods, { maxModules: 2 });
     const excess = (mod: string) => `${mod}: mods/ has more than 2 modules.`;
@@ -173,7 +173,7 @@ describe("names that differ only in case", () => {
   const twin = (mod: string, others: string) =>
     `${mod}: mods/ also has ${others}, which differs only in case; rename one of them.`;
 
-  test("are failures, all of them, whichever came first", async () => {
+  test("all fail, whichever came first", async () => {
     await using mods = await ModsDir.create({ "hello.ts": "// 1", "other.ts": "// 3" });
     const probe = new Probe(mods);
     expect(await probe.scan()).toEqual(["hello.ts: // 1", "other.ts: // 3"]);
@@ -184,7 +184,7 @@ describe("names that differ only in case", () => {
     expect(await new Probe(mods).scan()).toEqual([...both, "other.ts: // 3"]);
   });
 
-  test("are failures also when both came at once", async () => {
+  test("all fail if they came at once", async () => {
     await using mods = await ModsDir.create();
     const probe = new Probe(mods);
     await probe.scan();
@@ -230,7 +230,7 @@ describe("a hint", () => {
     ]);
   });
 
-  test("at a module and at a file that nobody knows reads the module alone, and calls for a scan", async () => {
+  test("at a module and an unknown file reads that module and asks for a scan", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// a", "b.ts": "// b" });
     const findings: string[] = [];
     const found = (finding: Finding) => findings.push(describeFinding(finding));
@@ -246,7 +246,7 @@ describe("a hint", () => {
     expect(findings).toEqual(["a.ts: // A", "b.ts: // B"]);
   });
 
-  test("at a file that nobody knows finds whatever it means", async () => {
+  test("at an unknown file finds every change", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// a" });
     const probe = new Probe(mods);
     await probe.scan();
@@ -255,7 +255,7 @@ describe("a hint", () => {
     expect(await probe.look("some-directory")).toEqual(["a.ts: // A", "b.ts: // b"]);
   });
 
-  test("about a rewrite of the same bytes comes back with the same outcome, and without a hint nothing", async () => {
+  test("at a rewrite of the same bytes reports the same outcome, once", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// a" });
     const findings: Finding[] = [];
     const scanner = new ModuleScanner(mods.path, defaultLimits, (finding) => findings.push(finding));

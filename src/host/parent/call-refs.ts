@@ -1,6 +1,6 @@
 /**
  * The calls that a process is working on. A reference is a small number, an index into a list, and is reused as soon
- * as no frame can name the former call any more. With numbers that only grow the server needs up to a third more
+ * as no frame can refer to the former call. With numbers that only grow, the server needs up to a third more
  * processor time per call.
  */
 export class CallRefs<T> {
