@@ -16,13 +16,13 @@ export interface InitOptions {
 export interface InitResult {
   readonly server: Identity;
   readonly client: Identity;
-  /** What was made, in sentences' order: paths, and `PATH: what was added`. Empty: everything was there. */
+  /** What was made: paths, and `PATH: what was added`. Empty when nothing was missing. */
   readonly made: readonly string[];
 }
 
 /**
- * Makes what a first run on one machine needs, and only what is missing. A client key that was there already is
- * trusted only when the trust file was missing too: whoever removed it from the list meant it.
+ * Makes what a first run on one machine needs, and only what is missing. An existing client key is trusted only when the
+ * trust file was missing too: if the file lacks the key, somebody may have removed it on purpose.
  */
 export async function initServer({ modsDir, certsDir, trustedKeysPath }: InitOptions): Promise<InitResult> {
   const made: string[] = [];

@@ -2,7 +2,8 @@ import { X509Certificate } from "node:crypto";
 import { VeripyError } from "../base/errors.ts";
 import { reasonOf } from "../base/plain-reason.ts";
 import { type Fingerprint, fingerprintOfSpki } from "../identity/fingerprint.ts";
-import { type CloseReason, SocketDuplex } from "../protocol/duplex.ts";
+import type { CloseReason } from "../protocol/duplex.ts";
+import { SocketDuplex } from "../protocol/socket-duplex.ts";
 import type { Peer } from "./peer.ts";
 
 /** `SSL_OP_NO_TLSv1_2`. Bun already disables older versions. */

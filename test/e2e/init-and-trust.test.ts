@@ -109,7 +109,7 @@ describe("veripy-server trust and untrust", () => {
     const again = await here.server("trust", bob);
     expect(again).toMatchObject({
       exitCode: 0,
-      stdout: `${bob} was trusted already; nothing was changed.\n`,
+      stdout: `${bob} is already trusted; nothing was changed.\n`,
     });
     expect(await Bun.file(path).text()).toBe(after);
 

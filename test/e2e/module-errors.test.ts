@@ -64,7 +64,9 @@ describe("an error of a module", () => {
   test("that is a link does not say where it leads, and the log does", async () => {
     await symlink("/etc/hostname", join(site.path, "mods/own-link.ts"));
     const { toFull, toNarrow } = await errorsOf("own-link.ts");
-    expect([toFull, toNarrow]).toEqual(Array(2).fill("own-link.ts: it is a symbolic link out of mods/."));
+    expect([toFull, toNarrow]).toEqual(
+      Array(2).fill("own-link.ts: it is a symbolic link that leads out of mods/."),
+    );
     expect(await server.line("own-link.ts cannot be loaded")).toContain("/etc/hostname");
   });
 

@@ -148,7 +148,7 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
 
   test("that throws when nobody listens any more: module_crashed, with what it threw", async () => {
     expect(await provoke("throws-late.ts", "!")).toBe(
-      "module_crashed: throws-late.ts crashed: an exception was not caught: too late.",
+      "module_crashed: throws-late.ts crashed: uncaught exception: too late.",
     );
   });
 
@@ -174,7 +174,7 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
 
   test("that answers with something else than a string: exec_failed, never its toString", async () => {
     expect(await provoke("no-string.ts", "!")).toBe(
-      "exec_failed: execute of no-string.ts returned an object, it must be a string.",
+      "exec_failed: execute of no-string.ts must return a string, not an object.",
     );
   });
 

@@ -153,7 +153,11 @@ describe("trust-server", () => {
     ["a server that is none", ["not a host", other], "HOST:PORT"],
     ["a port that is none", ["localhost:70000", other], "65535"],
     ["no fingerprint", ["localhost"], "fingerprint"],
-    ["a port that contradicts -p", ["localhost:9443", other, "-p", "9444"], "port 9443, --port says 9444"],
+    [
+      "a port that contradicts -p",
+      ["localhost:9443", other, "-p", "9444"],
+      "port 9443, but --port says 9444",
+    ],
     ["a folder that is not there", ["localhost", other, "--certs", "nowhere"], "veripy-client init"],
   ])("%s is a usage error, and nothing is written", async (what, args, message) => {
     const certs = await client(`wrong-${what}`);
@@ -199,7 +203,7 @@ describe("forget-server", () => {
     const args = ["--certs", certs, "forget-server", "a.example:1", "-p"];
     const { exitCode, stdout, stderr } = await run([site.client, ...args, "2"]);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
-    expect(stderr).toContain("The host says port 1, --port says 2.");
+    expect(stderr).toContain("The host says port 1, but --port says 2.");
     expect(await known(certs)).toEqual(pins);
     expect((await run([site.client, ...args, "1"])).exitCode).toBe(0);
     expect(await known(certs)).toEqual({ "a.example:2": other });
@@ -210,7 +214,7 @@ describe("forget-server", () => {
     await copyFile(join(site.certs, "server.crt"), join(certs, "server.crt"));
     const forgotten = await site.call(["forget-server", server(), "--certs", certs]);
     expect(forgotten.exitCode).toBe(0);
-    expect(forgotten.stderr).toContain(`${join(certs, "server.crt")} still names the key of every server`);
+    expect(forgotten.stderr).toContain(`${join(certs, "server.crt")} still gives the key of every server`);
     const again = await site.call(["forget-server", server(), "--certs", certs]);
     expect(again.exitCode).toBe(2);
     expect(again.stderr).toContain(`${join(certs, "server.crt")} names the key of every server`);
@@ -258,7 +262,7 @@ describe("--server-fingerprint, in a pipe,", () => {
 });
 
 describe.skipIf(process.platform === "win32")("--server-fingerprint, on a terminal,", () => {
-  const question = /Remember it, .*\(yes\/no\): /;
+  const question = /Save it, .*\(yes\/no\): /;
   const list = (certs: string, flags: string[], env?: Record<string, string>) =>
     new Terminal(
       [

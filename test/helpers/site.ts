@@ -6,7 +6,7 @@ import { type Ended, Running, type RunOptions, run } from "./processes.ts";
 import { temporaryDirectory } from "./temporary.ts";
 import { eventually } from "./within.ts";
 
-/** A directory with keys, trust and modules, and the two executables at work in it. */
+/** A directory with keys, a trust file and modules, in which the two executables run. */
 export class Site implements AsyncDisposable {
   readonly path: string;
   readonly server: string;
@@ -43,7 +43,7 @@ export class Site implements AsyncDisposable {
     return join(this.path, "certs");
   }
 
-  /** Makes another client in a folder of its own, which knows the server; the server does not know it yet. */
+  /** Creates another client in a folder of its own, which trusts the server; the server does not trust it yet. */
   async newClient(name: string): Promise<{ certs: string; fingerprint: string }> {
     const certs = join(this.path, name);
     const { stdout, stderr, exitCode } = await run([this.client, "init", "--certs", certs, "--json"]);
@@ -79,7 +79,7 @@ export class Site implements AsyncDisposable {
     return run([this.client, ...this.#portFlag, ...args], { cwd: this.path, ...options });
   }
 
-  /** Starts `veripy-client` to stay up, with `watch` when nothing else is given. */
+  /** Starts `veripy-client` and leaves it running; `watch` is its default command. */
   watch(args: string[] = []): Running {
     const client = new Running([this.client, ...this.#portFlag, ...args], { cwd: this.path });
     this.#running.push(client);
@@ -108,7 +108,7 @@ export class Site implements AsyncDisposable {
     });
   }
 
-  /** Nothing while no server was started here: the call says itself where to. */
+  /** Empty if no server was started here: then the call itself must say where to connect. */
   get #portFlag(): string[] {
     return this.#port === 0 ? [] : ["--port", String(this.#port)];
   }

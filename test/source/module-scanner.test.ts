@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { rename, symlink, utimes } from "node:fs/promises";
+import { rename, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { $ } from "bun";
 import { detailOf, VeripyError } from "../../src/base/errors.ts";
@@ -158,24 +158,6 @@ describe("a whole scan", () => {
     await $`rm ${mods.path}`;
     await rename(join(mods.outside, "aside"), mods.path);
     expect(await probe.scan()).toEqual([]);
-  });
-
-  test("a swapped symbolic link shows only what is different behind it", async () => {
-    await using mods = await ModsDir.create({
-      "..1/a.ts": "// same",
-      "..1/b.ts": "// 1",
-      "..2/a.ts": "// same",
-      "..2/b.ts": "// 2",
-    });
-    await mods.link("..1", "..data");
-    await mods.link("..data/a.ts", "a.ts");
-    await mods.link("..data/b.ts", "b.ts");
-    const probe = new Probe(mods);
-    expect(await probe.scan()).toEqual(["a.ts: // same", "b.ts: // 1"]);
-    await symlink("..2", mods.at("..new"));
-    await rename(mods.at("..new"), mods.at("..data"));
-    // The other one was touched, so it is told with the key that it had.
-    expect(await probe.look("..new", "..data")).toEqual(["a.ts: // same", "b.ts: // 2"]);
   });
 
   test("of more than maxModules, the first by name count, and the others are told why not", async () => {

@@ -5,10 +5,10 @@ import { maxLogLine } from "../protocol.ts";
 import { worstEscape } from "./payloads.ts";
 
 /**
- * Log lines, the frames that answer nothing: more of them in a second than any honest host sends are an attack.
- * (Progress is bounded for each call.)
+ * Limits the log lines of a module host, the only frames that belong to no request: more of them in a second than any
+ * honest host sends are an attack. (Progress is limited for each call.)
  */
-export class UnaskedFrames {
+export class UnsolicitedLimit {
   readonly #frames: TokenBucket;
   readonly #characters: TokenBucket;
 
@@ -26,14 +26,11 @@ export class UnaskedFrames {
   count(length: number): void {
     const now = performance.now();
     if (!this.#frames.take(1, now))
-      throw new VeripyError(
-        "protocol_error",
-        "more frames a second that answer nothing than its log limit allows",
-      );
+      throw new VeripyError("protocol_error", "more unsolicited frames a second than its log limit allows");
     if (!this.#characters.take(length, now))
       throw new VeripyError(
         "protocol_error",
-        "more characters a second in frames that answer nothing than its log limit allows",
+        "more characters a second in unsolicited frames than its log limit allows",
       );
   }
 }
