@@ -61,11 +61,8 @@ export class ModuleRegistry {
     this.#options = options;
     const { modsDir, limits, timing } = options;
     this.#scanner = new ModuleScanner(modsDir, limits, (finding) => this.#offer(finding));
-    const listener = {
-      stirred: (paths: ReadonlySet<string>) => this.#scanner.readAhead(paths),
-      changed: (hint: ChangeHint) => this.#follow(hint),
-    };
-    this.#watcher = new ModsWatcher(modsDir, listener, { ...defaultWatchTiming, ...timing });
+    const follow = (hint: ChangeHint) => this.#follow(hint);
+    this.#watcher = new ModsWatcher(modsDir, follow, { ...defaultWatchTiming, ...timing });
     this.#loads = new Gate(options.loadsAtOnce ?? Math.max(4, 2 * availableParallelism()));
     this.#slotOwner = this.#createSlotOwner();
   }

@@ -41,8 +41,8 @@ export class ModuleAccess {
     return this.#grant.maySee(mod);
   }
 
-  /** Throws `forbidden`. */
-  require(action: "sync" | "verify" | "exec", mod?: string): void {
+  /** Throws `forbidden` when the client may not do that. */
+  authorize(action: "sync" | "verify" | "exec", mod?: string): void {
     if (this.#grant.mayAct(action) && (mod === undefined || this.#grant.maySee(mod))) return;
     const request = mod === undefined ? action : `${action} ${mod}`;
     this.#onForbidden(request);

@@ -111,7 +111,7 @@ export class SessionCalls implements CallSession {
 
   /** The version that an exec may run. Throws if it must not be run now, or by this client. */
   #versionFor(frame: Frame, { mod, tree }: ExecRequestForm): RunnableVersion {
-    this.#access.require("exec", mod);
+    this.#access.authorize("exec", mod);
     if (this.#server.isDraining)
       throw new VeripyError("shutting_down", "The server is stopping and takes no more calls.");
     if (this.#calls.has(keyOf(frame)))

@@ -20,7 +20,7 @@ export function answerSync(
   announcement: () => object | undefined,
 ): StateAnswer {
   parsePayload(syncRequest, json);
-  access.require("sync");
+  access.authorize("sync");
   const reports = access.visible().map((version) => VersionText.of(version).report);
   const rotation = announcement();
   const more = rotation === undefined ? "" : `,"rotation":${JSON.stringify(rotation)}`;
@@ -30,7 +30,7 @@ export function answerSync(
 /** `{"mod"}` → the report of the current version with the texts of its files. */
 export function answerVerify(access: ModuleAccess, { json }: Frame): StateAnswer {
   const { mod } = parsePayload(verifyRequest, json);
-  access.require("verify", mod);
+  access.authorize("verify", mod);
   const version = access.find(mod);
   return { json: VersionText.of(version).verify, mod, tree: version.tree };
 }
@@ -38,7 +38,7 @@ export function answerVerify(access: ModuleAccess, { json }: Frame): StateAnswer
 /** `{}` → `{"modules":[stats]}`. */
 export function answerStats(access: ModuleAccess, frame: Frame): StateAnswer {
   mustBeEmpty(frame);
-  access.require("sync");
+  access.authorize("sync");
   return { json: JSON.stringify({ modules: access.stats().map((stats) => snakeKeys(stats)) }) };
 }
 

@@ -3,27 +3,18 @@ import { stat } from "node:fs/promises";
 import { isSystemError, messageOf } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
 
-/** How `mods/` is watched. */
+/** How `mods/` is polled. */
 export interface WatchTiming {
-  /** A change is told when nothing more came for this long. One save is two to four events within a millisecond. */
-  quietMs: number;
-  /** In a storm of events, a change is told at the latest after this. */
-  stormMs: number;
   /** How often everything is compared with the disk and a lost watch is replaced. */
   pollMs: number;
+  /** How long `pollSoon` takes. */
+  soonMs: number;
 }
 
-export const defaultWatchTiming: Readonly<WatchTiming> = { quietMs: 1, stormMs: 50, pollMs: 1_000 };
+export const defaultWatchTiming: Readonly<WatchTiming> = { pollMs: 1_000, soonMs: 50 };
 
 /** Paths below `mods/`, with forward slashes, that may have changed, or `"anything"` if that is unknown. */
 export type ChangeHint = ReadonlySet<string> | "anything";
-
-export interface WatchListener {
-  /** Something has just happened at these paths. Once a turn of the event loop, before the hint that names them. */
-  stirred(paths: ReadonlySet<string>): void;
-  /** From the first poll on. */
-  changed(hint: ChangeHint): void;
-}
 
 /** Opens a watch on a directory and everything below it: `watch` of `node:fs`, or a replacement in tests. */
 export type OpenWatch = (
@@ -41,31 +32,29 @@ const log = loggerOf("module");
  */
 export class ModsWatcher {
   readonly #modsDir: string;
-  readonly #listener: WatchListener;
+  readonly #changed: (hint: ChangeHint) => void;
   readonly #timing: WatchTiming;
   readonly #openWatch: OpenWatch;
   #watch: FSWatcher | undefined;
   /** Which directory is watched, see `identityOf`. */
   #watched: string | undefined;
   #refusal: string | undefined;
-  #stirred = new Set<string>();
   #pending = new Set<string>();
   #anything = false;
-  #pendingSinceMs = 0;
-  #quiet: ReturnType<typeof setTimeout> | undefined;
+  #report: ReturnType<typeof setImmediate> | undefined;
   #poll: ReturnType<typeof setTimeout> | undefined;
   #pollAtMs = Number.POSITIVE_INFINITY;
   #closed = false;
 
-  /** The methods of `listener` must not throw. They are not called after `close`. */
+  /** `changed` must not throw. It is called from the first event or poll on, and not after `close`. */
   constructor(
     modsDir: string,
-    listener: WatchListener,
+    changed: (hint: ChangeHint) => void,
     timing: Readonly<WatchTiming> = defaultWatchTiming,
     openWatch: OpenWatch = watch,
   ) {
     this.#modsDir = modsDir;
-    this.#listener = listener;
+    this.#changed = changed;
     this.#timing = timing;
     this.#openWatch = openWatch;
   }
@@ -78,12 +67,12 @@ export class ModsWatcher {
 
   /** Reports `"anything"` in a moment. For a change whose meaning only a full comparison can tell. */
   pollSoon(): void {
-    this.#schedulePoll(this.#timing.stormMs);
+    this.#schedulePoll(this.#timing.soonMs);
   }
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#quiet);
+    clearImmediate(this.#report);
     clearTimeout(this.#poll);
     this.#unwatch();
   }
@@ -97,7 +86,7 @@ export class ModsWatcher {
     this.#poll = setTimeout(async () => {
       this.#pollAtMs = Number.POSITIVE_INFINITY;
       await this.#ensureWatch();
-      if (!this.#closed) this.#listener.changed("anything");
+      if (!this.#closed) this.#changed("anything");
       this.#schedulePoll(this.#timing.pollMs);
     }, ms);
   }
@@ -146,34 +135,22 @@ export class ModsWatcher {
   #note(path: string | null | undefined): void {
     if (this.#closed) return;
     if (typeof path === "string" && path !== "") {
-      const changed = path.replaceAll("\\", "/");
-      this.#pending.add(changed);
-      if (this.#stirred.size === 0) setImmediate(() => this.#stir());
-      this.#stirred.add(changed);
+      this.#pending.add(path.replaceAll("\\", "/"));
     } else {
       // The directory itself was moved or deleted. The next poll watches its successor.
       this.#anything = true;
       this.#unwatch();
     }
-    const nowMs = performance.now();
-    if (this.#quiet === undefined) this.#pendingSinceMs = nowMs;
-    const untilStorm = this.#pendingSinceMs + this.#timing.stormMs - nowMs;
-    clearTimeout(this.#quiet);
-    this.#quiet = setTimeout(() => this.#tell(), Math.max(0, Math.min(this.#timing.quietMs, untilStorm)));
-  }
-
-  #stir(): void {
-    const paths = this.#stirred;
-    this.#stirred = new Set();
-    if (!this.#closed) this.#listener.stirred(paths);
+    // One save is two to four events at once: they become one hint.
+    this.#report ??= setImmediate(() => this.#tell());
   }
 
   #tell(): void {
-    this.#quiet = undefined;
+    this.#report = undefined;
     const hint: ChangeHint = this.#anything ? "anything" : this.#pending;
     this.#pending = new Set();
     this.#anything = false;
-    this.#listener.changed(hint);
+    this.#changed(hint);
     // The directory may be about to be replaced.
     if (hint === "anything") this.pollSoon();
   }

@@ -127,7 +127,7 @@ describe("the start", () => {
     expect(registered.registry.stats().map(({ mod }) => mod)).toEqual(["a.js", "b.ts"]);
   });
 
-  test("loads many at once, but not all", async () => {
+  test("loads a bounded number of modules at a time", async () => {
     const names = Array.from({ length: 40 }, (_, index) => `m${index}.ts`);
     await using mods = await ModsDir.create(Object.fromEntries(names.map((name) => [name, `// ${name}`])));
     await using registered = await Registered.start(mods, { loadsAtOnce: 5 });
@@ -219,7 +219,7 @@ describe("a change on the disk", () => {
     expect(registered.loader.begun.filter((content) => content !== "// calm").length).toBe(1);
   });
 
-  test("a file that is gone for a moment is no change", async () => {
+  test("a file that disappears for a moment is no change", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// a" });
     await using registered = await Registered.start(mods, { settleMs: 1_000 });
     await rename(mods.at("a.ts"), mods.at("a.ts~"));
@@ -275,7 +275,7 @@ describe("mods/ itself", () => {
     expect(await registered.next()).toEqual(["reload b.ts: // 2"]);
   });
 
-  test("replaced by another with the same content: nothing, and edits are noticed", async () => {
+  test("replaced by another with the same content: no change, and edits are noticed", async () => {
     await using mods = await ModsDir.create({ "a.ts": "import './lib/x.ts'", "lib/x.ts": "// x" });
     await using registered = await Registered.start(mods, { settleMs: 200 });
     await cp(mods.path, join(mods.outside, "fresh"), { recursive: true });
@@ -372,7 +372,7 @@ describe("an edit that does not load", () => {
     expect(registered.texts.filter((text) => text.startsWith("error"))).toEqual([]);
   });
 
-  test("is tried again when its file is touched, because the cause can lie elsewhere", async () => {
+  test("is tried again when its file is touched, because the cause may lie elsewhere", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// a" });
     let isDown = true;
     const loader = new FakeLoader();
@@ -435,7 +435,7 @@ describe("the swap", () => {
     expect(seen).toEqual(["modload // 1", "modunload not_found"]);
   });
 
-  test("of contents that come while one loads, only the newest is loaded, and never an older after it", async () => {
+  test("while one content loads, only the newest that follows is loaded, and never an older one after it", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// 0" });
     await using registered = await Registered.start(mods);
     registered.loader.hold = true;
@@ -457,7 +457,7 @@ describe("the swap", () => {
     expect(registered.contentOf("a.ts")).toBe("// 20");
   });
 
-  test("200 edits without a pause end on the last content, told in their order", async () => {
+  test("200 edits without a pause end on the last content and are reported in order", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// 0" });
     // A file that is replaced whenever it is read counts as broken after a while; this storm is over before.
     await using registered = await Registered.start(mods, { settleMs: 5_000 });
@@ -480,7 +480,7 @@ describe("versions", () => {
     return trees;
   }
 
-  test("retain of them beside the current one are found by their tree, and no more", async () => {
+  test("are found by their tree: the current one and `retain` before it", async () => {
     await using mods = await ModsDir.create();
     await using registered = await Registered.start(mods, { retain: 2 });
     const trees = await treesOf(registered, ["// 1", "// 2", "// 3", "// 4"]);
@@ -550,7 +550,7 @@ describe("versions", () => {
 });
 
 describe("stop", () => {
-  test("ends every version, also those replaced before, and resolves when they have ended", async () => {
+  test("ends every version, including replaced ones, and resolves when they have ended", async () => {
     await using mods = await ModsDir.create({ "a.ts": "// 1", "b.ts": "// b" });
     const registered = await Registered.start(mods, { retain: 0 });
     const replaced = registered.loader.of("// 1");

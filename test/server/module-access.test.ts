@@ -38,8 +38,8 @@ describe("a client whose entry names modules", () => {
     expect(access.stats().map(({ mod }) => mod)).toEqual(["hello.ts"]);
     expect([access.maySee("hello.ts"), access.maySee("deploy.ts")]).toEqual([true, false]);
     expect([access.mayFollow("hello.ts"), access.mayFollow("deploy.ts")]).toEqual([true, false]);
-    expect(codeOf(() => access.require("exec", "hello.ts"))).toBe("ok");
-    expect(codeOf(() => access.require("exec", "deploy.ts"))).toBe("forbidden");
+    expect(codeOf(() => access.authorize("exec", "hello.ts"))).toBe("ok");
+    expect(codeOf(() => access.authorize("exec", "deploy.ts"))).toBe("forbidden");
     expect(forbidden).toEqual(["exec deploy.ts"]);
   });
 
@@ -52,9 +52,9 @@ describe("a client whose entry names modules", () => {
 describe("a client whose entry names actions", () => {
   test("may do those only", () => {
     const { access, forbidden } = accessWith({ actions: ["verify"] });
-    expect(codeOf(() => access.require("verify", "hello.ts"))).toBe("ok");
-    expect(codeOf(() => access.require("sync"))).toBe("forbidden");
-    expect(codeOf(() => access.require("exec", "hello.ts"))).toBe("forbidden");
+    expect(codeOf(() => access.authorize("verify", "hello.ts"))).toBe("ok");
+    expect(codeOf(() => access.authorize("sync"))).toBe("forbidden");
+    expect(codeOf(() => access.authorize("exec", "hello.ts"))).toBe("forbidden");
     expect(forbidden).toEqual(["sync", "exec hello.ts"]);
     expect([access.mayRun, access.mayFollow("hello.ts")]).toEqual([false, false]);
   });
@@ -62,7 +62,7 @@ describe("a client whose entry names actions", () => {
   test("gets the permissions of a changed entry at once", () => {
     const { access } = accessWith({ actions: ["verify"] });
     access.setGrant(grantOf({ name: "alice" }));
-    expect(codeOf(() => access.require("sync"))).toBe("ok");
+    expect(codeOf(() => access.authorize("sync"))).toBe("ok");
     expect([access.mayRun, access.grant.name]).toEqual([true, "alice"]);
   });
 });

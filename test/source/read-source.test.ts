@@ -269,7 +269,7 @@ describe("what is no ordinary file", () => {
     expect((await failureOf(read(mods, "m.ts"))).message).toBe("m.ts: it is a directory.");
   });
 
-  test("a FIFO that nobody writes to is refused at once, as module and as import", async () => {
+  test("a FIFO without a writer is refused at once, as a module and as an import", async () => {
     await using mods = await ModsDir.create({ "n.ts": "import './m.ts'" });
     await $`mkfifo ${mods.at("m.ts")}`;
     expect((await failureOf(read(mods, "m.ts"))).message).toBe("m.ts: it is not a regular file.");
@@ -367,7 +367,7 @@ describe("a file that changes while it is read", () => {
     expect(reads).toBe(5);
   });
 
-  test("one that never stops changing is an error, not a wait without end", async () => {
+  test("one that never stops changing is an error, not an endless wait", async () => {
     await using mods = await ModsDir.create({ "m.ts": "// 0" });
     let reads = 0;
     const failing = readModuleSource(mods.path, "m.ts", defaultLimits, async (path, maxBytes) => {
@@ -382,7 +382,7 @@ describe("a file that changes while it is read", () => {
     expect(reads).toBe(10);
   });
 
-  test("one that is gone in the first pass and back in the second is read", async () => {
+  test("one that is missing in the first pass and back in the second is read", async () => {
     await using mods = await ModsDir.create({ "m.ts": "import './a.ts'", "a.ts": "// 1" });
     let reads = 0;
     const source = await readModuleSource(mods.path, "m.ts", defaultLimits, async (path, maxBytes) => {
@@ -395,7 +395,7 @@ describe("a file that changes while it is read", () => {
     expect(source.files[0]?.content).toBe("// 2");
   });
 
-  test("a file of the same size whose times were set back is not taken for the old one", async () => {
+  test("a file of the same size whose times were set back is not mistaken for the old one", async () => {
     await using mods = await ModsDir.create({ "m.ts": "// 1" });
     const { atime, mtime } = await stat(mods.at("m.ts"));
     const before = await read(mods, "m.ts");
