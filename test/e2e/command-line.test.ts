@@ -290,13 +290,13 @@ describe("a message contains no jargon", () => {
   test.each([
     [["check", "--mods", "nowhere"], "it does not exist"],
     [["policy", "test", "nowhere"], "it does not exist"],
-    [["policy", "test", "mods"], "it is a folder"],
+    [["policy", "test", "mods"], "it is a directory"],
     [["-p", "0", "--audit", "nowhere/audit"], "it does not exist"],
     [["-p", "0", "--metrics", "no-such-host.invalid:1"], "no such address"],
     [["-p", "0", "--interface", "no-such-host.invalid"], "no such address"],
     [["-p", "0", "--interface", ""], "must be an address"],
-    [["init", "--certs", "trusted-keys.json"], "not a folder"],
-    [["-p", "0", "--trusted-keys", "trusted-keys.json/x"], "not a folder"],
+    [["init", "--certs", "trusted-keys.json"], "not a directory"],
+    [["-p", "0", "--trusted-keys", "trusted-keys.json/x"], "not a directory"],
   ])("when the server prints it: %p", async (args, help) => {
     const { exitCode, stderr } = await site.manage(args);
     expect(exitCode).toBe(2);
