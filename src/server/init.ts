@@ -34,11 +34,12 @@ export async function initServer({ modsDir, certsDir, trustedKeysPath }: InitOpt
   const trusted = await readTextIfThere(trustedKeysPath, maxTrustBytes);
   if (trusted === undefined) {
     await writeFileAtomic(trustedKeysPath, emptyTrustFile, 0o600);
-    made.push(trustedKeysPath);
   }
   if (trusted === undefined || client.created) {
     const { changed } = await addTrustedKey(trustedKeysPath, client.identity.fingerprint);
-    if (changed) made.push(`${trustedKeysPath}: trusts the client's key`);
+    const entry = "an entry for the client's key";
+    if (trusted === undefined) made.push(`${trustedKeysPath}, with ${entry}`);
+    else if (changed) made.push(`${entry} in ${trustedKeysPath}`);
   }
 
   if ((await mkdir(modsDir, { recursive: true })) !== undefined) {

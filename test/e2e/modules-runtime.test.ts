@@ -129,7 +129,7 @@ describe("what a module is given", () => {
     await server.line("saw ");
     expect(printedBy(server, "strict.ts")).toEqual(['saw {"tags":["a"]}']);
     expect(client.reports.has("broken.ts")).toBe(false);
-    expect(await server.line("broken.ts cannot be loaded")).toContain("no valid JSON Schema");
+    expect(await server.line("broken.ts cannot be loaded")).toContain("an invalid JSON Schema");
   });
 
   test("what it prints goes to the server's log under its name, and to no client", async () => {

@@ -282,7 +282,7 @@ describe("a client whose key is already in the trust file", () => {
       expect(JSON.parse(json.stdout)).toMatchObject({ already_trusted: true, code_spent: false });
       expect((JSON.parse(json.stdout) as { name?: string }).name).toBe(name);
       const text = await run([site.client, "join", `localhost:${site.port}`, code, "--certs", certs]);
-      expect(text.stdout).toContain(`already trusted${name === undefined ? "" : ` as ${name}`} by localhost`);
+      expect(text.stdout).toContain(`already trusts this client${name === undefined ? "" : ` as ${name}`}.`);
       expect(text.stdout).toContain("The code was not spent.");
       expect(text.stdout).not.toContain("Joined");
       expect(await trusted()).toBe(before);

@@ -20,7 +20,7 @@ interface Step {
 
 /** What every command of README.md's shell blocks does, in their order. One that is missing here fails the test. */
 const steps: readonly Step[] = [
-  { command: "veripy-server init", on: "server", prints: /^made mods\/hello\.ts$/m },
+  { command: "veripy-server init", on: "server", prints: /^created mods\/hello\.ts$/m },
   { command: "veripy-server", on: "server", prints: /Listening on / },
   { command: "veripy-client verify", on: "server", prints: /^verified\s+hello\.ts/ },
   { command: "veripy-client exec hello World", on: "server", prints: /^Hello, World!\n$/ },

@@ -76,7 +76,7 @@ describe("a server whose key is not the expected one", () => {
     const flags = ["--port", `${site.port}`, "--certs", "certs"];
     const refused = await elsewhere.call([...flags, "list"]);
     expect(refused.exitCode).toBe(3);
-    expect(refused.stderr).toContain("Use another --certs folder.");
+    expect(refused.stderr).toContain("Use another directory with --certs.");
     expect(refused.stderr).not.toContain("trust-server");
 
     const trusted = await elsewhere.call([...flags, "trust-server", "localhost", fingerprint]);
@@ -106,7 +106,9 @@ describe("a server whose key is not the expected one", () => {
     const flags = ["--certs", certs, "list", "--server-fingerprint", fingerprint];
     const { exitCode, stderr } = await site.call(flags);
     expect(exitCode).toBe(2);
-    expect(stderr).toContain(`${knownFile(certs)} says ${other}, --server-fingerprint says ${fingerprint}.`);
+    expect(stderr).toContain(
+      `${knownFile(certs)} says ${other}, but --server-fingerprint says ${fingerprint}.`,
+    );
     const [command = ""] = /veripy-client trust-server .*/.exec(stderr) ?? [];
     expect((await site.type(command)).exitCode).toBe(0);
     expect((await site.call(flags)).exitCode).toBe(0);
@@ -217,7 +219,7 @@ describe("forget-server", () => {
     expect(forgotten.stderr).toContain(`${join(certs, "server.crt")} still gives the key of every server`);
     const again = await site.call(["forget-server", server(), "--certs", certs]);
     expect(again.exitCode).toBe(2);
-    expect(again.stderr).toContain(`${join(certs, "server.crt")} names the key of every server`);
+    expect(again.stderr).toContain(`${join(certs, "server.crt")} applies to every server`);
   });
 });
 

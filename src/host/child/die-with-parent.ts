@@ -27,7 +27,7 @@ export function dieWithParent(serverPid: number, controlFd: number | undefined):
     libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (controlFd !== undefined) libc.symbols.fcntl(controlFd, F_SETFD, FD_CLOEXEC);
     // The same share of the processor, but a call that arrives does not interrupt the server or another module in the
-    // middle of its work. Without it, the server needs more processor time per call.
+    // middle of its work. Without it, many calls at once are slower.
     libc.symbols.sched_setscheduler(0, SCHED_BATCH, new Int32Array(1));
   }
   // The server may have died between its fork and the line above.
