@@ -53,30 +53,34 @@ export type { HostOptions } from "./host/parent/module-host.ts";
 export { findSystemUser } from "./host/parent/system-user.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
-export {
-  loadNextIdentity,
-  prepareNextIdentity,
-  resumeSwap,
-  swapIdentity,
-} from "./identity/next-identity.ts";
 export { refuseWithoutServer } from "./identity/server-home.ts";
 export type { CheckedModule } from "./modules/check.ts";
+export type { ModuleChange } from "./modules/module-slot.ts";
 export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections } from "./server/control.ts";
 export type { ConnectionRecord, DisconnectedKey } from "./server/control-messages.ts";
 export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
+export {
+  beginServerRotation,
+  finishServerRotation,
+  type ServerRotation,
+} from "./server/keys/server-rotation.ts";
 export type { AuditOptions } from "./server/observers/audit-log.ts";
 export type {
   CallRecord,
-  ModuleChange,
+  ClientLabel,
   PeerLabel,
+  RefusedConnection,
   RequestRecord,
   ServerObserver,
+  TrustChange,
   TrustEdit,
 } from "./server/observers/observer.ts";
+export type { VeripyServerEvents } from "./server/observers/server-events.ts";
 export type { ServeOptions } from "./server/serve-options.ts";
-export { serve, VeripyServer, type VeripyServerEvents } from "./server/server.ts";
+export { serve, VeripyServer } from "./server/server.ts";
+export type { ConnectedClient } from "./server/session.ts";
 export { SystemdNotifier } from "./server/systemd-notify.ts";
 export { systemdUnit, type UnitOptions } from "./server/systemd-unit.ts";
 export {

@@ -1,33 +1,32 @@
-/** What a deadline wheel holds: anything that can be told its time is up. */
+/** Something with a deadline. */
 export interface Expirable {
-  /** Must not throw: it runs among everybody else's deadlines. */
+  /** Called when the deadline has passed. Must not throw: other deadlines fire in the same loop. */
   expire(): void;
 }
 
-/** A handle to one armed deadline; disarming twice, or after it fired, does nothing. */
+/** An armed deadline. Disarming it twice, or after it has fired, does nothing. */
 export interface Deadline {
   disarm(): void;
 }
 
 /**
- * Many deadlines on one timer, at a resolution of `tickMs`: arming and disarming are a few assignments each, where
- * a `setTimeout` per request would cost a heap operation and a closure. Nothing fires early; it may fire up to two
- * ticks late. The timer is set for the earliest deadline only, so that whoever waits for nothing sleeps, and does not
- * keep the process alive.
+ * Many deadlines on one timer, with a resolution of `tickMs`. Arming and disarming take a few assignments each, where
+ * a `setTimeout` per request would cost a heap operation and a closure. A deadline never fires early, and at most two
+ * ticks late. There is a timer only while something is armed, and it does not keep the process alive.
  */
 export class DeadlineWheel {
-  /** What is armed, by the tick in which it fires: each a ring of entries with this one as its head. */
+  /** Armed deadlines by the tick in which they fire. Each list is a ring that begins and ends at its head. */
   readonly #slots = new Map<number, Entry>();
   readonly #tickMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** The tick that the timer is set for. None that is armed is earlier. */
+  /** The tick for which the timer is set: that of the earliest armed deadline, or an earlier one. */
   #wakesAt = Number.POSITIVE_INFINITY;
 
   constructor(tickMs = 20) {
     this.#tickMs = tickMs;
   }
 
-  /** Calls `item.expire()` once, `ms` from `now`, by `performance.now()`, unless disarmed before. */
+  /** Calls `item.expire()` once, `ms` after `now` (`performance.now()`), unless it is disarmed first. */
   arm(item: Expirable, ms: number, now = performance.now()): Deadline {
     const slot = Math.floor((now + ms) / this.#tickMs) + 1;
     let head = this.#slots.get(slot);
@@ -66,7 +65,7 @@ export class DeadlineWheel {
     const head = this.#slots.get(slot);
     if (head === undefined) return;
     this.#slots.delete(slot);
-    // The first one each time: what fires may disarm others.
+    // Always take the first entry, because `expire` may disarm others.
     for (let entry = head.next; entry !== head; entry = head.next) {
       entry.disarm();
       entry.item?.expire();
@@ -74,10 +73,10 @@ export class DeadlineWheel {
   }
 }
 
-/** Timers of more than 24 days would fire at once. */
+/** The runtime fires timers of more than 24 days at once. */
 const longestSleepMs = 3_600_000;
 
-/** A place in a ring. Out of one it is a ring of its own, so leaving twice does nothing. */
+/** A link of a ring. Once removed it forms a ring of its own, so removing it twice does nothing. */
 class Entry implements Deadline {
   readonly item: Expirable | undefined;
   next: Entry = this;

@@ -16,42 +16,42 @@ export type WireCode = (typeof wireCodes)[number];
 
 /** Codes of errors that arise on this side and never cross the wire. */
 export type LocalCode =
-  /** A flag, an option, an environment variable or a file that cannot be used as it is. */
+  /** A flag, option, environment variable or file that can't be used as it is. */
   | "bad_config"
-  /** A key, certificate or trust file that is missing, unreadable or too widely readable. */
+  /** A key, certificate or trust file that is missing, unreadable, or accessible to too many users. */
   | "bad_identity"
-  /** The other end could not be reached, or the connection broke. */
+  /** The other end can't be reached, or the connection broke. */
   | "unreachable"
-  /** The other end showed a key that is not the expected one, or did not accept ours. */
+  /** The other end has an unexpected key, or did not accept ours. */
   | "untrusted"
-  /** What was received is not what was reported or pinned. */
+  /** Received data does not match what was reported or pinned. */
   | "verification_failed"
-  /** The other end broke the protocol: no frame, too long a line, an answer of the wrong shape. */
+  /** The other end broke the protocol: an invalid frame, a line that is too long, an answer of the wrong shape. */
   | "protocol_error"
-  /** A module could not be read, hashed or loaded. */
+  /** A module can't be read, hashed or loaded. */
   | "bad_module"
   /** The other end does not know this request. */
   | "unsupported"
-  /** This side closed the thing that was being used. */
+  /** It was closed on this side while in use. */
   | "closed";
 
 export type ErrorCode = WireCode | LocalCode;
 
-/** Whether a call that failed has run; see `VeripyError.started`. */
+/** Whether a failed call has run. See `VeripyError.started`. */
 export type Started = false | "unknown" | undefined;
 
 /**
- * The one error class of VeriPy. Callers decide by `code`, never by `message`.
- * A message says what could not be done, why, and what to do next.
+ * VeriPy's only error class, apart from subclasses that callers catch. Decide by `code`, never by `message`.
+ * A message says what failed, why, and what to do.
  */
 export class VeripyError extends Error {
   readonly code: ErrorCode;
-  /** The message for this side's own log, with what the other end must not learn: paths, names of other modules. */
+  /** The message for the local log. It may contain what the other end must not learn, such as paths. */
   readonly detail: string | undefined;
   /**
-   * Of a call that failed. `false`: it was never sent, or was refused before the module began, so it has not run and may
-   * be made again. `"unknown"`: it may have run. Undefined where the code says it, as `exec_failed` does, and for what
-   * was no call.
+   * For a failed call. `false`: it has not run, because it was never sent or was refused before the module began, so it
+   * can safely be repeated. `"unknown"`: it may have run. Undefined when the code already says so, as `exec_failed`
+   * does, and for anything but a call.
    */
   started: Started;
 
@@ -68,27 +68,27 @@ export class VeripyError extends Error {
   }
 }
 
-/** The message for this side's own log and its operator. Never throws. */
+/** The message for the local log and the operator. Never throws. */
 export function detailOf(thrown: unknown): string {
   return (thrown instanceof VeripyError ? thrown.detail : undefined) ?? messageOf(thrown);
 }
 
-/** The message of anything that was thrown; modules and libraries throw all kinds of values. Never throws. */
+/** The message of any thrown value: modules and libraries throw more than errors. Never throws. */
 export function messageOf(thrown: unknown): string {
   try {
     return String(thrown instanceof Error ? thrown.message || thrown.name : thrown);
   } catch {
-    return "something was thrown that cannot be shown";
+    return "a value was thrown that cannot be shown";
   }
 }
 
-/** `EACCES: permission denied`, what a system error says before it names a path; undefined for any other. */
+/** `EACCES: permission denied`: a system error's message without the path. Undefined for other errors. */
 export function systemReasonOf(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error) || !("code" in thrown)) return undefined;
   return /^[A-Z0-9_]+: [^,]+/.exec(thrown.message)?.[0];
 }
 
-/** True for a Node-style system error (`ENOENT`, `EACCES`, …) with one of the given codes. */
+/** Whether it is a system error with one of the given codes, such as `ENOENT`. */
 export function isSystemError(thrown: unknown, ...codes: string[]): boolean {
   return thrown instanceof Error && "code" in thrown && codes.includes(String(thrown.code));
 }

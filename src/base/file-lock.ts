@@ -10,12 +10,12 @@ type Release = () => Promise<void>;
 const retryMs = 20;
 
 /**
- * Runs `edit` while holding the lock `<path>.lock`, so that programs that edit one file do so one after the other, and
- * edits of one program in the order in which they were asked for. Waits for another program up to `waitMs`, then throws
+ * Runs `edit` while holding the lock `<path>.lock`, so that only one program at a time edits the file. Edits by the
+ * same program run in the order in which they were requested. Waits up to `waitMs` for another program, then throws
  * `bad_config` with its process ID.
  *
- * The lock is a `flock(2)`, which the kernel releases when its holder ends, even by `kill -9`. A lock file that is left
- * behind does no harm.
+ * The lock is a `flock(2)`, which the kernel releases when its holder ends, even by `kill -9`. A leftover lock file does
+ * no harm.
  */
 export function withFileLock<T>(path: string, edit: () => Promise<T>, waitMs = 5_000): Promise<T> {
   const giveUpAt = performance.now() + waitMs;
@@ -29,7 +29,7 @@ export function withFileLock<T>(path: string, edit: () => Promise<T>, waitMs = 5
   });
 }
 
-/** The last edit of each path that this process has been asked for and has not finished. */
+/** This process's last requested edit of each path, while it is unfinished. */
 const lastEdits = new Map<string, Promise<unknown>>();
 
 async function inTurn<T>(path: string, edit: () => Promise<T>): Promise<T> {
@@ -58,19 +58,19 @@ async function tryFlock(lock: string): Promise<Release | undefined> {
     await file.close();
     return undefined;
   }
-  // For the message to those that wait in vain.
+  // For the message of a process that waits too long.
   await file.truncate();
   await file.write(`${process.pid}\n`, 0);
   return async () => {
-    // While the lock is held: afterwards it would be another process's file.
+    // While the lock is still held: later it could be another process's file.
     await unlink(lock).catch(() => {});
     await file.close();
   };
 }
 
 /**
- * Only its owner can open the lock file; otherwise any user could hold the lock. What root makes is given to the owner
- * of the folder, who could not lock it if root's process were killed.
+ * The lock file is accessible to its owner only: otherwise any user could hold the lock. If root creates it, it goes to
+ * the owner of the directory, who could not lock it otherwise if root's process were killed.
  */
 async function openLock(lock: string): Promise<FileHandle> {
   const file = await open(
@@ -85,7 +85,7 @@ async function openLock(lock: string): Promise<FileHandle> {
   return file;
 }
 
-/** False when the process that had the lock before has removed the file between our opening and locking it. */
+/** False when the previous holder removed the file after we opened it and before we locked it. */
 async function isStillAt(lock: string, file: FileHandle): Promise<boolean> {
   try {
     const [named, locked] = [await stat(lock), await file.stat()];
@@ -100,17 +100,17 @@ async function lockedError(lock: string): Promise<VeripyError> {
   const pid = await lockHolder(lock);
   const why =
     pid === undefined
-      ? `${lock} cannot be locked; perhaps its file system has no locks`
-      : `process ${pid} holds ${lock}. Run this again when it has ended`;
+      ? `${lock} cannot be locked; its file system may not support locks`
+      : `process ${pid} holds ${lock}. Run this again when that process has ended`;
   return new VeripyError("bad_config", `Cannot edit the file: ${why}.`);
 }
 
-/** `flock(2)`: the same numbers on Linux and macOS. */
+/** From `flock(2)`. The numbers are the same on Linux and macOS. */
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 let opened: { flock: ((fd: number, operation: number) => number) | undefined } | undefined;
 
-/** Undefined where there is none, as on Windows. */
+/** Undefined on systems without it, such as Windows. */
 function flock(): ((fd: number, operation: number) => number) | undefined {
   opened ??= { flock: openLibc({ flock: { args: ["i32", "i32"], returns: "i32" } })?.symbols.flock };
   return opened.flock;

@@ -9,33 +9,33 @@ const S_IWOTH = 0o002;
 const S_IWGRP = 0o020;
 const S_ISVTX = 0o1000;
 
-/** True when everyone on this machine may write it. On Windows the mode does not say who may. */
+/** Whether every user may write to it. Always false on Windows, which keeps access rights elsewhere. */
 export function isWorldWritable(mode: number): boolean {
   return process.platform !== "win32" && (mode & S_IWOTH) !== 0;
 }
 
-/** What to tell the operator of a path that everyone on this machine may write. */
+/** The error for a path that every user may write to. */
 export function worldWritable(path: string, mode: number): VeripyError {
   return new VeripyError(
     "bad_identity",
-    `Cannot use ${path}: anyone on this machine may write it (mode ${octal(mode)}). ` +
-      `Check what it says, then type: chmod o-w ${shellQuoted(path)}`,
+    `Cannot use ${path}: every user of this machine can write to it (mode ${octal(mode)}). ` +
+      `Check its contents, then run: chmod o-w ${shellQuoted(path)}`,
   );
 }
 
-/** Throws `bad_identity` when everyone on this machine may write the file. One that is not there is fine. */
+/** Throws `bad_identity` when every user may write to the file. A missing file is fine. */
 export async function refuseWorldWritable(path: string): Promise<void> {
   const mode = (await statusOf(path))?.mode ?? 0;
   if (isWorldWritable(mode)) throw worldWritable(path, mode);
 }
 
 /**
- * What decides whom a server trusts: its folder of keys, the invitations in it, and the trust file. Throws
- * `bad_identity` with the command that corrects it when everyone on this machine may write one of these. Gives a
- * warning for each that the members of a group may write. What is not there is fine.
+ * Checks the files that decide whom a server trusts: its key directory, the invitations there, and the trust file.
+ * Throws `bad_identity`, with the command that fixes it, when every user may write to one of them. Returns a warning for
+ * each that a group may write to. Missing files are fine.
  */
 export async function checkServerFiles(certsDir: string, trustedKeysPath: string): Promise<string[]> {
-  // Write access to a folder allows replacing its files, unless it is sticky, as /tmp is.
+  // Write access to a directory allows replacing its files, unless it is sticky like /tmp.
   for (const folder of new Set([trustedKeysPath, await realPathOf(trustedKeysPath)].map(dirname))) {
     const status = await statusOf(folder);
     if (status === undefined || (status.mode & S_ISVTX) !== 0) continue;
@@ -44,7 +44,7 @@ export async function checkServerFiles(certsDir: string, trustedKeysPath: string
   return checkFiles([certsDir, join(certsDir, "invitations.json"), trustedKeysPath]);
 }
 
-/** The same of what decides which server a client trusts: its folder of keys, and the servers' keys in it. */
+/** The same for the files that decide which server a client trusts: its key directory and the servers' keys there. */
 export function checkClientFiles(certsDir: string): Promise<string[]> {
   return checkFiles([certsDir, join(certsDir, "known-servers.json"), join(certsDir, "server.crt")]);
 }
@@ -56,7 +56,7 @@ async function checkFiles(paths: readonly string[]): Promise<string[]> {
     if (isWorldWritable(mode)) throw worldWritable(path, mode);
     if (process.platform !== "win32" && (mode & S_IWGRP) !== 0) {
       warnings.push(
-        `The members of its group may write ${path} (mode ${octal(mode)}). Unless they should, type: ` +
+        `Every member of its group can write to ${path} (mode ${octal(mode)}). Unless that is intended, run: ` +
           `chmod g-w ${shellQuoted(path)}`,
       );
     }
@@ -68,7 +68,7 @@ async function statusOf(path: string): Promise<Stats | undefined> {
   try {
     return await stat(path);
   } catch (error) {
-    // Other troubles are reported by those who read it.
+    // Whoever reads the file reports these errors.
     if (isSystemError(error, "ENOENT", "ENOTDIR", "EACCES", "ELOOP")) return undefined;
     throw error;
   }

@@ -6,8 +6,8 @@ import { isSystemError, VeripyError } from "./errors.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
 /**
- * Replaces `path` by `data`, or leaves it as it was: writes a temporary file beside it, flushes it to
- * disk, renames it over, and flushes the directory. `mode` is the new file's mode (umask does not widen it).
+ * Replaces the file at `path`, or leaves it unchanged: writes a temporary file beside it, flushes that to disk, renames
+ * it over `path`, and flushes the directory. `mode` is the new file's mode, further restricted by the umask.
  */
 export async function writeFileAtomic(path: string, data: string | Uint8Array, mode = 0o644): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`);
@@ -27,23 +27,22 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, m
   await flushDirectory(dirname(path));
 }
 
-/** Best effort: not every platform and file system can flush a directory. */
+/** Best effort: not every platform or file system can flush a directory. */
 export async function flushDirectory(path: string): Promise<void> {
   let directory: FileHandle | undefined;
   try {
     directory = await open(path, "r");
     await directory.sync();
   } catch {
-    // The rename has happened; only its durability across a power cut is left to the file system.
+    // The rename has happened. Whether it survives a power failure is up to the file system.
   } finally {
     await directory?.close();
   }
 }
 
 /**
- * Reads a whole file of at most `maxBytes`. The size is checked on the open file and again while reading,
- * so a file that grows, a device or a FIFO cannot exceed it. Throws `too_large`, `bad_config` for what is
- * not a regular file, or the system error.
+ * Reads a whole file of at most `maxBytes`. The size is checked on the open file and again while reading, so that a
+ * growing file can't exceed it. Throws `too_large`, `bad_config` for anything but a regular file, or the system error.
  */
 export async function readFileBounded(path: string, maxBytes: number): Promise<Uint8Array> {
   // Without O_NONBLOCK, opening a FIFO would wait for a writer that never comes.
@@ -57,18 +56,18 @@ export async function readFileBounded(path: string, maxBytes: number): Promise<U
     while (length < bytes.length) {
       const { bytesRead } = await file.read(bytes, length, bytes.length - length, length);
       length += bytesRead;
-      // A file as long as it said it is ends there, since there was room for more; others are read to their end.
+      // A file of the expected size ends here, because there was room for more. Other files are read to their end.
       if (bytesRead === 0 || (length === status.size && length < bytes.length))
         return bytes.subarray(0, length);
     }
     throw new VeripyError("too_large", `Cannot read ${path}: it has more than ${maxBytes} bytes.`);
   } finally {
-    // What was read does not wait for it.
+    // Not awaited: the bytes are already read.
     file.close().catch(() => {});
   }
 }
 
-/** The text of a file, or undefined when there is none. Other failures are thrown. */
+/** The text of a file; undefined when it does not exist. Throws other system errors. */
 export async function readTextIfThere(path: string, maxBytes: number): Promise<string | undefined> {
   try {
     return decodeUtf8(await readFileBounded(path, maxBytes));
@@ -78,7 +77,7 @@ export async function readTextIfThere(path: string, maxBytes: number): Promise<s
   }
 }
 
-/** Whether there is anything at that path. Throws the system error when that cannot be told. */
+/** Whether the path exists. Throws the system error when that can't be determined. */
 export async function isThere(path: string): Promise<boolean> {
   try {
     await stat(path);

@@ -12,28 +12,29 @@ interface Group {
 }
 
 /**
- * Bounds what others can write to the log, however many they are: ten lines a second in all, and within ten seconds
- * five different lines of one group, such as an address or a key.
+ * A log gate for lines that belong to a group, such as an address or a key: ten lines per second in all, and within ten
+ * seconds five different lines of one group. However many others there are, they can't flood the log.
  */
 export class GroupedLogGate {
-  readonly #all = new LogGate(maxPerSecond);
+  readonly #all: LogGate;
   readonly #now: () => number;
-  /** The one that began last is last. */
+  /** In the order in which their windows began. */
   readonly #groups = new Map<string, Group>();
 
   /** `now` in milliseconds, monotonic. */
   constructor(now = () => performance.now()) {
+    this.#all = new LogGate(maxPerSecond, maxPerSecond, now);
     this.#now = now;
   }
 
   /**
-   * Undefined: the line must not be written. Otherwise how many of its group were not, since the last that was.
-   * `line` tells different lines of a group apart.
+   * Undefined when the line must not be written. Otherwise how many lines of its group were suppressed since the last
+   * one that was written. `line` tells different lines of a group apart.
    */
   pass(group: string, line: string): number | undefined {
     const state = this.#group(group);
-    const mayPass = state.passed.size < maxPerGroup && !state.passed.has(line) && this.#all.pass();
-    if (!mayPass) {
+    const isNew = state.passed.size < maxPerGroup && !state.passed.has(line);
+    if (!isNew || this.#all.pass() === undefined) {
       state.suppressed += 1;
       return undefined;
     }
@@ -48,16 +49,11 @@ export class GroupedLogGate {
     const known = this.#groups.get(name);
     if (known !== undefined && now < known.endsAt) return known;
     this.#groups.delete(name);
-    // All of them may be fresh: then it is a flood of groups, which the limit for all of them holds.
+    // This may forget a window that has not ended. With so many groups, the limit for all of them applies anyway.
     const [oldest] = this.#groups.keys();
     if (this.#groups.size >= maxGroups && oldest !== undefined) this.#groups.delete(oldest);
     const group = { endsAt: now + windowMs, passed: new Set<string>(), suppressed: known?.suppressed ?? 0 };
     this.#groups.set(name, group);
     return group;
   }
-}
-
-/** ` (3 similar refusals suppressed)`, to be added to a line; nothing for none. */
-export function suppressedNote(count: number, what: string): string {
-  return count === 0 ? "" : ` (${count} similar ${what} suppressed)`;
 }

@@ -6,12 +6,12 @@ const openBrace = 0x7b;
 const closeBrace = 0x7d;
 
 /**
- * True when a JSON text nests arrays and objects more than `maxDepth` deep. To be asked before a text from outside is
- * parsed: what walks the value later, `JSON.stringify` among others, recurses, and Bun takes 600 ms to find that the
- * stack is too small. What is not JSON may get either answer; the parser refuses it.
+ * Whether a JSON text nests arrays and objects more than `maxDepth` levels deep. Check this before parsing untrusted
+ * text: `JSON.stringify` and others recurse over the value, and Bun takes 600 ms to detect a stack overflow. For text
+ * that is not JSON the answer means nothing; the parser refuses it.
  */
 export function isDeeperThan(json: string, maxDepth: number): boolean {
-  // Every level takes two characters, so most texts need no look.
+  // Every level takes two characters, so most texts are too short.
   if (json.length <= 2 * maxDepth) return false;
   let depth = 0;
   for (let at = 0; at < json.length; at++) {
@@ -33,7 +33,7 @@ export function isDeeperThan(json: string, maxDepth: number): boolean {
   return false;
 }
 
-/** Where the quote is that ends the string which begins at `from`; the text's end when there is none. */
+/** The offset of the closing quote of the string that begins at `from`; the end of the text when there is none. */
 function endOfString(json: string, from: number): number {
   for (let end = json.indexOf('"', from + 1); end >= 0; end = json.indexOf('"', end + 1)) {
     let escapes = 0;

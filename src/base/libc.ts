@@ -6,11 +6,11 @@ const names: Partial<Record<NodeJS.Platform, readonly string[]>> = {
 };
 
 /**
- * These functions of the system's C library: glibc or musl on Linux, libSystem on macOS. Undefined on other systems,
- * and where the library lacks one of them.
+ * Functions of the system's C library: glibc or musl on Linux, libSystem on macOS. Undefined on other systems, and when
+ * the library lacks one of the functions.
  */
 export function openLibc<const F extends Record<string, FFIFunction>>(functions: F): Library<F> | undefined {
-  // Required here, not imported: most processes have no use for it.
+  // Loaded on demand: most processes don't need it.
   const { dlopen } = require("bun:ffi") as typeof import("bun:ffi");
   for (const name of names[process.platform] ?? []) {
     try {

@@ -1,37 +1,37 @@
 /**
- * Every bound that VeriPy sets on what others send, ask for or hold. Sizes are bytes, times are
- * milliseconds, counts are counts; 0 switches a limit off only where its comment says so.
+ * Every limit on what others may send, request or hold. Sizes are in bytes and times in milliseconds. 0 turns a limit
+ * off only if its comment says so.
  */
 export interface Limits {
-  // A connection, before and after it is authenticated.
-  /** From TCP accept to a finished TLS handshake. */
+  // A connection.
+  /** From accepting the TCP connection to the end of the TLS handshake. */
   handshakeMs: number;
-  /** From a finished handshake to the first complete request. */
+  /** From the end of the handshake to the first complete request. */
   firstRequestMs: number;
-  /** Without one received byte; an idle peer is pinged at half of it, and a pong counts as a byte. */
+  /** Time without receiving a byte. An idle peer is pinged after half of it, and the pong counts. */
   idleMs: number;
-  /** One received line, newline excluded, on the server. Longer: the connection is closed with a reason. */
+  /** One line received by the server, without its newline. A longer line closes the connection. */
   maxLineBytes: number;
-  /** One received line on the client. Answers carry whole module trees, JSON-escaped. */
+  /** One line received by the client. Answers contain whole module trees, JSON-escaped. */
   maxAnswerLineBytes: number;
-  /** Requests of one connection being worked on. At the limit reading pauses; nothing is dropped. */
+  /** Requests of one connection in progress. At the limit the server stops reading; nothing is dropped. */
   maxRequestsInFlight: number;
-  /** Output waiting for a peer that does not read. Past it the peer is closed. */
+  /** Output queued for a peer that does not read. Beyond it the connection is closed. */
   maxQueuedBytes: number;
-  /** Authenticated connections in all. */
+  /** Authenticated connections in total. */
   maxConnections: number;
   /** Authenticated connections of one key. */
   maxConnectionsPerKey: number;
-  /** Connections that have not finished their handshake, in all. Past it the address with most loses its oldest. */
+  /** Unfinished handshakes in total. Beyond it the address with the most loses its oldest one. */
   maxHandshakes: number;
-  /** The same from one address. Many clients may share one, and come back to it in the same moment. */
+  /** Unfinished handshakes from one address. Many clients may share it and reconnect at the same moment. */
   maxHandshakesPerAddress: number;
-  /** Handshakes from one address: sustained rate a second, and how many may come at once. */
+  /** Handshakes from one address: the sustained rate, and how many may come at once. */
   handshakesPerSecond: number;
   handshakeBurst: number;
-  /** Announcements of a next key by one key, and those that it has announced; good or not. 0: none. */
+  /** Announcements of a next key, valid or not, by one key and the keys it announced. 0 allows none. */
   rotationsPerMinute: number;
-  /** Calls in flight are given this long when the server stops. */
+  /** How long running calls may take when the server stops. */
   shutdownMs: number;
 
   // A module as files.
@@ -41,29 +41,29 @@ export interface Limits {
   maxModules: number;
 
   // A module as a process.
-  /** From starting a module host to its `ready`. */
+  /** From the start of a module's process to its `ready`. */
   loadMs: number;
-  /** The ceiling on one call; a request may ask for less. */
+  /** The longest one call may take. A request may ask for less. */
   execMs: number;
-  /** Between a call's abort signal and the end of its process. */
+  /** From a call's abort signal to the end of its process. */
   killGraceMs: number;
-  /** Calls of one module being worked on, and how many more may wait; beyond that: `busy`. */
+  /** Calls of one module in progress, and how many more may wait. Beyond that the answer is `busy`. */
   maxCallsInFlight: number;
   maxCallsQueued: number;
-  /** Arguments of the waiting calls of one module, in all; beyond that: `busy`. */
+  /** Arguments of the waiting calls of one module, in total. Beyond that the answer is `busy`. */
   maxQueuedArgsBytes: number;
-  /** UTF-8 bytes of one result, and of one streamed part. */
+  /** UTF-8 bytes of one result and of one streamed part. */
   maxResultBytes: number;
   maxPartBytes: number;
-  /** Resident memory of one module host; over it the host is killed. 0: no limit. */
+  /** Resident memory of one module's process, which is killed beyond it. 0 means no limit. */
   maxModuleMemoryBytes: number;
-  /** Log lines of one module a second; the rest are counted and dropped. */
+  /** Log lines of one module per second. The rest are counted and dropped. */
   maxLogLinesPerSecond: number;
   /** Versions kept beside the current one. */
   retain: number;
-  /** A replaced version's calls in flight are given this long. */
+  /** How long running calls of a replaced version may take. */
   drainMs: number;
-  /** A host without a call for this long is stopped; the next call starts it again. 0: never. */
+  /** A module's process without a call for this long is stopped; the next call starts it again. 0 means never. */
   idleStopMs: number;
 }
 
@@ -107,7 +107,7 @@ export const defaultLimits: Readonly<Limits> = Object.freeze({
   idleStopMs: 0,
 });
 
-/** The defaults with some fields replaced; `undefined` fields keep their default. */
+/** The defaults, with some fields replaced. A field that is `undefined` keeps its default. */
 export function withDefaultLimits(overrides: Partial<Limits> = {}): Readonly<Limits> {
   const limits = { ...defaultLimits };
   for (const [name, value] of Object.entries(overrides)) {

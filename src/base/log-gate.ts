@@ -1,43 +1,33 @@
-/**
- * Lets at most `maxPerSecond` log lines through a second and counts the others. What others can cause passes one, and
- * both ends of a module host have one: the host's own keeps an honest chatterer cheap, the server's keeps a hostile one
- * bounded.
- */
+import { TokenBucket } from "./token-bucket.ts";
+
+/** Lets `maxPerSecond` log lines through per second. Every line that others can cause goes through a gate. */
 export class LogGate {
-  readonly #maxPerSecond: number;
-  #second = 0;
-  #passed = 0;
-  #dropped = 0;
+  readonly #bucket: TokenBucket;
+  readonly #now: () => number;
+  #suppressed = 0;
 
-  constructor(maxPerSecond: number) {
-    this.#maxPerSecond = maxPerSecond;
+  /** `burst`: how many may come at once. `now` in milliseconds, monotonic. */
+  constructor(maxPerSecond: number, burst = maxPerSecond, now = () => performance.now()) {
+    this.#bucket = new TokenBucket(burst, maxPerSecond, now());
+    this.#now = now;
   }
 
-  /** True when one more line may pass now. */
-  pass(): boolean {
-    const second = Math.floor(performance.now() / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#passed = 0;
+  /**
+   * Undefined when the line must not be written. Otherwise how many lines were suppressed since the last one that was
+   * written.
+   */
+  pass(): number | undefined {
+    if (!this.#bucket.take(1, this.#now())) {
+      this.#suppressed += 1;
+      return undefined;
     }
-    if (this.#passed < this.#maxPerSecond) {
-      this.#passed += 1;
-      return true;
-    }
-    this.#dropped += 1;
-    return false;
+    const suppressed = this.#suppressed;
+    this.#suppressed = 0;
+    return suppressed;
   }
+}
 
-  /** How many lines were dropped since this was last asked. */
-  takeDropped(): number {
-    const dropped = this.#dropped;
-    this.#dropped = 0;
-    return dropped;
-  }
-
-  /** What a line that has passed says at its end of those that were dropped before it; often nothing. */
-  takeSuffix(): string {
-    const dropped = this.takeDropped();
-    return dropped === 0 ? "" : ` (${dropped} similar lines suppressed)`;
-  }
+/** ` (3 similar refusals suppressed)`, to append to a line; empty when `count` is 0. */
+export function suppressedNote(count: number, what: string): string {
+  return count === 0 ? "" : ` (${count} similar ${what} suppressed)`;
 }

@@ -1,8 +1,8 @@
 import { getLogger, type Logger } from "@logtape/logtape";
 
 /**
- * The logger of one part of VeriPy, `["veripy", part]` to LogTape. Nothing is printed until somebody
- * configures LogTape: the commands do it in `cli/ui.ts`, an embedding program does it for itself.
+ * The logger of one part of VeriPy: LogTape's category `["veripy", part]`. Nothing is written until LogTape is
+ * configured. The commands do that; an embedding program does it itself.
  */
 export function loggerOf(
   part: "server" | "session" | "module" | "tls" | "trust" | "client" | "audit",

@@ -1,13 +1,13 @@
 import { open, readFile, stat, unlink } from "node:fs/promises";
 import { isSystemError } from "./errors.ts";
 
-/** A process that makes a lock file writes its ID at once; one that breaks a lock is done at once. */
+/** Writing a process ID or breaking a lock takes far less than this. */
 const patienceMs = 5_000;
 
 /**
- * Where there is no `flock(2)`: a lock file that only one process can make, and that names it. A lock whose process is
- * gone is removed. Gives what releases the lock; undefined while another process has it. A process ID that the system
- * has given to another process meanwhile counts as alive, so the lock may have to be deleted by hand.
+ * A lock for systems without `flock(2)`: a file that only one process can create and that contains its ID. The lock of a
+ * dead process is removed. Returns a function that releases the lock; undefined while another process holds it. If the
+ * system has reused the ID, the lock looks held and must be deleted by hand.
  */
 export async function tryPidLock(path: string): Promise<(() => Promise<void>) | undefined> {
   await removeAbandoned(path);
@@ -22,13 +22,13 @@ export async function tryPidLock(path: string): Promise<(() => Promise<void>) | 
   return () => unlink(path);
 }
 
-/** The process that a lock file names; undefined when it names none. */
+/** The process ID in a lock file; undefined when there is none. */
 export async function lockHolder(path: string): Promise<number | undefined> {
   const text = await readFile(path, "latin1").catch(() => "");
   return /^\d{1,10}\s*$/.test(text) ? Number(text) : undefined;
 }
 
-/** One process at a time does this. Without that, the second would remove the lock that the first has made since. */
+/** One process at a time: otherwise a second one could remove the lock that the first has just created. */
 async function removeAbandoned(path: string): Promise<void> {
   if (!(await isAbandoned(path))) return;
   const guard = `${path}.break`;
@@ -56,7 +56,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // EPERM: it is alive, and belongs to another user.
+    // EPERM means that it is alive and belongs to another user.
     return !isSystemError(error, "ESRCH");
   }
 }

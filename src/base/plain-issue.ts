@@ -1,8 +1,8 @@
 import type { z } from "zod";
 
 /**
- * For `safeParse`: what is wrong with a value, in plain words, where its schema has none of its own. What it says
- * continues "FIELD: ".
+ * For `safeParse`: says what is wrong with a value where the schema has no message of its own. The text continues
+ * "FIELD: ".
  */
 export const plainWords = { error: plainIssue };
 
@@ -21,7 +21,7 @@ function plainIssue(issue: z.core.$ZodRawIssue): string | undefined {
       return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
     case "invalid_union":
     case "invalid_format":
-      return "has a form that is not known";
+      return "has an unknown format";
     default:
       return undefined;
   }
@@ -35,7 +35,7 @@ function amount(origin: string, bound: string, limit: number | bigint): string {
 
 const kindNames: Record<string, string> = {
   int: "a whole number",
-  string: "a text",
+  string: "a string",
   object: "an object",
   record: "an object",
   array: "a list",

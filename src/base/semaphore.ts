@@ -1,4 +1,4 @@
-/** Lets at most `width` tasks run at a time; the others wait their turn, first come first served. */
+/** Runs at most `width` tasks at a time. The others wait in the order in which they came. */
 export class Gate {
   readonly #width: number;
   readonly #waiting: Array<() => void> = [];
@@ -15,7 +15,7 @@ export class Gate {
       return await task();
     } finally {
       const next = this.#waiting.shift();
-      // The place passes to the next one directly, so that nobody slips in between.
+      // Hand the place directly to the next task, so that no other can take it.
       if (next === undefined) this.#running--;
       else next();
     }

@@ -1,4 +1,4 @@
-/** A path as one word of a POSIX shell, for commands that a message tells its reader to type. */
+/** A path as one word of a POSIX shell, for commands in messages. */
 export function shellQuoted(path: string): string {
   return /^[A-Za-z0-9_./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }

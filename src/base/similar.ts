@@ -5,17 +5,17 @@ const minPrefix = 3;
 const maxSuggestions = 3;
 
 /**
- * `Did you mean 'hello.ts'?`, naming the closest of `candidates`, or nothing when none is near. Near is one that begins
- * with `word`, or differs from it by at most two edits (a character added, removed, replaced, or swapped with the next)
- * and by at most a third of its characters. Case does not count, nor does a module's ending that was left out or wrong.
- * The work is bounded: names may come from a server.
+ * `Did you mean 'hello.ts'?`, with the closest of `candidates`; empty when none is close. A candidate is close if it
+ * begins with `word`, or differs by at most two edits (a character inserted, deleted, replaced, or swapped with the next)
+ * and at most a third of the characters. Case is ignored, as is a missing or wrong file extension of a module. The work
+ * is bounded, because names may come from a server.
  */
 export function didYouMean(word: string, candidates: Iterable<string>): string {
   const names = mostSimilar(word, candidates).map((name) => `'${name}'`);
   return names.length === 0 ? "" : `Did you mean ${names.join(" or ")}?`;
 }
 
-/** The closest of `candidates`, three at most, in their own order; empty when none is near. */
+/** The closest of `candidates`, at most three, in the given order; empty when none is close. */
 export function mostSimilar(word: string, candidates: Iterable<string>): string[] {
   let least = maxEdits;
   let closest = new Set<string>();
@@ -31,9 +31,9 @@ export function mostSimilar(word: string, candidates: Iterable<string>): string[
   return [...closest].slice(0, maxSuggestions);
 }
 
-/** Infinite for names that are not near each other. */
+/** Infinity for names that are not close. */
 function editsBetween(word: string, name: string): number {
-  // A beginning counts as one edit, so that a name that was meant whole comes first.
+  // A prefix counts as one edit, so that an exact name comes first.
   const asPrefix = word.length >= minPrefix && name.startsWith(word) ? 1 : Number.POSITIVE_INFINITY;
   return Math.min(asPrefix, near(word, name), near(stemOf(word), stemOf(name)));
 }
@@ -52,8 +52,8 @@ function stemOf(name: string): string {
 }
 
 /**
- * How many characters have to be added, removed, replaced or swapped with their neighbour (optimal string alignment).
- * Takes time and memory of the product of the lengths: bound them.
+ * How many characters must be inserted, deleted, replaced, or swapped with a neighbour (optimal string alignment).
+ * Takes time proportional to the product of the lengths: limit them.
  */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];

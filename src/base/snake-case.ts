@@ -1,18 +1,18 @@
-// In a program a field is `maxLineBytes`; on the wire, in files and with `--json` it is `max_line_bytes`.
+// Fields are `maxLineBytes` in programs, and `max_line_bytes` on the wire, in files and with `--json`.
 
 type CamelCase<Name> = Name extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : Name;
 
-/** The fields of `T` by the names that they have in a program. */
+/** The fields of `T` in camelCase. */
 export type CamelKeys<T> = { [Name in keyof T as CamelCase<Name>]: T[Name] };
 
-/** The object with its own field names in snake_case. What is inside its values stays as it is. */
+/** The object with its field names in snake_case. Nested values are unchanged. */
 export function snakeKeys(object: object): Record<string, unknown> {
   return renamed(object, (name) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
 }
 
-/** The opposite of `snakeKeys`. */
+/** The inverse of `snakeKeys`. */
 export function camelKeys<T extends object>(object: T): CamelKeys<T> {
   const named = renamed(object, (name) =>
     name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),

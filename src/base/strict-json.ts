@@ -1,172 +1,131 @@
+import { type JSONVisitor, type ParseErrorCode, printParseErrorCode, visit } from "jsonc-parser";
 import { VeripyError } from "./errors.ts";
 
 export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue };
 
-/** Where a value stands in its text: `text.slice(start, end)` is it. */
+/** Where a value is in the text: `text.slice(start, end)` is its JSON. */
 export interface Span {
   readonly start: number;
   readonly end: number;
 }
 
-/** An array's place, brackets included, and its elements'. */
+/** Where an array is, brackets included, and where its elements are. */
 export interface ArrayPlace extends Span {
   readonly elements: readonly Span[];
 }
 
 export interface ParsedJson {
   readonly value: JsonValue;
-  /** The places of the arrays in `value` that are the whole or a member of it; deeper ones are not kept. */
+  /** Where the arrays in `value` are. Only the top-level value and its members are recorded. */
   readonly places: ReadonlyMap<JsonValue, ArrayPlace>;
 }
 
+/** Deeper than any of VeriPy's files, and far from overflowing the stack. */
+const maxDepth = 32;
+/** The top-level value and its members. */
+const maxPlacedDepth = 2;
+
 /**
- * Parses a file that people edit and security rests on: RFC 8259, and a key that an object has twice is an
- * error, where `JSON.parse` would silently take the last. Errors are `bad_config` and say
- * `<file>: line 3, column 7: …`. A byte-order mark in front is skipped.
+ * Parses a file that people edit and that security rests on: RFC 8259, and a duplicate key is an error, where
+ * `JSON.parse` would silently take the last one. Errors are `bad_config` and say `<file>: line 3, column 7: …`.
+ * A leading byte-order mark is ignored.
  */
 export function parseStrictJson(text: string, file: string): ParsedJson {
-  return new StrictJsonParser(text, file).parse();
+  const builder = new Builder(text, file);
+  // The parser rejects a byte-order mark. A space in its place keeps every offset.
+  visit(text.replace(/^\ufeff/, " "), builder, { disallowComments: true });
+  return builder;
 }
 
-/** More than any of VeriPy's files needs, and far from the end of the stack. */
-const maxDepth = 32;
-/** The whole, and its members. */
-const maxPlacedDepth = 2;
-const numberPattern = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
-// Everything up to the closing quote; escapes are checked by `JSON.parse`.
-const stringPattern = /"(?:[^"\\\u0000-\u001f]|\\.)*"/y;
-const spacePattern = /[ \t\n\r]*/y;
-const literals: readonly (readonly [string, JsonValue])[] = [
-  ["true", true],
-  ["false", false],
-  ["null", null],
-];
+/** An array or object that is not complete yet. */
+interface Container {
+  readonly value: JsonValue[] | { [key: string]: JsonValue };
+  readonly start: number;
+  /** Of an array, so far. */
+  readonly elements: Span[];
+  /** Of an object: the key of the next value. */
+  key: string;
+}
 
-class StrictJsonParser {
+/** Builds the value from the parser's events. Throws at the first error, which also stops the parser. */
+class Builder implements JSONVisitor, ParsedJson {
+  value: JsonValue = null;
+  readonly places = new Map<JsonValue, ArrayPlace>();
   readonly #text: string;
   readonly #file: string;
-  readonly #places = new Map<JsonValue, ArrayPlace>();
-  #at = 0;
-  #depth = 0;
+  readonly #open: Container[] = [];
 
   constructor(text: string, file: string) {
     this.#text = text;
     this.#file = file;
   }
 
-  parse(): ParsedJson {
-    if (this.#text.startsWith("\ufeff")) this.#at = 1;
-    this.#space();
-    const value = this.#value();
-    this.#space();
-    if (this.#at < this.#text.length) this.#fail("there is more after the end of the JSON");
-    return { value, places: this.#places };
+  // `visit` calls these without `this`.
+  readonly onArrayBegin = (offset: number) => this.#begin([], offset);
+  // Without a prototype, `__proto__` is a key like any other.
+  readonly onObjectBegin = (offset: number) => this.#begin(Object.create(null), offset);
+  readonly onArrayEnd = (offset: number) => this.#end(offset + 1);
+  readonly onObjectEnd = this.onArrayEnd;
+
+  readonly onObjectProperty = (key: string, offset: number): void => {
+    const object = this.#open.at(-1) as Container;
+    if (key in object.value) this.#fail(`duplicate key ${JSON.stringify(key)}`, offset);
+    object.key = key;
+  };
+
+  readonly onLiteralValue = (value: JsonValue, offset: number, length: number) =>
+    this.#add(value, offset, offset + length);
+
+  readonly onError = (code: ParseErrorCode, offset: number, length: number) => {
+    const symbol = this.#text.slice(offset, offset + Math.min(length, maxShownSymbol));
+    this.#fail(faults[printParseErrorCode(code)] ?? `unexpected ${JSON.stringify(symbol)}`, offset);
+  };
+
+  #begin(value: Container["value"], start: number): void {
+    if (this.#open.length === maxDepth) this.#fail(`nested more than ${maxDepth} levels deep`, start);
+    this.#open.push({ value, start, elements: [], key: "" });
   }
 
-  #value(): JsonValue {
-    const next = this.#text[this.#at];
-    if (next === "[") return this.#nested(() => this.#array());
-    if (next === "{") return this.#nested(() => this.#object());
-    if (next === '"') return this.#string();
-    for (const [literal, value] of literals) {
-      if (this.#text.startsWith(literal, this.#at)) {
-        this.#at += literal.length;
-        return value;
-      }
+  #end(end: number): void {
+    const { value, start, elements } = this.#open.pop() as Container;
+    if (Array.isArray(value) && this.#open.length < maxPlacedDepth) {
+      this.places.set(value, { start, end, elements });
     }
-    const number = this.#match(numberPattern);
-    if (number !== undefined) return Number(number);
-    return this.#fail(next === undefined ? "the text ends too early" : `unexpected ${JSON.stringify(next)}`);
+    this.#add(value, start, end);
   }
 
-  #nested<T>(parse: () => T): T {
-    if (this.#depth === maxDepth) this.#fail(`nested more than ${maxDepth} deep`);
-    this.#depth += 1;
-    this.#at += 1;
-    const value = parse();
-    this.#depth -= 1;
-    return value;
+  #add(value: JsonValue, start: number, end: number): void {
+    const parent = this.#open.at(-1);
+    if (parent === undefined) this.value = value;
+    else if (Array.isArray(parent.value)) {
+      parent.value.push(value);
+      parent.elements.push({ start, end });
+    } else parent.value[parent.key] = value;
   }
 
-  #array(): JsonValue[] {
-    const values: JsonValue[] = [];
-    const isPlaced = this.#depth <= maxPlacedDepth;
-    const start = this.#at - 1;
-    const elements: Span[] = [];
-    this.#space();
-    if (!this.#take("]")) {
-      do {
-        this.#space();
-        const from = this.#at;
-        values.push(this.#value());
-        if (isPlaced) elements.push({ start: from, end: this.#at });
-        this.#space();
-      } while (!this.#ends("]"));
-    }
-    if (isPlaced) this.#places.set(values, { start, end: this.#at, elements });
-    return values;
-  }
-
-  #object(): { [key: string]: JsonValue } {
-    // Without a prototype, `__proto__` is a key like any other.
-    const object: { [key: string]: JsonValue } = Object.create(null);
-    this.#space();
-    if (this.#take("}")) return object;
-    for (;;) {
-      this.#space();
-      const start = this.#at;
-      if (this.#text[start] !== '"') this.#fail("expected a key in double quotes");
-      const key = this.#string();
-      if (key in object) this.#fail(`the key ${JSON.stringify(key)} is there twice`, start);
-      this.#space();
-      if (!this.#take(":")) this.#fail("expected ':'");
-      this.#space();
-      object[key] = this.#value();
-      this.#space();
-      if (this.#ends("}")) return object;
-    }
-  }
-
-  /** After an element or a member: true at the closing bracket, false at a comma. */
-  #ends(bracket: "]" | "}"): boolean {
-    if (this.#take(bracket)) return true;
-    if (!this.#take(",")) this.#fail(`expected ',' or '${bracket}'`);
-    return false;
-  }
-
-  #string(): string {
-    const start = this.#at;
-    const literal = this.#match(stringPattern);
-    if (literal === undefined)
-      return this.#fail("a string that does not end, or with a raw control character");
-    try {
-      return JSON.parse(literal);
-    } catch {
-      return this.#fail("a string with an unknown escape", start);
-    }
-  }
-
-  #space(): void {
-    this.#match(spacePattern);
-  }
-
-  #match(pattern: RegExp): string | undefined {
-    pattern.lastIndex = this.#at;
-    const found = pattern.exec(this.#text)?.[0];
-    if (found !== undefined) this.#at += found.length;
-    return found;
-  }
-
-  #take(character: string): boolean {
-    if (this.#text[this.#at] !== character) return false;
-    this.#at += 1;
-    return true;
-  }
-
-  #fail(why: string, at = this.#at): never {
-    const before = this.#text.slice(0, at);
+  #fail(why: string, offset: number): never {
+    const before = this.#text.slice(0, offset);
     const line = before.split("\n").length;
-    const column = at - before.lastIndexOf("\n");
+    const column = offset - before.lastIndexOf("\n");
     throw new VeripyError("bad_config", `${this.#file}: line ${line}, column ${column}: ${why}.`);
   }
 }
+
+const maxShownSymbol = 20;
+
+/** What the parser's error codes mean. Any other code is about an unexpected symbol. */
+const faults: Record<string, string> = {
+  PropertyNameExpected: "expected a key in double quotes",
+  ValueExpected: "expected a value",
+  ColonExpected: "expected ':'",
+  CommaExpected: "expected ','",
+  CloseBraceExpected: "expected '}'",
+  CloseBracketExpected: "expected ']'",
+  EndOfFileExpected: "expected the end of the file",
+  InvalidCommentToken: "comments are not allowed",
+  UnexpectedEndOfString: "this string does not end on its line",
+  UnexpectedEndOfNumber: "this number is incomplete",
+  InvalidUnicode: "this string has an invalid \\u escape",
+  InvalidEscapeCharacter: "this string has an invalid escape",
+  InvalidCharacter: "this string contains a control character",
+};

@@ -1,11 +1,13 @@
-/** Allows `burst` uses at once, and `perSecond` a second in the long run. */
+/**
+ * VeriPy's one way to limit a rate: allows `burst` uses at once, and `perSecond` per second in the long run.
+ * `now` is in milliseconds by a monotonic clock, here and below.
+ */
 export class TokenBucket {
   readonly #burst: number;
   readonly #perSecond: number;
   #tokens: number;
   #filledAt: number;
 
-  /** `now` in milliseconds, monotonic, here and below. */
   constructor(burst: number, perSecond: number, now = performance.now()) {
     this.#burst = burst;
     this.#perSecond = perSecond;
@@ -13,18 +15,29 @@ export class TokenBucket {
     this.#filledAt = now;
   }
 
-  /** True when one more use is allowed; it counts. */
-  take(now = performance.now()): boolean {
+  /** Whether `take` would succeed. */
+  has(count = 1, now = performance.now()): boolean {
     this.#fill(now);
-    if (this.#tokens < 1) return false;
-    this.#tokens -= 1;
+    return this.#tokens >= count;
+  }
+
+  /** Uses up `count` if that many are left; otherwise returns false and takes none. */
+  take(count = 1, now = performance.now()): boolean {
+    if (!this.has(count, now)) return false;
+    this.#tokens -= count;
     return true;
   }
 
-  /** A full bucket remembers nothing: a new one is as good. */
-  isFull(now = performance.now()): boolean {
+  /** Uses up `count` even if fewer are left. Returns how many milliseconds to wait before the next use. */
+  borrow(count: number, now = performance.now()): number {
     this.#fill(now);
-    return this.#tokens >= this.#burst;
+    this.#tokens -= count;
+    return Math.max(0, (-this.#tokens / this.#perSecond) * 1_000);
+  }
+
+  /** A full bucket can be forgotten: a new one behaves the same. */
+  isFull(now = performance.now()): boolean {
+    return this.has(this.#burst, now);
   }
 
   #fill(now: number): void {

@@ -6,16 +6,16 @@ export interface ServerKeyFlags {
   host: string;
   port: number;
   serverFingerprint?: string;
-  /** Undefined: ask, where a person can answer. */
+  /** Undefined: ask, if a person can answer. */
   remember?: boolean;
-  /** Standard input was read to its end, so it has no answer to a question. */
+  /** Standard input holds the arguments, so it cannot answer a question. */
   stdin?: boolean;
   json?: boolean;
 }
 
 type ServerKeyOptions = Pick<ConnectOptions, "serverFingerprint" | "confirmServer" | "rememberServer">;
 
-/** Which key to expect from a server that no file names one of, and what to ask about it. */
+/** Which key to accept from a server that no file gives a key for, and the questions about it. */
 export function serverKeyOptions(given: ServerKeyFlags): ServerKeyOptions {
   const options: ServerKeyOptions = {};
   if (given.serverFingerprint !== undefined) options.serverFingerprint = given.serverFingerprint;
@@ -28,21 +28,21 @@ export function serverKeyOptions(given: ServerKeyFlags): ServerKeyOptions {
   return options;
 }
 
-/** Asks on the terminal whether a server's key is the right one. Anything but `yes` is no. */
+/** Asks on the terminal whether a server's key is the right one. Anything but `yes` means no. */
 async function askServerKey(server: string, fingerprint: string): Promise<boolean> {
-  const answer = await ask(text`Nothing here says which key ${server} must show. It shows
+  const answer = await ask(text`The key of ${server} is not known yet. Its fingerprint is
 
   ${fingerprint}
 
-Is that what 'veripy-server fingerprint' prints on the server? Type yes to keep it: `);
+Does 'veripy-server fingerprint' print the same on the server? Type yes to trust it: `);
   return answer.trim().toLowerCase() === "yes";
 }
 
-/** Asks whether to keep the key that --server-fingerprint named and the server has shown. */
+/** Asks whether to save the key that --server-fingerprint gave and the server has. */
 async function askToRemember(server: string): Promise<boolean> {
   const answer = await ask(
-    text`The server at ${server} has the key that --server-fingerprint names.
-Remember it, so that you no longer need the option? (yes/no): `,
+    text`The key of ${server} is the one given by --server-fingerprint.
+Save it, so that you no longer need that flag? (yes/no): `,
   );
   return ["yes", "y"].includes(answer.trim().toLowerCase());
 }

@@ -11,7 +11,7 @@ import { table, tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
 import { note, print, printAll, printJson } from "./ui.ts";
 
-/** What the client's commands say: short lines for a person, or one JSON object a line. */
+/** The output of the client's commands: short lines for a person, or one JSON object per line. */
 export class ClientOutput {
   readonly #json: boolean;
   readonly #names = new NameColumn();
@@ -37,13 +37,13 @@ export class ClientOutput {
     if (verdict.verified) {
       const { mod, tree, desc, files } = verdict;
       print`${styled("green", "verified")}  ${this.#names.row(mod, full ? tree : shortId(tree), desc)}`;
-      // As `sha256sum` prints it, to be compared with what that prints.
+      // In the form that `sha256sum` prints, so that the two can be compared.
       if (full) for (const file of files) print`          ${file.sum}  ${file.path}`;
       return;
     }
     print`${styled("red", "REJECTED")}  ${verdict.mod}`;
     for (const { what, by, expected, actual } of verdict.mismatches) {
-      print`          ${what}\n            ${by} says  ${expected}\n            received was     ${actual}`;
+      print`          ${what}\n            expected  ${expected} (from ${by})\n            got       ${actual}`;
     }
   }
 
@@ -70,17 +70,17 @@ export class ClientOutput {
     }
     for (const server of rotation.leftOut) print`not told   ${server}`;
     if (rotation.done) {
-      print`\nThis client's key is now ${rotation.new}; the one before is kept as client.key.old.`;
+      print`\nThis client's key is now ${rotation.new}; the previous key is kept as client.key.old.`;
       if (rotation.leftOut.length > 0) {
-        print`On a server that was not told: veripy-server trust ${rotation.new}`;
+        print`On each server that was not told, type: veripy-server trust ${rotation.new}`;
       }
       return;
     }
-    print`\nThe key was not changed, since not every server accepts the next one yet. Do it again later, name only`;
-    print`some servers with --host, or on a server that failed: veripy-server trust ${rotation.new}`;
+    print`\nThe key was not changed, because not every server accepts the new one yet. Run the command again later, name`;
+    print`one server with --host, or type on each server that failed: veripy-server trust ${rotation.new}`;
   }
 
-  /** One line for each broadcast, verdict, and change of the connection. */
+  /** One line for each broadcast, verdict and change of the connection. */
   event(event: WatchEvent): void {
     if (this.#json) printJson(eventJson(event));
     else this.#eventText(event);
@@ -142,35 +142,35 @@ export class ClientOutput {
   }
 }
 
-/** Lines that are printed one at a time, so how wide their names will be is not known: as wide as those so far. */
+/** Aligns lines that are printed one at a time: the column is as wide as the widest name so far. */
 class NameColumn {
   #width = 16;
 
   row(name: string, id: string, desc: string): Text {
-    // A longer name stands out, rather than move all that follow.
+    // A name of more than 40 columns does not move the lines that follow.
     this.#width = Math.min(40, Math.max(this.#width, text`${name}`.width));
     return tableRow([name, id, desc], [this.#width]);
   }
 }
 
-/** Three digits that count; never an exponent. */
+/** Three significant digits, without an exponent. */
 function milliseconds(value: number | undefined): string {
   if (value === undefined) return "-";
   const decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
   return `${value.toFixed(decimals)} ms`;
 }
 
-/** A version is known by its tree. A server of the plain protocol reports the sum of the module's file alone. */
+/** A version is shown by its tree. A server of the plain protocol reports only the sum of the module's file. */
 function idOf({ tree, sum }: ModuleReport): string {
   return tree === undefined ? `sum:${shortId(sum)}` : shortId(tree);
 }
 
-/** What a person is told when the server has announced its next key. */
+/** The news that the server has announced its next key. */
 export function nextKeyText(fingerprint: string): string {
-  return `The server changes its key, and has signed the next one with the present one. Accepted too from now on: ${fingerprint}`;
+  return `The server is rotating its key. Its new key, signed by the current one, is now also accepted: ${fingerprint}`;
 }
 
-/** Without the source: whoever wants it reads it from the library. */
+/** A verdict without the source, which only the library gives. */
 function verdictJson(verdict: Verdict): object {
   if (!verdict.verified) return verdict;
   const { files, ...rest } = verdict;
@@ -218,14 +218,13 @@ function connectionText(event: ConnectionEvent): Text {
   if (event.event === "rotate") return text`${nextKeyText(event.fingerprint)}`;
   if (event.event === "rotate_refused") return text`${styled("red", "WARNING")} ${event.error}`;
   if (event.event === "disconnected") {
-    const next =
-      event.retryMs === undefined ? "" : ` Trying again in ${(event.retryMs / 1000).toFixed(1)} s.`;
+    const next = event.retryMs === undefined ? "" : ` Retrying in ${(event.retryMs / 1000).toFixed(1)} s.`;
     return text`Disconnected: ${event.reason.message}${next}`;
   }
   const changes = [
     ...event.added.map(({ mod }) => `new ${mod}`),
     ...event.changed.map(({ mod }) => `changed ${mod}`),
-    ...event.removed.map((mod) => `gone ${mod}`),
+    ...event.removed.map((mod) => `removed ${mod}`),
   ];
-  return text`Connected again; ${changes.length === 0 ? "nothing has changed" : changes.join(", ")}.`;
+  return text`Reconnected; ${changes.length === 0 ? "nothing has changed" : changes.join(", ")}.`;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bun
-// First: a signal counts from the first moment on.
+// Imported first, so that signals are handled from the beginning.
 import "./signals.ts";
 import { runClientCommand } from "./client-commands.ts";
 

@@ -5,15 +5,15 @@ import { endOutputLine, endStatus, printData, printJson, printPart, printRaw, sh
 
 export interface ExecOutputOptions {
   readonly json?: boolean | undefined;
-  /** Exactly as received, on a terminal too. */
+  /** Exactly as received, even on a terminal. */
   readonly raw?: boolean | undefined;
   /** Exactly as received, into this file; `-` is standard output. */
   readonly output?: string | undefined;
 }
 
 /**
- * What `exec` writes: a stream exactly as it comes, a plain result as lines, and progress for a person who watches.
- * With `json`, an object a line. Use `open`; call `result` or nothing at the end, and `close` in either case.
+ * The output of `exec`: a stream exactly as it arrives, a plain result as lines, and progress on a terminal. With
+ * `json`, one object per line. Create it with `open`, call `result` if the call succeeds, and `close` in any case.
  */
 export class ExecOutput {
   readonly #json: boolean;
@@ -21,7 +21,7 @@ export class ExecOutput {
   readonly #file: OutputFile | undefined;
   readonly #output: string | undefined;
   #isStream = false;
-  /** The first half of a character whose other half the next part brings. */
+  /** The first half of a surrogate pair; the next part begins with the other half. */
   #held = "";
 
   private constructor({ json = false, raw = false, output }: ExecOutputOptions, file?: OutputFile) {
@@ -31,7 +31,7 @@ export class ExecOutput {
     this.#file = file;
   }
 
-  /** Opens the file, so that a module does not run for a result that can't be kept. */
+  /** Opens the file first, so that no module runs whose result cannot be written. */
   static async open(options: ExecOutputOptions): Promise<ExecOutput> {
     const { output } = options;
     return new ExecOutput(

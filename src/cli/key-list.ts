@@ -10,7 +10,7 @@ import {
 import { styled, type Text, text } from "./text.ts";
 import { print, printJson } from "./ui.ts";
 
-/** What `veripy-server keys` prints. */
+/** Prints the output of `veripy-server keys`. */
 export async function printKeys(trustedKeysPath: string, certsDir: string, json: boolean): Promise<void> {
   const keys = [...(await readTrustedKeys(trustedKeysPath))];
   const invitations = await listInvitations(certsDir);
@@ -36,7 +36,7 @@ export async function printKeys(trustedKeysPath: string, certsDir: string, json:
   if (invitations.length > 0) print`\nOpen invitations (${invitations.length}):`;
   for (const invitation of invitations) print`  ${invitationText(invitation)}`;
   if (connections === undefined) {
-    print`\nNo server runs with the keys of ${certsDir}, or it has no control socket there.`;
+    print`\nNo server with the keys in ${certsDir} is running, or it has no control socket there.`;
     return;
   }
   print`\nConnected (${connections.length}):`;

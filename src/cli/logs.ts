@@ -12,7 +12,7 @@ const levelStyles: Record<LogLevel, Style> = {
   fatal: "red",
 };
 
-/** Logs go to standard error: a line of text each, or with `json` a JSON object. */
+/** Sends logs to standard error, one line of text or, with `json`, one JSON object per record. */
 export async function configureLogs({ level, json }: { level: LogLevel; json: boolean }): Promise<void> {
   const encode = json ? jsonLine : textLine;
   const lines = new LineBuffer();
@@ -26,8 +26,8 @@ export async function configureLogs({ level, json }: { level: LogLevel; json: bo
 }
 
 /**
- * Log lines on their way to standard error: the lines of one turn of the event loop leave in one write, since a
- * write each would be a third of what a short connection costs. Warnings and worse take along what waits.
+ * Buffers the log lines of one turn of the event loop and writes them together: separate writes would be a third of the
+ * cost of a short connection. A warning or worse is written at once, with the lines before it.
  */
 class LineBuffer {
   #waiting: Text[] = [];

@@ -5,10 +5,11 @@ import { basename, dirname, join } from "node:path";
 import { WriteFailure } from "./write-failure.ts";
 
 /**
- * A file that a command writes: a temporary file beside it, which takes its place when all is written. Until then, and
- * when the command fails, an older file stays as it was. A pipe or a device can't be replaced and is written to directly.
+ * A file that a command writes. The data goes to a temporary file beside it, which replaces it when everything is
+ * written; until then, and when the command fails, an older file stays as it was. A pipe or a device cannot be replaced
+ * and is written directly.
  *
- * All failures are `WriteFailure`. One that comes while nothing waits for `commit` is not caught: it ends the program.
+ * All failures are `WriteFailure`. One that happens before `commit` is called is not caught: it ends the program.
  */
 export class OutputFile {
   readonly #path: string;
@@ -34,7 +35,7 @@ export class OutputFile {
       if (existing !== undefined && !existing.isFile()) {
         return new OutputFile(path, undefined, await open(path, "w"));
       }
-      // A link goes on pointing to the file.
+      // Replace the file that a symbolic link points to, not the link.
       const target = existing === undefined ? path : await realpath(path);
       const temporary = join(dirname(target), `.${basename(target)}.${randomUUID()}.tmp`);
       const file = await open(temporary, "wx", 0o666);
@@ -64,7 +65,7 @@ export class OutputFile {
     this.#isOver = true;
   }
 
-  /** Gives up what was written, unless it was committed. */
+  /** Deletes what was written, unless it was committed. */
   discard(): void {
     this.#removeTemporary();
   }
@@ -88,7 +89,7 @@ export class OutputFile {
     try {
       unlinkSync(this.#temporary);
     } catch {
-      // It was moved or removed by others.
+      // Another process moved or removed it.
     }
   }
 }

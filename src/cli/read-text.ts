@@ -13,13 +13,13 @@ export async function readText(file: string): Promise<string> {
   );
 }
 
-/** Everything on standard input as a module's arguments: any UTF-8, to the character. Throws `bad_config`. */
+/** Everything on standard input, unchanged, as a module's arguments. Throws `bad_config` if it is not UTF-8. */
 export async function readArguments(): Promise<string> {
   const bytes = await readBytes("standard input", Bun.stdin);
   return decoded(
     new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }),
     bytes,
-    "Cannot send standard input: it is binary data, and a module takes UTF-8 text. Encode it first, for example with base64.",
+    "Cannot send standard input: it is binary data, but modules take UTF-8 text. Encode it first, for example with base64.",
   );
 }
 
@@ -29,7 +29,7 @@ async function readBytes(name: string, source: Bun.BunFile): Promise<Uint8Array>
     let bytes = 0;
     for await (const chunk of source.stream()) {
       bytes += chunk.length;
-      if (bytes > maxBytes) throw new Error(`it has more than ${maxBytes} bytes`);
+      if (bytes > maxBytes) throw new Error(`it is larger than ${maxBytes} bytes`);
       chunks.push(chunk);
     }
     return Buffer.concat(chunks);

@@ -1,59 +1,39 @@
-import { Command } from "commander";
+import type { Command } from "commander";
 import {
+  beginServerRotation,
   checkModules,
   findSystemUser,
+  finishServerRotation,
   initServer,
   loadIdentity,
-  loadNextIdentity,
   parseAssertions,
-  prepareNextIdentity,
   readTrustedKeys,
   renewCertificate,
-  resumeSwap,
-  swapIdentity,
   systemdUnit,
   testPolicy,
-  VeripyError,
 } from "../index.ts";
-import { addVersionFlags, applyJsonVariable, asksForJson, refuseUnknownCommand } from "./command-line.ts";
-import { addLimitFlags, limitsFrom, loadLimits, options } from "./config.ts";
+import { runProgram } from "./command-line.ts";
+import { addLimitFlags, limitsFrom, loadLimits } from "./limit-flags.ts";
+import { options } from "./options.ts";
 import { readText } from "./read-text.ts";
 import { type StartOptions, start } from "./server-start.ts";
 import { addTypesCommand } from "./server-types.ts";
 import { indented, styled } from "./text.ts";
 import { addTrustCommands } from "./trust-commands.ts";
-import {
-  commanderOutput,
-  exitCodes,
-  note,
-  print,
-  printData,
-  printJson,
-  reportFailure,
-  reportUncaught,
-} from "./ui.ts";
+import { exitCodes, note, print, printData, printJson } from "./ui.ts";
 
 const help = `
-Exit codes: 0 stopped in order, or done; 1 a check or a policy test failed, the output could not be written, or a fault
-while running; 2 usage, configuration or keys; 130 stopped at once by a second SIGINT (Ctrl-C), 143 by a second SIGTERM.`;
+Exit codes: 0 success, or stopped normally; 1 a check or a policy test failed, the output could not be written, or an
+internal error; 2 wrong usage, configuration or key files; 130 stopped at once by a second SIGINT (Ctrl-C), 143 by a
+second SIGTERM.`;
 
 /** Runs `veripy-server` with the given arguments and resolves with its exit code. */
-export async function runServerCommand(args: readonly string[]): Promise<number> {
-  let exitCode: number = exitCodes.ok;
-  let wantsJson = false;
-  reportUncaught(() => wantsJson);
-  const program = new Command("veripy-server")
-    .description("Serves the modules of a folder to clients whose keys are trusted.")
-    .helpOption("-h, --help", "print this page")
-    .exitOverride()
-    .configureOutput(commanderOutput(() => wantsJson))
-    .showHelpAfterError("Type 'veripy-server --help' for the list of commands and flags.")
-    .addHelpText("after", help)
-    .hook("preAction", (_, action) => {
-      wantsJson = applyJsonVariable(action);
-      refuseUnknownCommand(program, action, wantsJson);
-    });
+export function runServerCommand(args: readonly string[]): Promise<number> {
+  const description = "Serves the modules of a folder to clients whose keys are trusted.";
+  return runProgram({ name: "veripy-server", description, help, addCommands }, args);
+}
 
+function addCommands(program: Command, setExitCode: (code: number) => void): void {
   addStartFlags(program.command("start", { isDefault: true }))
     .allowExcessArguments()
     .description("serve the modules (the default; 'veripy-server start --help' lists its flags)")
@@ -63,7 +43,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
 
   program
     .command("init")
-    .description("make keys, certificates, trusted-keys.json and a first module, whatever is missing")
+    .description("create keys, certificates, trusted-keys.json and a first module, if they do not exist")
     .addOption(options.mods)
     .addOption(options.certs)
     .addOption(options.trustedKeys)
@@ -85,7 +65,7 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
 
   program
     .command("renew")
-    .description("make a new certificate for this server's key; its fingerprint stays")
+    .description("create a new certificate for the same key; the fingerprint does not change")
     .addOption(options.certs)
     .addOption(options.json)
     .action(async (given: StartOptions) => {
@@ -97,9 +77,9 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
   program
     .command("rotate")
     .description(
-      "make a new key for this server, which it announces to its clients, signed by the present one",
+      "create this server's next key, which it announces to its clients, signed by the current key",
     )
-    .option("--finish", "change to the new key, at best when all clients know of it")
+    .option("--finish", "change to the next key, preferably when all clients know it")
     .addOption(options.certs)
     .addOption(options.json)
     .action(async (given: StartOptions & { finish?: boolean }) => {
@@ -109,23 +89,23 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
 
   addLimitFlags(program.command("check"), loadLimits)
     .description("load modules as the server would, and print what is wrong with them")
-    .argument("[mod...]", "names, or paths of files; all, when none is named")
+    .argument("[mod...]", "names or file paths (default: all modules)")
     .addOption(options.mods)
     .addOption(options.json)
     .action(async (mods: string[], given: StartOptions) => {
-      exitCode = await check(mods, given);
+      setExitCode(await check(mods, given));
     });
 
   program
     .command("policy")
-    .description("check who may do what")
+    .description("check what clients may do")
     .command("test")
-    .description("hold assertions against the trust file: 'alice may exec deploy.ts', 'bob may not sync'")
-    .argument("<file>", "one assertion a line; - is standard input")
+    .description("check assertions against the trust file: 'alice may exec deploy.ts', 'bob may not sync'")
+    .argument("<file>", "one assertion per line; - is standard input")
     .addOption(options.trustedKeys)
     .addOption(options.json)
     .action(async (file: string, given: StartOptions) => {
-      exitCode = await testPolicyFile(file, given);
+      setExitCode(await testPolicyFile(file, given));
     });
 
   program
@@ -137,15 +117,6 @@ export async function runServerCommand(args: readonly string[]): Promise<number>
     .action((given: { user: string; interface: string; port: number }) => printUnit(given));
 
   addTypesCommand(program);
-
-  addVersionFlags(program);
-  wantsJson = asksForJson(program, args);
-  try {
-    await program.parseAsync(args, { from: "user" });
-  } catch (error) {
-    return reportFailure(error, wantsJson);
-  }
-  return exitCode;
 }
 
 function addStartFlags(command: Command): Command {
@@ -179,46 +150,32 @@ async function init(given: StartOptions): Promise<void> {
     printJson({ made, server: server.fingerprint, client: client.fingerprint });
     return;
   }
-  for (const what of made) print`made ${what}`;
-  if (made.length === 0) print`Everything was there already; nothing was changed.`;
+  for (const what of made) print`created ${what}`;
+  if (made.length === 0) print`Everything already exists; nothing was changed.`;
   print`\nserver key ${server.fingerprint}\nclient key ${client.fingerprint}`;
   print`\nNext, in two terminals:\n  veripy-server\n  veripy-client`;
 }
 
-async function beginRotation(given: StartOptions): Promise<void> {
-  const { current, next, created } = await prepareNextIdentity(given.certs, "server");
-  if (!created) {
-    throw new VeripyError(
-      "bad_config",
-      `A rotation is under way already: ${next.fingerprint} is to follow ${current.fingerprint}. Change to it with ` +
-        `'veripy-server rotate --finish', or remove server.key.next and server.crt.next from ${given.certs} to give it up.`,
-    );
-  }
-  if (given.json) {
-    printJson({ old: current.fingerprint, new: next.fingerprint });
+async function beginRotation({ certs, json }: StartOptions): Promise<void> {
+  const rotation = await beginServerRotation(certs);
+  if (json) {
+    printJson(rotation);
     return;
   }
-  print`The next key is ${next.fingerprint}.`;
-  print`A server that runs announces it to its clients within a second, and its log names those that know of it.`;
-  print`When all do, change to it:\n  veripy-server rotate --finish`;
+  print`The next key is ${rotation.new}.`;
+  print`A running server announces it to its clients within a second. Its log names each client that knows it.`;
+  print`When all of them do, change to it:\n  veripy-server rotate --finish`;
 }
 
 async function finishRotation({ certs, json }: StartOptions): Promise<void> {
-  const resumed = await resumeSwap(certs, "server");
-  if (resumed === undefined && (await loadNextIdentity(certs, "server")) === undefined) {
-    throw new VeripyError(
-      "bad_config",
-      `There is no rotation to finish in ${certs}. 'veripy-server rotate' begins one.`,
-    );
-  }
-  const { fingerprint } = resumed ?? (await swapIdentity(certs, "server"));
+  const fingerprint = await finishServerRotation(certs);
   if (json) {
     printJson({ fingerprint });
     return;
   }
-  print`This server's key is now ${fingerprint}; the one before is kept as server.key.old.`;
-  print`A server that runs changes to it within a second; who is connected stays connected. Clients that have not heard`;
-  print`of it refuse it until they are told: give them the fingerprint, or invite them.`;
+  print`This server's key is now ${fingerprint}; the previous key is kept as server.key.old.`;
+  print`A running server changes to it within a second; clients stay connected. Clients that have not learned the new key`;
+  print`refuse it until you give them the fingerprint, or invite them.`;
 }
 
 async function check(mods: string[], given: StartOptions): Promise<number> {
@@ -228,7 +185,7 @@ async function check(mods: string[], given: StartOptions): Promise<number> {
     else if (one.ok) print`${styled("green", "ok")}      ${`${one.mod}  ${one.desc ?? ""}`.trimEnd()}`;
     else print`${styled("red", "FAILED")}  ${indented(one.problem)}`;
   }
-  if (checked.length === 0) note`There is no module in ${given.mods}.`;
+  if (checked.length === 0) note`There are no modules in ${given.mods}.`;
   return checked.every(({ ok }) => ok) ? exitCodes.ok : exitCodes.moduleFailed;
 }
 
@@ -249,9 +206,9 @@ async function testPolicyFile(file: string, given: StartOptions): Promise<number
 
 async function printUnit(given: { user: string; interface: string; port: number }): Promise<void> {
   const { user, port } = given;
-  // A unit may be for another machine, or for a user that is still to be made.
+  // Only a warning: the unit may be for another machine, or the user may be created later.
   await findSystemUser(user).catch(() => {
-    note`warning: /etc/passwd has no user '${user}'. Make one before you start the unit: useradd --system ${user}`;
+    note`warning: /etc/passwd has no user '${user}'. Create it before you start the unit: useradd --system ${user}`;
   });
   const place = { executable: process.execPath, directory: process.cwd() };
   printData(systemdUnit({ ...place, user, hostname: given.interface, port }));

@@ -9,7 +9,8 @@ import {
   VeripyError,
   type VeripyServer,
 } from "../index.ts";
-import { limitsFrom, systemdEnvironment } from "./config.ts";
+import { systemdEnvironment } from "./environment.ts";
+import { limitsFrom } from "./limit-flags.ts";
 import { configureLogs } from "./logs.ts";
 import { styled } from "./text.ts";
 import { note, notesAreSeen } from "./ui.ts";
@@ -34,7 +35,7 @@ export interface StartOptions extends Record<string, unknown> {
   moduleCgroup?: string;
 }
 
-/** Serves until a signal ends it. */
+/** Serves until a signal stops the server. */
 export async function start(given: StartOptions): Promise<void> {
   await configureLogs({ level: given.logLevel ?? "info", json: given.json ?? false });
   const systemd = systemdEnvironment();
@@ -67,7 +68,7 @@ async function hostOptions(given: StartOptions): Promise<Partial<HostOptions>> {
 function auditOptions(given: StartOptions): Pick<ServeOptions, "audit"> {
   if (given.audit === undefined) {
     if (given.auditRequired !== true) return {};
-    throw new VeripyError("bad_config", "--audit-required needs a file to write to: --audit FILE.");
+    throw new VeripyError("bad_config", "--audit-required needs --audit FILE as well.");
   }
   const audit: AuditOptions = {
     path: given.audit,
@@ -78,7 +79,7 @@ function auditOptions(given: StartOptions): Pick<ServeOptions, "audit"> {
   return { audit };
 }
 
-/** The first SIGINT or SIGTERM stops the server in order; a second one ends the process at once. */
+/** The first SIGINT or SIGTERM lets the server finish its calls; a second one ends the process at once. */
 function signalled(server: VeripyServer, onFirst: () => void): Promise<void> {
   return new Promise((resolve, reject) => {
     let isStopping = false;
@@ -86,7 +87,7 @@ function signalled(server: VeripyServer, onFirst: () => void): Promise<void> {
       if (isStopping) process.exit(signal === "SIGINT" ? 130 : 143);
       isStopping = true;
       onFirst();
-      if (notesAreSeen()) note`${styled("gray", "Stopping; once more to stop at once.")}`;
+      if (notesAreSeen()) note`${styled("gray", "Stopping. Press Ctrl-C again to stop at once.")}`;
       server.stop().then(resolve, reject);
     };
     process.on("SIGINT", stop);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bun
-// The executable starts itself again as a module host. That start must be quick, so nothing of the command
-// line is loaded before it is known which of the two this is.
+// The executable starts itself again as a module host. That start must be quick, so the command line is loaded only when
+// it is needed.
 if (process.argv[2] === "module-host") {
   const { runModuleHost } = await import("../host/child/main.ts");
   await runModuleHost();

@@ -2,25 +2,25 @@ import type { Text } from "./text.ts";
 
 const minIntervalMs = 100;
 
-/** Where a status line is drawn. */
+/** The terminal that a status line is drawn on. */
 export interface StatusScreen {
   readonly columns: number;
-  /** False while the cursor stands behind other output on its line. */
+  /** False while other output has left a line unfinished. */
   readonly isAtLineStart: boolean;
   write(data: string): void;
 }
 
 /**
- * One line below all other output of a terminal, drawn over and over, at most ten times a second. It needs nothing but
- * carriage returns and spaces, which every terminal understands and no escape sequence is needed for.
+ * A line below all other output on a terminal, redrawn at most ten times a second. It is drawn with carriage returns and
+ * spaces only, without escape sequences, so it works on every terminal.
  *
- * The owner calls `clear` before it writes anything else to the terminal, and `end` when the line has served.
+ * The owner calls `clear` before it writes anything else to the terminal, and `end` when the line is no longer needed.
  */
 export class StatusLine {
   readonly #screen: StatusScreen;
-  /** Gives the line for a terminal of so many columns. */
+  /** Makes the line for a terminal with this many columns. */
   #render: ((columns: number) => Text) | undefined;
-  /** Columns that the drawn line takes; 0 when none is drawn. */
+  /** Width of the drawn line in columns; 0 if none is drawn. */
   #drawnWidth = 0;
   #drawnAt = Number.NEGATIVE_INFINITY;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -37,13 +37,13 @@ export class StatusLine {
     else this.#drawLater();
   }
 
-  /** Removes the line to make room for other output; it comes back by itself. */
+  /** Removes the line to make room for other output. It is drawn again by itself. */
   clear(): void {
     this.#erase();
     if (this.#render !== undefined) this.#drawLater();
   }
 
-  /** Removes the line for good. */
+  /** Removes the line and stops drawing it. */
   end(): void {
     this.#render = undefined;
     clearTimeout(this.#timer);
@@ -63,7 +63,7 @@ export class StatusLine {
   }
 
   #draw(): void {
-    // In the middle of a line there is no place for it. The next output calls `clear`, and it is tried again.
+    // It cannot be drawn within another line. The next output calls `clear`, which tries again.
     if (this.#render === undefined || !this.#screen.isAtLineStart) return;
     const line = this.#render(this.#screen.columns);
     const rest = " ".repeat(Math.max(0, this.#drawnWidth - line.width));

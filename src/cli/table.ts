@@ -1,9 +1,9 @@
 import { joined, type Text, text, type Value } from "./text.ts";
 
-/** A longer cell stands out, rather than fill up all others with spaces. */
+/** A longer cell does not widen its column. */
 const maxColumnWidth = 60;
 
-/** Rows as lines whose columns stand below each other, also where characters are two columns wide. */
+/** Rows as lines with aligned columns, even if some characters are two columns wide. */
 export function table(rows: readonly (readonly Value[])[]): Text[] {
   const cells = rows.map((row) => row.map((cell) => text`${cell}`));
   const widths: number[] = [];
@@ -15,7 +15,7 @@ export function table(rows: readonly (readonly Value[])[]): Text[] {
   return cells.map((row) => tableRow(row, widths));
 }
 
-/** One line of a table whose widths are known: each cell is filled up to its column's, nothing is cut. */
+/** One line of a table with these column widths: each cell is padded to its column's width, and never cut. */
 export function tableRow(cells: readonly Value[], widths: readonly number[]): Text {
   const shown = cells.map((cell) => text`${cell}`);
   const end = 1 + shown.findLastIndex((cell) => cell.width > 0);

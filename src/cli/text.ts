@@ -3,7 +3,7 @@ import { printable } from "../index.ts";
 
 export type Style = Parameters<typeof styleText>[0];
 
-/** What can stand in a `${…}` of `text`. */
+/** A value in a `text` template. */
 export type Value = string | number | Text;
 
 interface Piece {
@@ -12,8 +12,8 @@ interface Piece {
 }
 
 /**
- * Text that is safe to show on a terminal. The only way to make one is `text` and what is built on it, and they
- * escape every value, so that styles and line breaks can come from this program alone.
+ * Text that is safe to show on a terminal: every value in it is escaped, so styles and line breaks come from this
+ * program only.
  */
 export class Text {
   readonly pieces: readonly Piece[];
@@ -33,7 +33,7 @@ export class Text {
       .join("");
   }
 
-  /** How many columns of a terminal it takes, if it is one line. */
+  /** The number of terminal columns that it takes, if it is one line. */
   get width(): number {
     return Bun.stringWidth(this.plain);
   }
@@ -44,7 +44,7 @@ export class Text {
   }
 }
 
-/** A template whose own line breaks count; those of its values are escaped like everything else in them. */
+/** A template tag. Line breaks in the template are kept; those in its values are escaped. */
 export function text(strings: TemplateStringsArray, ...values: Value[]): Text {
   const pieces = strings.flatMap((string, index) => {
     const value = values[index];
@@ -57,36 +57,36 @@ export function styled(style: Style, value: string): Text {
   return new Text([{ text: printable(value), style }]);
 }
 
-/** A page, such as help, whose line breaks are this program's own. */
+/** A page, such as help, whose line breaks are kept. */
 export function lines(page: string): Text {
   return new Text([{ text: page }]);
 }
 
-/** Foreign text of one or more lines. Those after the first are indented, so that none can pose as a message. */
+/** Text of one or more lines from elsewhere. All but the first are indented, so that none can pose as a message. */
 export function indented(foreign: string): Text {
   return new Text([{ text: foreign.trimEnd().replaceAll("\n", "\n  ") }]);
 }
 
-/** Enough of a digest to tell two apart by eye; `verify` and `--json` show all of it. */
+/** Enough of a digest to tell two apart by eye; `verify` and `--json` show the whole digest. */
 export function shortId(digest: string): string {
   return digest.slice(0, 16);
 }
 
-/** Several texts one after the other. */
+/** Several texts, concatenated. */
 export function joined(texts: readonly Text[]): Text {
   return new Text(texts.flatMap(({ pieces }) => pieces));
 }
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
-/** As much of a line as fits into so many columns, without its styles; `…` stands for the rest. */
+/** As much of a line as fits into this many columns, without its styles; `…` replaces the rest. */
 export function cut(line: Text, columns: number): Text {
   if (line.width <= columns) return line;
   let fitting = "";
   let width = 0;
   for (const { segment } of graphemes.segment(line.plain)) {
     width += Bun.stringWidth(segment);
-    // One column is for the ellipsis.
+    // The ellipsis takes one column.
     if (width >= columns) break;
     fitting += segment;
   }

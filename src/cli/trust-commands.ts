@@ -8,9 +8,9 @@ import {
   revokeInvitations,
   trustKey,
 } from "../index.ts";
-import { options } from "./config.ts";
 import { printKeys } from "./key-list.ts";
 import { addKeyFlags, expiryFrom, fieldsFrom, type KeyFlags } from "./key-options.ts";
+import { options } from "./options.ts";
 import { note, print, printJson } from "./ui.ts";
 
 interface TrustOptions extends KeyFlags {
@@ -19,29 +19,29 @@ interface TrustOptions extends KeyFlags {
   json?: boolean;
 }
 
-/** Adds the commands that say which clients are trusted, and for what. */
+/** Adds the commands that decide which clients are trusted, and for what. */
 export function addTrustCommands(program: Command): void {
   addKeyFlags(program.command("trust"), "--expires")
-    .description("trust a client's key, or change what a trusted one may do")
+    .description("trust a client's key, or change what a trusted key may do")
     .argument("<fingerprint>", "as 'veripy-client fingerprint' prints it")
     .addOption(options.trustedKeys)
     .addOption(options.json)
-    .addHelpText("after", "\nOf a key that is trusted already, the given fields change and the others stay.")
+    .addHelpText("after", "\nIf the key is already trusted, the given fields change and the others stay.")
     .action(trust);
 
   program
     .command("untrust")
-    .description("remove a key from the trusted ones; its connections are closed within a second")
+    .description("stop trusting a key; its connections are closed within a second")
     .argument("<fingerprint|name>")
     .addOption(options.trustedKeys)
     .addOption(options.json)
     .action(untrust);
 
   addKeyFlags(program.command("invite"), "--key-expires")
-    .description("print a one-time code by which a client joins without copying fingerprints")
+    .description("print a one-time code with which a client joins, without copying fingerprints")
     .addOption(options.expires)
     .addOption(
-      new Option("--revoke <id|name>", "end an open invitation instead of making one").conflicts([
+      new Option("--revoke <id|name>", "revoke an open invitation instead of creating one").conflicts([
         "name",
         "modules",
         "actions",
@@ -55,7 +55,7 @@ export function addTrustCommands(program: Command): void {
     .addOption(options.json)
     .addHelpText(
       "after",
-      "\n--expires is about the code; the other fields go into the entry of the key that joins, --key-expires among them.",
+      "\n--expires applies to the code. All other fields, such as --key-expires, apply to the key that joins.",
     )
     .action(async (given: InviteFlags) => {
       await refuseWithoutServer(given.certs, given.trustedKeys);
@@ -65,7 +65,7 @@ export function addTrustCommands(program: Command): void {
 
   program
     .command("keys")
-    .description("list the trusted keys, the open invitations, and the clients that are connected")
+    .description("list trusted keys, open invitations and connected clients")
     .addOption(options.certs)
     .addOption(options.trustedKeys)
     .addOption(options.json)
@@ -75,11 +75,14 @@ export function addTrustCommands(program: Command): void {
 
   program
     .command("disconnect")
-    .description("close the connections of a client that is connected to the server in this folder")
+    .description("close a client's connections to the server in this folder")
     .argument("<fingerprint|name>")
     .addOption(options.certs)
     .addOption(options.json)
-    .addHelpText("after", "\nThe key is still trusted, so the client may connect again; 'untrust' ends that.")
+    .addHelpText(
+      "after",
+      "\nThe key is still trusted, so the client may connect again. To prevent that, use 'untrust'.",
+    )
     .action(disconnect);
 }
 
@@ -92,7 +95,7 @@ async function trust(text: string, given: TrustOptions & { expires?: string }): 
   if (given.json) printJson({ fingerprint, changed, added });
   else if (added) print`Trusted ${fingerprint}.`;
   else if (changed) print`Changed the entry of ${fingerprint}: ${Object.keys(changes).join(", ")}.`;
-  else print`${fingerprint} was trusted already; nothing was changed.`;
+  else print`${fingerprint} is already trusted; nothing was changed.`;
   if (warning !== undefined) note`${warning}`;
 }
 
@@ -132,5 +135,5 @@ async function disconnect(who: string, given: TrustOptions): Promise<void> {
     return;
   }
   print`Disconnected ${name ?? fingerprint}: ${closed} ${closed === 1 ? "connection" : "connections"}.`;
-  print`The key is still trusted, so its client may connect again. To end that: veripy-server untrust ${fingerprint}`;
+  print`The key is still trusted, so its client may connect again. To prevent that: veripy-server untrust ${fingerprint}`;
 }

@@ -1,13 +1,13 @@
 import { createInterface } from "node:readline/promises";
 import { CommanderError, type OutputConfiguration } from "commander";
 import { type ErrorCode, messageOf, printable, snakeKeys, VeripyError } from "../index.ts";
-import { terminalIsDumb } from "./config.ts";
+import { terminalIsDumb } from "./environment.ts";
 import { StatusLine } from "./status-line.ts";
 import { indented, lines, styled, type Text, text, type Value } from "./text.ts";
 import { WriteFailure } from "./write-failure.ts";
 
-// The one door to the terminal: nothing else in `cli/` writes to a standard stream, and everything that passes here is
-// escaped (see `text.ts`). test/architecture.test.ts enforces the first, the types of `print` and `note` the second.
+// All output goes through this file: nothing else in `cli/` writes to a standard stream, and everything written here is
+// escaped (see `text.ts`). test/architecture.test.ts enforces the first; the types of `print` and `note` the second.
 
 /** The exit codes of both commands, as `--help` and the README list them. */
 export const exitCodes = {
@@ -42,70 +42,70 @@ const exitCodeOf: Record<ErrorCode, number> = {
   timeout: exitCodes.timedOut,
 };
 
-/** A line on standard output. Others read it, so it carries answers only. */
+/** Prints a line on standard output. Scripts read it, so it is for answers only. */
 export function print(strings: TemplateStringsArray, ...values: Value[]): void {
   printAll([text(strings, ...values)]);
 }
 
-/** Several of them in one write. */
+/** Prints several lines in one write. */
 export function printAll(lines: readonly Text[]): void {
   writeOutput(lines.map((line) => `${line.renderFor(standardOutput())}\n`).join(""));
 }
 
-/** One JSON object on a line of standard output, its fields in snake_case. */
+/** Prints a JSON object, with its fields in snake_case, on one line of standard output. */
 export function printJson(record: object): void {
   print`${JSON.stringify(snakeKeys(record))}`;
 }
 
-/** A document, such as a result or a unit file. It is escaped on a terminal and left alone in a pipe or a file. */
+/** Prints a document, such as a result or a unit file. It is escaped on a terminal, and unchanged in a pipe or a file. */
 export function printData(data: string): void {
   printPart(data.endsWith("\n") ? data : `${data}\n`);
 }
 
-/** The same for a piece of a document: no newline is added to it. */
+/** Prints a piece of a document: the same, without adding a newline. */
 export function printPart(data: string): void {
   writeOutput(standardOutput().isTTY ? printable(data, "\n\t") : data);
 }
 
-/** Exactly these characters, on a terminal too. Only for what a person asked for with `--raw`. */
+/** Prints exactly these characters, even on a terminal. Only for what was asked for with `--raw`. */
 export function printRaw(data: string): void {
   writeOutput(data);
 }
 
-/** On a terminal, a newline where the last of the output has none. */
+/** On a terminal, ends a line that the output left unfinished. */
 export function endOutputLine(): void {
   if (isMidLine) writeOutput("\n");
 }
 
-/** A line on standard error: what a person should know, and no script reads. */
+/** Prints a line on standard error: for people, not for scripts. */
 export function note(strings: TemplateStringsArray, ...values: Value[]): void {
   writeNotes([text(strings, ...values)], (error) => {
-    // EPIPE: there is no reader left.
+    // EPIPE: nobody reads standard error, so there is no one to tell.
     if (error.code !== "EPIPE") process.exit(exitCodes.moduleFailed);
   });
 }
 
-/** Lines of the log in one write. A server goes on when it can't be written. */
+/** Prints log lines in one write. If that fails they are lost, and the server keeps running. */
 export function noteAll(lines: readonly Text[]): void {
   writeNotes(lines, () => {});
 }
 
-/** Shows a line that is redrawn below all other output. Where a person sees no such line, nothing is shown. */
+/** Shows a status line below all other output, if standard error is a terminal that can redraw a line. */
 export function showStatus(render: (columns: number) => Text): void {
   if (notesAreSeen() && !terminalIsDumb()) statusLine.show(render);
 }
 
-/** Removes that line for good. */
+/** Removes the status line. */
 export function endStatus(): void {
   statusLine.end();
 }
 
-/** Standard output is a terminal, and its cursor stands behind something. */
+/** Standard output is a terminal, and its last line is unfinished. */
 let isMidLine = false;
 
 const statusLine = new StatusLine({
   get columns() {
-    // A terminal that does not know its width says 0.
+    // A terminal that does not know its width reports 0.
     return process.stderr.columns || 80;
   },
   get isAtLineStart() {
@@ -125,7 +125,7 @@ function writeOutput(data: string): void {
 function writeNotes(lines: readonly Text[], onError: (error: NodeJS.ErrnoException) => void): void {
   statusLine.clear();
   const stream = standardError();
-  // On the same terminal as the output, most likely.
+  // Most likely, standard output is the same terminal.
   const lineEnd = isMidLine && stream.isTTY ? "\n" : "";
   if (lineEnd !== "") isMidLine = false;
   const data = lines.map((line) => `${line.renderFor(stream)}\n`).join("");
@@ -136,10 +136,10 @@ function writeNotes(lines: readonly Text[], onError: (error: NodeJS.ErrnoExcepti
 
 let output: NodeJS.WriteStream | undefined;
 
-/** Opened by the first caller: it takes a start longer. */
+/** Opened when first used, because opening it takes time that a start can do without. */
 function standardOutput(): NodeJS.WriteStream {
   output ??= process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    // Without JSON, which would go the same way.
+    // Not as JSON, which would have to go to standard output.
     process.exit(reportFailure(new WriteFailure("standard output", error), false));
   });
   return output;
@@ -148,7 +148,7 @@ function standardOutput(): NodeJS.WriteStream {
 let errors: NodeJS.WriteStream | undefined;
 
 function standardError(): NodeJS.WriteStream {
-  // Each write has a callback that is told.
+  // The callback of each write handles its error.
   errors ??= process.stderr.on("error", () => {});
   return errors;
 }
@@ -158,25 +158,25 @@ export function notesAreSeen(): boolean {
   return process.stderr.isTTY;
 }
 
-/** Whether `ask` would reach a person. */
+/** Whether `ask` can reach a person. */
 export function canAsk(): boolean {
   return process.stdin.isTTY && process.stderr.isTTY;
 }
 
 /**
- * Puts a question on the terminal and resolves with the line that is typed; at the end of input, with nothing.
- * Ctrl-C, which is a character while a line is being read, is the signal that it is at other times.
+ * Asks a question on the terminal and resolves with the line typed, or with "" at the end of input. Ctrl-C raises SIGINT,
+ * as it does when no line is being read.
  */
 export async function ask(question: Text): Promise<string> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   terminal.once("SIGINT", () => {
     terminal.close();
-    // At once, where there is a handler: a signal comes later, and this promise would settle before it.
+    // A handler is called directly: a real signal would arrive only after this promise has settled.
     if (!process.emit("SIGINT", "SIGINT")) process.kill(process.pid, "SIGINT");
   });
   const ended = new Promise<string>((resolve) => terminal.once("close", () => resolve("")));
   try {
-    // Closed by Ctrl-C or at the end of input, it may reject.
+    // It may reject when it is closed by Ctrl-C or the end of input.
     const typed = terminal.question(question.renderFor(process.stderr)).catch(() => "");
     return await Promise.race([typed, ended]);
   } finally {
@@ -185,8 +185,8 @@ export async function ask(question: Text): Promise<string> {
 }
 
 /**
- * What commander writes: pages of help, and errors that quote arguments and variables. With JSON an error is one
- * object instead, which `reportFailure` prints.
+ * Commander's output: help pages, and errors that quote arguments and variables. With JSON, an error is one object
+ * instead, which `reportFailure` prints.
  */
 export function commanderOutput(wantsJson: () => boolean): OutputConfiguration {
   return {
@@ -200,12 +200,12 @@ export function commanderOutput(wantsJson: () => boolean): OutputConfiguration {
   };
 }
 
-/** The exit code of a command that has failed with this error. */
+/** The exit code of a command that failed with this error. */
 export function exitCodeFor({ code }: VeripyError): number {
   return exitCodeOf[code];
 }
 
-/** Says what went wrong and gives the exit code. With `json`, as one object on standard output. */
+/** Reports an error, with `json` as one object on standard output, and returns the exit code. */
 export function reportFailure(thrown: unknown, json: boolean): number {
   if (thrown instanceof CommanderError) {
     if (thrown.exitCode === 0) return exitCodes.ok;
@@ -219,7 +219,7 @@ export function reportFailure(thrown: unknown, json: boolean): number {
   else note`${styled("red", "error")}: ${indented(messageOf(thrown))}`;
   if (code === "write_failed") return exitCodes.moduleFailed;
   if (code !== "internal") return exitCodeOf[code];
-  // A bug in this program: a report of it needs the stack.
+  // A bug in this program: a bug report needs the stack.
   if (thrown instanceof Error && thrown.stack !== undefined) note`${indented(thrown.stack)}`;
   return exitCodes.moduleFailed;
 }
@@ -229,13 +229,13 @@ function codeOf(thrown: unknown): ErrorCode | "write_failed" | "internal" {
   return thrown instanceof VeripyError ? thrown.code : "internal";
 }
 
-/** Commander's message without its tag, on one line. */
+/** Commander's message without the leading `error:`, on one line. */
 function usageError({ code, message }: CommanderError): string {
-  if (code === "commander.help") return "There is no command. --help lists them.";
+  if (code === "commander.help") return "No command was given. --help lists the commands.";
   return message.replace(/^error: /, "").replaceAll("\n", " ");
 }
 
-/** Reports an uncaught error and exits. The runtime's own report would not be escaped. */
+/** Makes uncaught errors be reported here: the runtime would not escape them. */
 export function reportUncaught(wantsJson: () => boolean): void {
   const report = (thrown: unknown) => process.exit(reportFailure(thrown, wantsJson()));
   process.on("uncaughtException", report);

@@ -4,8 +4,8 @@ import { progressLine } from "./progress-line.ts";
 import { endStatus, exitCodeFor, exitCodes, showStatus } from "./ui.ts";
 
 /**
- * Verifies the named modules, or all, and prints each verdict as it comes; a terminal also shows how many there are still
- * to come. Resolves with the exit code: a rejected module weighs more than one that could not be fetched.
+ * Verifies the named modules, or all, and prints each verdict as it arrives; a terminal also shows how many are done.
+ * Resolves with the exit code: a rejected module counts more than one that could not be fetched.
  */
 export async function verifyModules(client: VeripyClient, mods: string[], json: boolean): Promise<number> {
   const output = new ClientOutput(json);
@@ -39,7 +39,7 @@ export async function verifyModules(client: VeripyClient, mods: string[], json: 
   return failure === undefined ? exitCodes.ok : exitCodeFor(failure);
 }
 
-/** A name that is not there may be a typing error. */
+/** A module that does not exist may be a typing error. */
 function hintFor({ mod, error }: { mod: string; error: VeripyError }, client: VeripyClient): string {
   return error.code === "not_found" ? ` ${didYouMean(mod, client.reports.keys())}`.trimEnd() : "";
 }

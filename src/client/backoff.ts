@@ -1,12 +1,12 @@
-/** How long to wait before the next try, in milliseconds. */
+/** The length of the pauses, in milliseconds. */
 export interface BackoffOptions {
   readonly firstMs: number;
   readonly maxMs: number;
 }
 
 /**
- * Growing, jittered pauses: each is drawn between half and the whole of a span that doubles up to `maxMs`, so
- * that a thousand clients of a server that restarts do not come back in one moment.
+ * Exponential backoff with jitter: each pause is a random time between half of a span and all of it, and the span doubles
+ * up to `maxMs`. So a thousand clients of a server that restarts do not all come back at the same moment.
  */
 export class Backoff {
   readonly #options: BackoffOptions;
@@ -23,7 +23,7 @@ export class Backoff {
     return Math.round(span / 2 + (random * span) / 2);
   }
 
-  /** After a success. */
+  /** Starts over with `firstMs`. Call it after a success. */
   reset(): void {
     this.#spanMs = this.#options.firstMs;
   }

@@ -1,8 +1,8 @@
 import { type Started, VeripyError } from "../base/errors.ts";
 
 /**
- * Whether a call has run that the server answered with an error. What the server says counts. Older servers say
- * nothing, but refuse with these codes only before a call begins; their `shutting_down` may also end one that runs.
+ * Whether a call that the server answered with an error has run. A server that knows says so in `started`. Older servers
+ * don't, but they use the codes in `refusals` only before a call begins; their `shutting_down` may also end a running one.
  */
 export function startedOf(error: VeripyError, hasBegun: boolean): Started {
   if (hasBegun) return isFinal(error) ? undefined : "unknown";
@@ -10,7 +10,7 @@ export function startedOf(error: VeripyError, hasBegun: boolean): Started {
   return isFinal(error) ? undefined : "unknown";
 }
 
-/** There was no connection to send a call over. */
+/** A call was not sent, because there was no connection. */
 export class NotSentError extends VeripyError {
   constructor({ code, message, cause, detail }: VeripyError) {
     super(code, message, { cause, detail, started: false });
@@ -20,12 +20,12 @@ export class NotSentError extends VeripyError {
 
 const refusals = new Set(["bad_request", "not_found", "version_mismatch", "forbidden", "busy"]);
 
-/** The code alone says what happened: the module ran, and this is what came of it. */
+/** Whether the code alone says that the module ran, and how that ended. */
 function isFinal({ code }: VeripyError): boolean {
   return code === "exec_failed" || code === "too_large";
 }
 
-/** The error with its `started`. A copy, where others may have the same one: all that waited for a connection do. */
+/** The error with this `started`: a copy, because several calls that waited for a connection share one error. */
 export function withStarted(error: VeripyError, started: Started): VeripyError {
   if (error.started === started) return error;
   const { code, message, cause, detail } = error;

@@ -1,32 +1,32 @@
 import type { Limits } from "../base/limits.ts";
 import type { Identity } from "../identity/identity.ts";
 
-/** Whether to keep a server's key, or who decides it. */
+/** Whether to keep a server's key, or a function that decides it. */
 export type RememberServer = boolean | ((fingerprint: string) => Promise<boolean>);
 
 export interface ConnectOptions {
   host?: string;
   port?: number;
-  /** Holds this client's `client.key` and `client.crt`, and `server.crt` or `known-servers.json`. */
+  /** The folder with this client's `client.key` and `client.crt`, and `server.crt` or `known-servers.json`. */
   certsDir?: string;
-  /** Instead of the one in `certsDir`. */
+  /** Used instead of the key in `certsDir`. */
   identity?: Identity;
-  /** The SHA-256 of the server's public key, when nothing in `certsDir` names it. */
+  /** The SHA-256 of the server's public key. Used when no file in `certsDir` names a key for this server. */
   serverFingerprint?: string;
-  /** Asked when nothing says which key the server must show. True accepts it and keeps it in `known-servers.json`. */
+  /** Called when nothing says which key the server must show. True accepts the key and keeps it in `known-servers.json`. */
   confirmServer?: (fingerprint: string) => Promise<boolean>;
   /**
-   * Whether to keep the key of `serverFingerprint` in `known-servers.json`, when nothing in `certsDir` names it. Asked, if
-   * it is a function, once `connect` has connected and the server has accepted this client. Default: no.
+   * Whether to keep the key of `serverFingerprint` in `known-servers.json` when no file in `certsDir` names it. A function
+   * is called once the server has accepted this client. Default: false.
    */
   rememberServer?: RememberServer;
-  /** For connecting, and for every request but `exec`: so long without an answer or any other sign of life. */
+  /** For connecting, and for every request except `exec`: how long the server may be silent. Default 10 s. */
   timeoutMs?: number;
-  /** After a broken connection: try again, with growing pauses, until `close()`. */
+  /** Reconnects when the connection breaks, with growing pauses, until `close()`. Default: false. */
   reconnect?: boolean;
-  /** A call made while there is no connection waits for one, within its deadline. Default: as `reconnect`. */
+  /** Whether a call made without a connection waits for the next one, within its deadline. Default: as `reconnect`. */
   waitForConnection?: boolean;
-  /** A server that is silent for this long is pinged. Default 20 s. */
+  /** How long the server may be silent before it is pinged. Default 20 s. */
   keepaliveMs?: number;
   limits?: Partial<Limits>;
 }

@@ -3,18 +3,18 @@ import { type Identity, loadIdentity } from "../identity/identity.ts";
 import { resolveServerPin } from "../trust/known-servers.ts";
 import type { ConnectOptions } from "./connect-options.ts";
 
-/** Where to connect, as whom, and which key must be there. */
+/** Where to connect, with which key, and which key the server must show. */
 export interface ConnectTarget {
   readonly host: string;
   readonly port: number;
   readonly certsDir: string;
   readonly identity: Identity;
   readonly confirmServer: ConnectOptions["confirmServer"];
-  /** Empty: nothing names a key yet. */
+  /** The keys that are accepted. Empty when nothing names one yet. */
   expected: readonly Fingerprint[];
-  /** What names them: see `ServerPin`. Empty when nothing does. */
+  /** Where they come from: see `ServerPin`. Empty when nothing names a key. */
   source: string;
-  /** A key that the server has announced and that is in no file, since none could be written. */
+  /** A key that the server has announced, but that could not be written to a file. */
   unkept?: Fingerprint;
   /** The key that the server showed at the last handshake. */
   seenFingerprint?: Fingerprint;
@@ -45,8 +45,8 @@ export async function resolveTarget(
 }
 
 /**
- * The target as the files say now, for another connection: this client's key, and the server's, may have been
- * rotated meanwhile. As it was, when the files cannot be read.
+ * Reads the target's keys again before another connection, because this client's key or the server's may have been rotated
+ * meanwhile. Returns the target unchanged when the files can't be read.
  */
 export async function refreshTarget(target: ConnectTarget, options: ConnectOptions): Promise<ConnectTarget> {
   const { host, port, certsDir, unkept } = target;

@@ -1,10 +1,10 @@
 import { VeripyError } from "../base/errors.ts";
-import { cancelled } from "../protocol/channel.ts";
+import { cancelled } from "../protocol/pending-request.ts";
 
-/** A timer that is set for longer fires at once. */
+/** A timer with a longer delay fires at once. */
 const longestTimerMs = 2 ** 31 - 1;
 
-/** Where calls wait while a client has no connection, or one whose server is about to stop. */
+/** Holds back calls while a client has no connection, or one whose server is about to stop. */
 export class ConnectionGate {
   #back = Promise.withResolvers<void>();
   #isOpen = true;
@@ -24,7 +24,7 @@ export class ConnectionGate {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#back = Promise.withResolvers();
-    // Where no call waits, its end can be ignored.
+    // It is no unhandled rejection when no call is waiting.
     this.#back.promise.catch(() => {});
   }
 
@@ -33,7 +33,7 @@ export class ConnectionGate {
     this.#back.resolve();
   }
 
-  /** There will be no connection again: who waits is rejected with `reason`. */
+  /** There will be no further connection: waiting calls are rejected with `reason`. */
   end(reason: VeripyError): void {
     this.shut(reason);
     this.#back.reject(reason);

@@ -16,35 +16,35 @@ import type { Peer } from "../tls/peer.ts";
 import { Keepalive } from "./keepalive.ts";
 import type { ServerKeyNews } from "./server-key-follower.ts";
 
-/** What a server says unasked. */
+/** A broadcast from the server, as a client reports it. */
 export type ServerNews = WireNews | ServerKeyNews;
 
-/** The part of it that is as it came. */
+/** The broadcasts that are reported as they came. */
 export type WireNews =
   | { readonly kind: "modload" | "modreload"; readonly mod: string; readonly report: ModuleReport }
   | { readonly kind: "modunload"; readonly mod: string }
   | { readonly kind: "moderror"; readonly mod: string; readonly error: string }
   | { readonly kind: "drain" }
-  /** This client was too slow for some broadcasts; a sync tells what they said. */
+  /** This client read too slowly and missed some broadcasts. A sync brings it up to date. */
   | { readonly kind: "resync" };
 
 export interface ConnectionOptions {
   limits: Readonly<Limits>;
-  /** This client's fingerprint, for the advice when the server does not accept it. */
+  /** This client's fingerprint, for the advice in the error when the server does not accept it. */
   fingerprint: string;
-  /** A server that is silent for this long is pinged. */
+  /** How long the server may be silent before it is pinged. */
   keepaliveMs: number;
-  /** A pong may take this long, from when its ping left this process. */
+  /** How long a pong may take after its ping has left this process. */
   pongMs: number;
-  /** A pong has come, after this long. */
+  /** A pong has arrived. */
   onPong?(tookMs: number): void;
   onNews(news: WireNews): void;
-  /** The server announces its next key, in a payload that nobody has checked. */
+  /** The server announces its next key. The payload is not checked yet. */
   onRotation(announcement: unknown): void;
   onClosed(reason: VeripyError): void;
 }
 
-/** One authenticated connection to a server: its channel, its broadcasts, its life signs. */
+/** One authenticated connection to a server: its channel, its broadcasts and its keepalive. */
 export class Connection {
   readonly channel: Channel;
   readonly #peer: Peer;
@@ -52,7 +52,7 @@ export class Connection {
   readonly #openedAt = performance.now();
   #hasHeard = false;
   #lastWord: VeripyError | undefined;
-  /** Pinging starts when the server has shown that it knows more than the plain protocol. */
+  /** Undefined until the server has shown that it knows more than the plain protocol. */
   #keepalive: Keepalive | undefined;
 
   constructor(peer: Peer, options: ConnectionOptions) {
@@ -70,13 +70,13 @@ export class Connection {
     });
   }
 
-  /** What was sent still leaves. The process need not stay for the server's goodbye, which is a round trip away. */
+  /** Closes once everything written has left. The process need not stay for the server's close, a round trip later. */
   close(): void {
     this.channel.close();
     if (this.channel.queuedBytes === 0) this.#peer.unref?.();
   }
 
-  /** From now on a silent server is pinged, and given up when it does not answer. */
+  /** From now on a silent server is pinged, and the connection ends if it does not answer. Idempotent. */
   startPinging(): void {
     this.#keepalive ??= new Keepalive(this.channel, this.#options);
   }
@@ -122,7 +122,7 @@ export class Connection {
       case "sys:error":
         this.#lastWord = lastWordOf(frame.json);
         break;
-      // Anything else is a late answer, or of a protocol newer than this client: not for us.
+      // Anything else is a late answer, or belongs to a newer version of the protocol.
     }
   }
 
@@ -139,43 +139,46 @@ export class Connection {
     if (performance.now() - this.#openedAt <= this.#refusalMs) {
       return new VeripyError(
         "untrusted",
-        "The server closed the connection without an answer: it may not trust this client's key, or the key's entry " +
-          "may have expired or not allow this address; the server's log says why. If the key is new to it, type on " +
-          `the server: veripy-server trust ${this.#options.fingerprint}`,
+        "The server closed the connection without an answer. It may not trust this client's key, or the key's entry may " +
+          "have expired or not allow this address; the server's log says why. If the key is new, run on the server: " +
+          `veripy-server trust ${this.#options.fingerprint}`,
         { cause: reason },
       );
     }
     return new VeripyError(
       "unreachable",
-      "The connection was closed before the server had answered: the network seems to lose packets. Try again.",
+      "The connection was closed before the server answered; the network may be losing packets. Try again.",
       { cause: reason },
     );
   }
 
   /**
-   * In TLS 1.3 a server checks the client's key last, when the handshake is over for the client. It refuses a key a
-   * round trip later. Where the client's last message was lost, it closes too, but only at its own deadline.
+   * In TLS 1.3 the server checks the client's key last, when the client has already finished its handshake, so a refusal
+   * comes one round trip later. If the client's last message was lost, the server also closes, but at its own deadline.
    */
   get #refusalMs(): number {
     return Math.max(2_000, 2 * (this.#peer.connectMs ?? 0));
   }
 }
 
-/** The other end, or something that speaks for it, has closed the connection; it did not break on this side. */
+/** Whether the peer, or something between, has closed the connection, rather than this side. */
 function isClose(reason: CloseReason): boolean {
   return reason === undefined || isSystemError(reason.cause, "ECONNRESET", "EPIPE");
 }
 
 function parseNewsOfError(json: string): { mod: string; error: string } {
   const parsed = moduleError.safeParse(safeJson(json));
-  if (!parsed.success) throw new VeripyError("protocol_error", "a moderror has no module or no error");
+  if (!parsed.success) throw new VeripyError("protocol_error", "a moderror without a module or an error");
   return parsed.data;
 }
 
 function lastWordOf(json: string): VeripyError {
   const parsed = errorAnswer.safeParse(safeJson(json));
   if (!parsed.success)
-    return new VeripyError("protocol_error", "The server ended with an error it did not explain.");
+    return new VeripyError(
+      "protocol_error",
+      "The server closed the connection with an error that can't be read.",
+    );
   const { error, code } = parsed.data;
   return new VeripyError(
     code === "forbidden" ? "untrusted" : code,

@@ -9,8 +9,8 @@ import { pause } from "./repeat.ts";
 import { wrongServerKey } from "./wrong-server-key.ts";
 
 /**
- * One TLS connection to the target. A server whose key nothing names is shown to `confirmServer`: a first
- * handshake, broken off before our certificate is sent, learns the key; the second insists on it.
+ * Makes one TLS connection to the target. When nothing names the server's key, a first handshake learns it and is broken
+ * off before this client's certificate is sent; `confirmServer` decides, and a second handshake requires that key.
  */
 export async function dial(target: ConnectTarget, timeoutMs: number, signal: AbortSignal): Promise<Peer> {
   try {
@@ -28,9 +28,9 @@ export async function dial(target: ConnectTarget, timeoutMs: number, signal: Abo
 const maxTries = 3;
 
 /**
- * A server that many clients reach for at once, as after its restart, closes some of their connections before the
- * handshake. Those try again, each at a moment of its own, as long as the deadline leaves time for it. The pauses are
- * as long as the failed try took, up to twice that, and then twice as long: such a server takes its time to refuse.
+ * When many clients connect at once, for example after a restart, the server closes some connections before the handshake.
+ * Those are tried again within the deadline. The pause is one to two times as long as the failed attempt took, doubled the
+ * next time, because an overloaded server is slow to refuse.
  */
 async function dialAgain(target: ConnectTarget, timeoutMs: number, signal: AbortSignal): Promise<Peer> {
   const { host, port, identity } = target;
@@ -46,7 +46,7 @@ async function dialAgain(target: ConnectTarget, timeoutMs: number, signal: Abort
       const now = performance.now();
       const pauseMs = (now - startedAt) * tries * (1 + Math.random());
       if (now + pauseMs >= deadline) throw error;
-      // The caller of `close()` learns of nothing but that.
+      // Aborted by `close()`, which has its own error.
       await pause(pauseMs, signal).catch(() => {
         throw error;
       });
@@ -60,8 +60,8 @@ async function confirm(target: ConnectTarget, { fingerprint }: UntrustedServerEr
     const name = serverName(host, port);
     throw new VeripyError(
       "untrusted",
-      `Nothing says which key ${name} must show. It showed ${fingerprint}. Compare that with ` +
-        "'veripy-server fingerprint' on the server; if it is the same, give it as --server-fingerprint, or type: " +
+      `Nothing says which key ${name} must show. It showed ${fingerprint}. Compare that with the output of ` +
+        "'veripy-server fingerprint' on the server. If they are equal, pass it as --server-fingerprint, or run: " +
         trustServerCommand(certsDir, name, fingerprint),
     );
   }

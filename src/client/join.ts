@@ -28,17 +28,17 @@ export interface JoinOptions {
 export interface JoinResult {
   readonly client: Fingerprint;
   readonly server: Fingerprint;
-  /** What the server calls this client, if the invitation had a name. */
+  /** The server's name for this client, if the invitation had one. */
   readonly name: string | undefined;
-  /** The server trusted this client's key before. Nothing was changed there, and the code is still good. */
+  /** The server already trusted this client's key. Nothing was changed there, and the code is still valid. */
   readonly alreadyTrusted: boolean;
 }
 
 /**
- * Redeems an invitation: proves the code to the server over this very TLS connection, has the server prove it too,
- * and only then keeps the server's key in `known-servers.json`. Makes a client key when there is none. Rejects with
- * `forbidden` for a code that the server does not accept, with `untrusted` for a server that does not know the code, and
- * with `bad_config`, before the code is shown to it, for a server other than that of `server.crt`; nothing is kept then.
+ * Redeems an invitation: client and server prove to each other, bound to this TLS connection, that they know the code, and
+ * only then is the server's key kept in `known-servers.json`. Creates a client key if there is none. Rejects with
+ * `forbidden` when the server does not accept the code, with `untrusted` when the server does not know it, and, before the
+ * code is spent, with `bad_config` when the server is not the one of `server.crt`. Nothing is kept then.
  */
 export async function join({
   host,
@@ -48,11 +48,11 @@ export async function join({
   timeoutMs = 10_000,
 }: JoinOptions): Promise<JoinResult> {
   const parsed = parseCode(code);
-  // Before the code is spent.
+  // Files that can't be used must be found before the code is spent.
   await checkClientFiles(certsDir);
   const pin = await certificatePin(certsDir);
   const { identity } = await loadOrCreateIdentity(certsDir, "client");
-  // Whose key it is, is what the proof decides; until then the server learns nothing but our public key.
+  // Any key is accepted here: the proof decides, and until then the server learns only our public key.
   const peer = await connectTls({
     host,
     port,
@@ -82,7 +82,7 @@ export async function join({
       if (error.code !== "closed" && error.code !== "unreachable") throw error;
       throw new VeripyError(
         "forbidden",
-        "The server takes no invitations now: the code is spent or has expired.",
+        "The server does not accept invitations now: the code has been spent or has expired.",
         {
           cause: error,
         },
@@ -107,13 +107,13 @@ export async function join({
   }
 }
 
-/** The key of `server.crt` comes before any that `join` could keep, so the joined server would be refused. */
+/** The key in `server.crt` takes precedence over any that `join` could keep, so this server would be refused afterwards. */
 function otherServer(host: string, port: number, shown: Fingerprint, pin: ServerPin): VeripyError {
   return new VeripyError(
     "bad_config",
     `Cannot join ${host}:${port}: it shows the key ${shown}, but ${pin.source} names the server's key as ` +
-      `${pin.fingerprints.join(" or ")}, and comes first. The code was not spent. If that file is of another server, ` +
-      "move it away, or give this one a folder of its own with --certs; then run this again.",
+      `${pin.fingerprints.join(" or ")} and takes precedence. The code was not spent. If that file belongs to another ` +
+      "server, move it away or use another folder with --certs; then run this command again.",
   );
 }
 
@@ -128,6 +128,6 @@ async function keepServer(
   if (pin?.fingerprints.includes(fingerprint)) return;
   throw new VeripyError(
     "bad_config",
-    `${host}:${port} trusts this client, but ${pin?.source ?? certsDir} names another server's key and comes first. Remove it, or use another --certs folder.`,
+    `${host}:${port} trusts this client, but ${pin?.source ?? certsDir}, which takes precedence, names another server's key. Remove it, or use another --certs folder.`,
   );
 }

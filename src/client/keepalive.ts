@@ -12,14 +12,14 @@ export interface KeepaliveOptions {
 }
 
 /**
- * Pings a server that is silent, and ends the connection when nothing at all comes for `pongMs` after that. The time
- * counts from when the ping has left this process: behind a large upload it is not late before it has left.
+ * Pings a silent server, and ends the connection when nothing at all arrives for `pongMs` after that. The time counts from
+ * when the ping has left this process, because it may be queued behind a large upload.
  */
 export class Keepalive implements Expirable {
   readonly #channel: PingedChannel;
   readonly #options: KeepaliveOptions;
   #hasHeard = false;
-  /** When the ping that is under way was sent, or the queue it waits in last moved; undefined without one. */
+  /** When the current ping was sent, or when the queue in front of it last got shorter. Undefined without a ping. */
   #pingedAt: number | undefined;
   #queuedBytes = 0;
   #deadline: Deadline;
@@ -30,7 +30,7 @@ export class Keepalive implements Expirable {
     this.#deadline = deadlines.arm(this, options.keepaliveMs);
   }
 
-  /** Something has come, whatever it is. */
+  /** Something has arrived, whatever it is. */
   heard(): void {
     this.#hasHeard = true;
   }
@@ -53,7 +53,7 @@ export class Keepalive implements Expirable {
   #ping(): void {
     const sentAt = performance.now();
     this.#pingedAt = sentAt;
-    // Its own deadline never ends it: what counts is whether anything comes.
+    // A deadline so long that it never counts: any data is as good as the pong.
     this.#channel.request("sys", "ping", "{}", { timeoutMs: 3_600_000 }).then(
       () => this.#options.onPong?.(performance.now() - sentAt),
       () => {},
@@ -73,7 +73,7 @@ export class Keepalive implements Expirable {
   }
 }
 
-/** The server was silent for too long. Over a slow link it may need more time. */
+/** The server did not answer a ping in time. On a slow link, the next connection gets more time. */
 export class PongLateError extends VeripyError {
   constructor(pongMs: number) {
     super("unreachable", `The server has not answered a ping for ${pongMs} ms.`);

@@ -6,9 +6,8 @@ const pongMs = 10_000;
 const maxFactor = 8;
 
 /**
- * How long a client waits for a connection, for answers and for pongs. A link with a long queue answers late every
- * time; with the same deadline each time, it would be cut off again and again. So each deadline that passes doubles
- * the next ones, up to eight times, until a pong comes in good time.
+ * How long a client waits for a connection, for answers and for pongs. On a link that is always slow, a fixed deadline would
+ * end every connection. So each deadline that is missed doubles the next ones, up to eight times, until a pong is quick.
  */
 export class Patience {
   readonly #timeoutMs: number;
@@ -18,7 +17,7 @@ export class Patience {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** For a connection, and for every request but a call. */
+  /** For connecting, and for every request except `exec`. */
   get timeoutMs(): number {
     return this.#timeoutMs * this.#factor;
   }
@@ -27,14 +26,14 @@ export class Patience {
     return pongMs * this.#factor;
   }
 
-  /** A connection ended, or could not be made. */
+  /** A connection ended, or an attempt to connect failed. */
   failed(reason: VeripyError): void {
     const isLate =
       reason instanceof PongLateError || reason instanceof ConnectTimeoutError || reason.code === "timeout";
     if (isLate) this.#factor = Math.min(maxFactor, this.#factor * 2);
   }
 
-  /** A pong has come. */
+  /** A pong has arrived. */
   answered(tookMs: number): void {
     if (tookMs < pongMs / 2) this.#factor = 1;
   }

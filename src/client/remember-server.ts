@@ -4,8 +4,8 @@ import type { RememberServer } from "./connect-options.ts";
 import type { ConnectTarget } from "./connect-target.ts";
 
 /**
- * Keeps the key that a connected server has shown, if only the caller's option names it. To be called when the server
- * has accepted this client. Resolves with the file that names it now; undefined when nothing was kept.
+ * Keeps the key of a connected server in a file, if only the caller's option names it. Call it once the server has accepted
+ * this client. Resolves with the file's path; undefined when nothing was kept.
  */
 export async function rememberServer(
   target: ConnectTarget,

@@ -1,5 +1,5 @@
 import { VeripyError } from "../base/errors.ts";
-import { cancelled } from "../protocol/channel.ts";
+import { cancelled } from "../protocol/pending-request.ts";
 import { Backoff } from "./backoff.ts";
 import { withStarted } from "./call-fate.ts";
 
@@ -7,7 +7,7 @@ export interface RepeatOptions<T> {
   /** By `performance.now()`. No attempt begins after it. */
   readonly deadline: number;
   readonly signal: AbortSignal | undefined;
-  /** Whether another attempt makes sense. Asked only about what has certainly not run. */
+  /** Whether another attempt makes sense. Called only for attempts that have certainly not run. */
   mayRepeat(error: VeripyError): boolean;
   attempt(): Promise<T>;
 }
@@ -16,8 +16,8 @@ export interface RepeatOptions<T> {
 export const maxRepeatAttempts = 6;
 
 /**
- * Attempts until one succeeds, has begun at the other end, or fails for good, at most `maxRepeatAttempts` times; between
- * them are growing, jittered pauses. `failure` is that of a first attempt made before. Rejects with the last failure.
+ * Repeats an attempt, with growing, jittered pauses, until one succeeds, has begun at the server, or fails for good; at most
+ * `maxRepeatAttempts` times. `failure` is that of a first attempt made before. Rejects with the last failure.
  */
 export async function repeat<T>(options: RepeatOptions<T>, failure?: VeripyError): Promise<T> {
   const { deadline, signal } = options;

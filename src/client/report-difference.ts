@@ -1,20 +1,20 @@
 import type { ModuleReport } from "../protocol/messages.ts";
 
-/** What a sync found to be different from what this client knew. */
+/** How a sync differs from what the client knew before. */
 export interface ModuleDifference {
   readonly added: readonly ModuleReport[];
   readonly changed: readonly ModuleReport[];
   readonly removed: readonly string[];
 }
 
-/** Whether two reports speak of the same version. */
+/** Whether two reports describe the same version of a module. Two missing reports don't. */
 export function sameReport(a: ModuleReport | undefined, b: ModuleReport | undefined): boolean {
   return a === b
     ? a !== undefined
     : a !== undefined && b !== undefined && a.sum === b.sum && a.tree === b.tree;
 }
 
-/** What is in `after` that was not in `before`, and the other way round. */
+/** What was added, changed and removed between two sets of reports. */
 export function differenceOf(
   before: ReadonlyMap<string, ModuleReport>,
   after: ReadonlyMap<string, ModuleReport>,

@@ -18,43 +18,43 @@ export interface ServerAddress {
   readonly port: number;
 }
 
-/** `serverFingerprint` and what follows from it are about servers that no file names a key of, as in `connect`. */
+/** The options of `connect` apply to servers for which no file names a key. */
 export interface RotateClientOptions
   extends Pick<ConnectOptions, "serverFingerprint" | "confirmServer" | "rememberServer"> {
   certsDir: string;
-  /** Who is to be told. Default: everybody in `known-servers.json`. */
+  /** The servers that the new key is announced to. Default: all in `known-servers.json`. */
   servers?: readonly ServerAddress[];
-  /** For each connection and each request. */
+  /** For each connection and each request. Default 10 s. */
   timeoutMs?: number;
 }
 
-/** How far it came with one server. */
+/** How far the rotation got with one server. */
 export interface RotatedServer {
   /** `host:port`. */
   readonly server: string;
-  /** The new key is accepted there; once it is confirmed, only the new one is. */
+  /** `announced`: the new key is accepted beside the old one. `confirmed`: only the new key is accepted. */
   readonly state: "failed" | "announced" | "confirmed";
   readonly error?: VeripyError;
-  /** The file into which `rememberServer` has written the server's key. */
+  /** The file to which `rememberServer` wrote the server's key. */
   readonly rememberedIn?: string;
 }
 
 export interface ClientRotation {
-  /** The key that the client had; undefined when this only finished an earlier rotation. */
+  /** The client's previous key; undefined when this only finished an earlier rotation. */
   readonly old: Fingerprint | undefined;
   readonly new: Fingerprint;
-  /** Whether the new key is in use now. False: some server does not accept it yet, and nothing has changed here. */
+  /** Whether the new key is in use. False: a server does not accept it yet, and the old key stays in use. */
   readonly done: boolean;
   readonly servers: readonly RotatedServer[];
-  /** Known servers that nobody asked to tell, which go on to accept the old key alone. */
+  /** Known servers that were not among `servers`. They still accept only the old key. */
   readonly leftOut: readonly string[];
 }
 
 /**
- * Changes this client's key: makes a new one, announces it to the servers, signed by the old one, and when all of
- * them accept it, puts it in the old one's place and connects with it, which ends their trust in the old one. At
- * whatever point this is stopped, the key in use is accepted by every server; doing it again goes on from there.
- * Throws `bad_config` when there is no server to tell.
+ * Rotates this client's key: creates a new one and announces it to the servers, signed by the old one. When all of them
+ * accept it, it replaces the old key and is used to connect, which ends the servers' trust in the old key. Wherever this is
+ * interrupted, the key in use is accepted by every server, and calling it again continues from there. Throws `bad_config`
+ * when there is no server to announce it to.
  */
 export async function rotateClientKey(options: RotateClientOptions): Promise<ClientRotation> {
   const { certsDir } = options;
@@ -63,7 +63,7 @@ export async function rotateClientKey(options: RotateClientOptions): Promise<Cli
   if (servers.length === 0) {
     throw new VeripyError(
       "bad_config",
-      `Nobody is there to be told of a new key: ${certsDir} has no known-servers.json. Name the server with --host and --port.`,
+      `There is no server to announce a new key to: ${certsDir} has no known-servers.json. Name the server with --host and --port.`,
     );
   }
   const names = servers.map(({ host, port }) => serverName(host, port));
@@ -109,7 +109,7 @@ async function announce(
     return { server: name, state: "announced", ...rememberedIn };
   } catch (error) {
     const reason = asVeripyError(error);
-    // Somebody may have trusted the new key there by hand, for a server that takes no announcements.
+    // The operator of a server that takes no announcements may have trusted the new key there by hand.
     const isAccepted =
       reason.code !== "unreachable" && (await isLetIn(server, next, withoutQuestions(options)));
     return isAccepted
@@ -118,7 +118,7 @@ async function announce(
   }
 }
 
-/** The first answer to the new key: the server trusts it in the place of the old one from then on. */
+/** Connects with the new key. From its first answer on, the server trusts that key in place of the old one. */
 async function confirm(
   server: ServerAddress,
   identity: Identity,
@@ -144,14 +144,14 @@ async function isLetIn(
   );
 }
 
-/** Each is asked once for a server; the answer of yes is in a file by then. */
+/** Each question is asked once for a server. A yes has been written to a file by then. */
 function withoutQuestions({ confirmServer, rememberServer, ...options }: RotateClientOptions) {
   return options;
 }
 
 /**
- * Connects, syncs, which shows that the key is accepted, and disconnects. Resolves with the file that the server's key
- * was written into, if it was.
+ * Connects and syncs, which shows that the server accepts the key, and disconnects after `use`. Resolves with the file to
+ * which the server's key was written, if it was.
  */
 async function connected(
   { host, port }: ServerAddress,
@@ -164,7 +164,7 @@ async function connected(
   const connection = new Connection(peer, {
     limits: defaultLimits,
     fingerprint: identity.fingerprint,
-    // It is over long before.
+    // The connection ends long before a ping is due.
     keepaliveMs: timeoutMs,
     pongMs: timeoutMs,
     onNews: () => {},
@@ -183,12 +183,12 @@ async function connected(
   }
 }
 
-/** A server of the plain protocol is sent nothing that it does not know; its lists have no trees. */
+/** A server of the plain protocol, whose lists have no trees, must not be sent messages that it does not know. */
 function mustKnowRotation({ modules }: SyncResponse): void {
   if (modules.length === 0 || modules.some(({ tree }) => tree !== undefined)) return;
   throw new VeripyError(
     "unsupported",
-    "This server knows only the plain form of the protocol, which has no rotation of keys. Have the new key trusted there by hand first.",
+    "This server speaks only the plain form of the protocol, which has no key rotation. Have the new key trusted there by hand first.",
   );
 }
 

@@ -7,17 +7,20 @@ import type { ConnectTarget } from "./connect-target.ts";
 
 const log = loggerOf("client");
 
-/** What became of a server's announcement of its next key. */
+/** The outcome of a server's announcement of its next key. */
 export type ServerKeyNews =
-  /** It was signed by the key of this connection; both keys are accepted from now on. */
+  /** The announcement was signed by the key of this connection. From now on both keys are accepted. */
   | { readonly kind: "rotate"; readonly fingerprint: Fingerprint }
-  /** It was not, or could not be written down; nothing else is accepted than before, or not after the end of this program. */
+  /**
+   * The announcement was not signed by that key, and nothing changes; or a file could not be written, and the change
+   * lasts only until this program ends.
+   */
   | { readonly kind: "rotate_refused"; readonly error: string };
 
-/** Follows a server that changes its key. One for each client. */
+/** Follows a server that rotates its key. One for each client. */
 export class ServerKeyFollower {
   readonly #onNews: (news: ServerKeyNews) => void;
-  /** Files are changed one after the other. */
+  /** The latest change of a file; changes are made one after the other. */
   #last: Promise<void> = Promise.resolve();
   #refused: string | undefined;
 
@@ -25,14 +28,14 @@ export class ServerKeyFollower {
     this.#onNews = onNews;
   }
 
-  /** To be called for each connection: a server that shows its new key does not use the old one any more. */
+  /** Call it for each new connection: a server that shows its new key no longer uses the old one. */
   connected(target: ConnectTarget, shown: Fingerprint): void {
     if (target.expected.length < 2 || target.expected.at(-1) !== shown) return;
     target.expected = [shown];
     this.#change(() => dropOldServerKeys(target, shown), "Cannot drop the server's old key");
   }
 
-  /** To be called for each announcement that came over a connection to a server with the key `shown`. */
+  /** Call it for each announcement. `shown` is the server's key on the connection that it came over. */
   announced(target: ConnectTarget, shown: Fingerprint, announcement: unknown): void {
     let next: Fingerprint;
     try {
@@ -47,12 +50,15 @@ export class ServerKeyFollower {
       target.unkept = next;
       await pinNextServerKey(target, shown, next);
       delete target.unkept;
-      log.info("The server announced its next key {next}; it is accepted beside {shown}.", { next, shown });
+      log.info("The server announced its next key {next}; it is now accepted beside {shown}.", {
+        next,
+        shown,
+      });
       this.#onNews({ kind: "rotate", fingerprint: next });
     }, "The server announced its next key, which is accepted only until this program ends");
   }
 
-  /** Resolves when what was announced so far is in the files, or was refused. */
+  /** Resolves when every announcement so far has been written to the files or refused. */
   settled(): Promise<void> {
     return this.#last;
   }
@@ -61,7 +67,7 @@ export class ServerKeyFollower {
     this.#last = this.#last.then(change).catch((error) => this.#refuse(`${otherwise}: ${messageOf(error)}`));
   }
 
-  /** Every sync repeats the announcement; what is wrong with it is said once. */
+  /** Every sync repeats the announcement, so the same problem is reported once. */
   #refuse(reason: string): void {
     if (reason === this.#refused) return;
     this.#refused = reason;

@@ -8,25 +8,25 @@ const firstRetryMs = 1_000;
 const longestRetryMs = 60_000;
 
 /**
- * The verifications of a client that watches, a few at a time. One that fails is tried again, with growing pauses, as long
- * as the connection stands and the server reports the same version.
+ * The verifications of a watching client, a few at a time. A failed one is retried, with growing pauses, as long as the
+ * client is connected and the server reports the same version.
  */
 export class Verifications {
   readonly #client: VeripyClient;
   readonly #onEvent: (event: WatchEvent) => void;
   readonly #gate = new Gate(verifiedAtOnce);
-  /** Modules that wait for their turn: asked for once more, they need no second one. */
+  /** Modules that wait for their turn, which will see their latest report. Another `add` is not needed for them. */
   readonly #waiting = new Set<string>();
   readonly #retries = new Map<string, ReturnType<typeof setTimeout>>();
 
   constructor(client: VeripyClient, onEvent: (event: WatchEvent) => void) {
     this.#client = client;
     this.#onEvent = onEvent;
-    // After a reconnect, everything without a verdict is verified anyway.
+    // After a reconnect, every module without a verdict is verified anyway.
     for (const event of ["disconnected", "closed"] as const) client.on(event, () => this.#forgetRetries());
   }
 
-  /** Resolves when there is a verdict, or the verification has failed for the first time. Never rejects. */
+  /** Resolves with the verdict, or when the first attempt has failed. Never rejects. */
   async add(mod: string, cause: VerdictCause): Promise<void> {
     if (this.#waiting.has(mod)) return;
     this.#waiting.add(mod);
@@ -41,7 +41,7 @@ export class Verifications {
     try {
       this.#onEvent({ event: "verdict", cause, verdict: await this.#client.verify(mod) });
     } catch (error) {
-      // A connection that breaks is told once, as `disconnected`; a module that is gone, as `modunload`.
+      // A lost connection and a removed module have events of their own.
       if (!this.#isWanted(mod)) return;
       const known =
         error instanceof VeripyError ? error : new VeripyError("protocol_error", messageOf(error));

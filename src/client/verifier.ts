@@ -3,11 +3,11 @@ import { type Sha256Hex, sha256Hex } from "../base/sha256.ts";
 import type { ModuleReport, VerifyResponse } from "../protocol/messages.ts";
 import { type TreeEntry, treeSum } from "../protocol/tree.ts";
 
-/** One thing that is not what it should be. */
+/** One value that differs from what was expected. */
 export interface Mismatch {
   /** What was compared: `hello.ts`, `lib/format.ts`, or `the tree of hello.ts`. */
   readonly what: string;
-  /** Who said what to expect. */
+  /** Where the expected value comes from. */
   readonly by: "the report" | "the answer";
   readonly expected: string;
   readonly actual: string;
@@ -17,17 +17,17 @@ export interface VerifiedFile extends TreeEntry {
   readonly content: string;
 }
 
-/** A module whose every byte was hashed here and is what the server reported. */
+/** A module whose every byte was hashed by this client and matches the server's report. */
 export interface VerifiedModule {
   readonly verified: true;
   readonly mod: string;
   readonly desc: string;
   readonly sum: Sha256Hex;
-  /** Computed here, also when the server knows nothing of trees. */
+  /** Computed by this client, even if the server does not report trees. */
   readonly tree: Sha256Hex;
   /** The module's file first, then what it imports. */
   readonly files: readonly VerifiedFile[];
-  /** Whether the server takes an exec that names this tree. */
+  /** Whether the server can run the module: a server of the plain protocol can't. */
   readonly isCallable: boolean;
 }
 
@@ -39,24 +39,23 @@ export interface RejectedModule {
 
 export type Verdict = VerifiedModule | RejectedModule;
 
-/** A module is not what the server said it is. `verdict` has every mismatch. */
+/** A module does not match the server's report. `verdict` lists every mismatch. */
 export class VerificationError extends VeripyError {
   readonly verdict: RejectedModule;
 
   constructor(verdict: RejectedModule) {
     const clauses = verdict.mismatches.map(
-      ({ what, by, expected, actual }) => `${what}: ${by} says ${expected}, received was ${actual}`,
+      ({ what, by, expected, actual }) => `${what}: expected ${expected} (from ${by}), got ${actual}`,
     );
-    super("verification_failed", `${verdict.mod} is not trusted. ${clauses.join("; ")}.`);
+    super("verification_failed", `${verdict.mod} could not be verified. ${clauses.join("; ")}.`);
     this.name = "VerificationError";
     this.verdict = verdict;
   }
 }
 
 /**
- * Compares the bytes that were received with everything that was said of them: by the report (sync or
- * broadcast, the latest), and by the answer itself. Pure; nothing counts because somebody said so, the sums
- * are all computed here.
+ * Compares the received bytes with what the latest report (from a sync or a broadcast) and the answer itself say about them.
+ * Pure. Every sum is computed here; none is taken from the server.
  */
 export function verifyModule(report: ModuleReport, answer: VerifyResponse): Verdict {
   const mismatches: Mismatch[] = [];
@@ -69,7 +68,7 @@ export function verifyModule(report: ModuleReport, answer: VerifyResponse): Verd
   compare(report.mod, "the report", report.sum, entry.sum);
   compare(report.mod, "the answer", answer.sum, entry.sum);
 
-  // A lone surrogate is written as U+FFFD, so its digest would be that of other text.
+  // Encoding turns a lone surrogate into U+FFFD, so two different texts would have the same digest.
   const mustBeText = (path: string, content: string) => {
     if (content.isWellFormed()) return;
     mismatches.push({ what: path, by: "the answer", expected: "Unicode text", actual: "a lone surrogate" });
@@ -88,8 +87,8 @@ export function verifyModule(report: ModuleReport, answer: VerifyResponse): Verd
   }
 
   const tree = treeSum(files);
-  // A server of the plain protocol says nothing of trees. One that does must say it in both places, or leaving
-  // it out would switch the check off.
+  // A server of the plain protocol reports no trees. Any other must give the tree in both places; otherwise leaving it out
+  // would skip the check.
   if (report.tree !== undefined || answer.tree !== undefined || answer.files !== undefined) {
     compare(`the tree of ${report.mod}`, "the report", report.tree, tree);
     compare(`the tree of ${report.mod}`, "the answer", answer.tree, tree);

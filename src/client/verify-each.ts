@@ -2,27 +2,27 @@ import { messageOf, VeripyError } from "../base/errors.ts";
 import { Gate } from "../base/semaphore.ts";
 import type { Verdict } from "./verifier.ts";
 
-/** A verdict, or why there is none. */
+/** A verdict, or the error why there is none. */
 export type VerifyOutcome =
   | { readonly mod: string; readonly verdict: Verdict }
   | { readonly mod: string; readonly error: VeripyError };
 
 export interface VerifyAllOptions {
-  /** Module names; default: all that the server reports. */
+  /** Module names. Default: all that the server reports. */
   mods?: readonly string[];
-  /** Called for each module as soon as there is an outcome. */
+  /** Called with the outcome of each module as soon as there is one. */
   onOutcome?(outcome: VerifyOutcome): void;
 }
 
 /**
- * How many modules are asked for at a time. On a slow link more would only make all of them late; on a long one this
- * many fill it.
+ * How many modules are fetched at a time. Enough to fill a link with a long round trip; more would only delay all of them
+ * on a slow one.
  */
 export const verifiedAtOnce = 32;
-/** How often a module is asked for before it counts as not fetched. */
+/** Maximum attempts to fetch a module. */
 const attempts = 3;
-/** What is worth asking again for: the link was slow or the server busy. */
-const passing: readonly string[] = ["timeout", "busy"];
+/** Errors that may not come again: the link was slow, or the server was busy. */
+const temporary: readonly string[] = ["timeout", "busy"];
 
 /** Verifies each module, at most `verifiedAtOnce` at a time; the outcomes come in the order of `mods`. Never rejects. */
 export function verifyEach(
@@ -49,7 +49,7 @@ async function outcomeOf(mod: string, verify: (mod: string) => Promise<Verdict>)
     } catch (error) {
       const known =
         error instanceof VeripyError ? error : new VeripyError("protocol_error", messageOf(error));
-      if (attempt === attempts || !passing.includes(known.code)) return { mod, error: known };
+      if (attempt === attempts || !temporary.includes(known.code)) return { mod, error: known };
     }
   }
 }

@@ -3,27 +3,27 @@ import type { ModuleReport } from "../protocol/messages.ts";
 import type { ModuleDifference } from "./report-difference.ts";
 import type { Verdict } from "./verifier.ts";
 
-/** Why a verdict was made. */
+/** What led to a verdict. */
 export type VerdictCause = "sync" | "modload" | "modreload" | "reconnected";
 
 export type WatchEvent =
   | { readonly event: "verdict"; readonly cause: VerdictCause; readonly verdict: Verdict }
-  /** A module could not be fetched, so there is no verdict on it yet. */
+  /** A module could not be fetched, so there is no verdict yet. */
   | {
       readonly event: "unverified";
       readonly cause: VerdictCause;
       readonly mod: string;
       readonly error: VeripyError;
-      /** It is asked for again after this time, unless the connection breaks or the module changes first. */
+      /** It is fetched again after this time, unless the connection breaks or the module changes first. */
       readonly retryMs: number;
     }
   | { readonly event: "modload" | "modreload"; readonly report: ModuleReport }
   | { readonly event: "modunload"; readonly mod: string }
   | { readonly event: "moderror"; readonly mod: string; readonly error: string }
   | { readonly event: "drain" }
-  /** The server changes its key: this one is accepted too from now on. */
+  /** The server is rotating its key: this one is now also accepted. */
   | { readonly event: "rotate"; readonly fingerprint: string }
-  /** An announced key was not proven, or could not be saved. */
+  /** The server's next key was not proven, or could not be saved. */
   | { readonly event: "rotate_refused"; readonly error: string }
   | { readonly event: "disconnected"; readonly reason: VeripyError; readonly retryMs: number | undefined }
   | ({ readonly event: "reconnected" } & ModuleDifference);

@@ -5,9 +5,9 @@ import { Verifications } from "./verifications.ts";
 import type { VerdictCause, WatchEvent } from "./watch-event.ts";
 
 /**
- * Verifies every module, then stays: tells of every broadcast, verifies what is loaded or reloaded, and after a
- * broken connection everything that has no current verdict. Resolves when the first round of verdicts is complete;
- * the events go on until the client is closed.
+ * Verifies every module and keeps watching: reports every broadcast, verifies modules that are loaded or reloaded, and after
+ * a reconnect those without a current verdict. Resolves when every module has been verified once; the events go on until the
+ * client is closed.
  */
 export async function watchModules(
   client: VeripyClient,
@@ -23,7 +23,7 @@ export async function watchModules(
   client.on("disconnected", ({ reason, retryMs }) => onEvent({ event: "disconnected", reason, retryMs }));
   client.on("reconnected", (difference) => {
     onEvent({ event: "reconnected", ...difference });
-    // Not only what has changed: a verification that the break has cut off left a module without a verdict.
+    // Not only the changed ones: the break may have interrupted a verification.
     for (const mod of client.reports.keys()) {
       if (client.verdictOf(mod) === undefined) void verify(mod, "reconnected");
     }
@@ -49,7 +49,7 @@ function tell(
   else onEvent({ event: "drain" });
 }
 
-/** This client was too slow for some broadcasts: find out what they said. */
+/** Some broadcasts were missed: finds out by a sync what has changed. */
 async function resync(
   client: VeripyClient,
   onEvent: (event: WatchEvent) => void,

@@ -1,11 +1,11 @@
 /**
- * What a module exports and is given. A module imports these types only (`import type`), so that nothing of
- * VeriPy is loaded at run time:
+ * What a module exports and is passed. A module imports these as types (`import type`), so nothing of VeriPy is loaded
+ * at run time:
  *
  *     import type { ModuleContext } from "veripy";
  */
 
-/** The second argument of `execute`. Its parts may be taken out of it, as in `{ signal, progress, log }`. */
+/** The second argument of `execute`. It may be destructured, as in `{ signal, progress, log }`. */
 export interface ModuleContext {
   /** Aborted when the call is cancelled, its deadline passes, its client leaves or the server drains. */
   readonly signal: AbortSignal;
@@ -19,7 +19,7 @@ export interface ModuleContext {
   readonly tree: string;
   /** Writes to the server's log, tagged with the module and the call. */
   readonly log: ModuleLog;
-  /** Tells the client how far the call is: a fraction from 0 to 1, or undefined when that is not known. */
+  /** Reports progress to the client: a fraction from 0 to 1, or undefined if it is unknown. */
   readonly progress: (fraction: number | undefined, message?: string) => void;
 }
 
@@ -32,7 +32,7 @@ export interface ModuleLog {
 
 /**
  * A module's `execute`: the answer as a string, a promise of it, or an async generator whose strings go to the
- * client as they are yielded. What is thrown becomes the client's `exec_failed`.
+ * client as they are yielded. If it throws, the client gets `exec_failed` with the message.
  */
 export type Execute = (
   args: string,

@@ -1,18 +1,18 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** How long a program may take to stop; one that waits for a disk stops later. */
+/** How long programs may take to stop. One that waits for a disk may take longer. */
 const patienceMs = 20;
 
 /**
  * Kills every program that a process has started, directly or through others, also those in sessions of their own,
- * which a signal to its group does not reach; leaves the process itself stopped, unless it is the caller's. A
- * program whose parent has ended is nobody's descendant any more and is missed; a cgroup is what holds those.
- * Linux only; elsewhere nothing happens.
+ * which a signal to its group does not reach; leaves the process itself stopped, unless it is the
+ * caller's. A program whose parent has ended is no longer a descendant and is missed; only a cgroup holds those.
+ * Linux only; does nothing elsewhere.
  */
 export function killDescendants(pid: number): void {
   if (process.platform !== "linux") return;
-  // Each is stopped before its own programs are looked for: one that were killed, or went on, would have started
-  // another after the look, and nobody would know whose that was.
+  // Each is stopped before its children are listed, so that it cannot start another afterwards. Killed at once, it would
+  // leave children whose parent is unknown.
   const found = new Set<number>();
   if (pid !== process.pid) {
     found.add(pid);
@@ -41,7 +41,7 @@ function stopDescendants(pid: number, found: Set<number>): void {
   }
 }
 
-/** Linux lists children by the thread that started them. Empty when the kernel was built without the list. */
+/** Linux lists children by the thread that started them. Empty if the kernel was built without these lists. */
 function childrenOf(pid: number): number[] {
   return unlessGone(() => readdirSync(`/proc/${pid}/task`), []).flatMap((thread) =>
     unlessGone(() => readFileSync(`/proc/${pid}/task/${thread}/children`, "latin1"), "")
@@ -62,7 +62,7 @@ function signal(pid: number, name: NodeJS.Signals): void {
   unlessGone(() => process.kill(pid, name), true);
 }
 
-/** Processes and threads end while they are looked at. */
+/** A process or thread may end while it is examined. */
 function unlessGone<T>(read: () => T, otherwise: T): T {
   try {
     return read();

@@ -9,7 +9,7 @@ import apiText from "./api.ts" with { type: "text" };
  */
 export function moduleDeclarations(): string {
   const declared = (apiText as unknown as string).trimEnd().replaceAll(/^(?=.)/gm, "  ");
-  return `// The types of modules, from veripy-server ${version}. Renew it with: veripy-server types > veripy.d.ts
+  return `// The types of modules, from veripy-server ${version}. Update it with: veripy-server types > veripy.d.ts
 declare module "veripy" {
 ${declared}
 }

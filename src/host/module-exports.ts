@@ -40,17 +40,14 @@ export function checkExports(mod: string, exports: Record<string, unknown>): Che
       `exports no function 'execute'${hint(exports)}. Write: export async function execute(args: string): Promise<string> { … }`,
     );
   if (typeof execute !== "function")
-    throw bad(mod, `exports 'execute' as ${kindOf(execute)}, it must be a function.`);
+    throw bad(mod, `must export 'execute' as a function, not as ${kindOf(execute)}.`);
   if (/^class\b/.test(Function.prototype.toString.call(execute)))
-    throw bad(mod, "exports 'execute' as a class, it must be a function.");
-  // Every call of it would fail, so it does not load.
+    throw bad(mod, "must export 'execute' as a function, not as a class.");
+  // Every call would fail.
   if (execute instanceof GeneratorFunction)
-    throw bad(
-      mod,
-      "exports 'execute' as a generator that is not async. Write: export async function* execute(…)",
-    );
+    throw bad(mod, "must export 'execute' as an async generator. Write: export async function* execute(…)");
   if (description !== undefined && typeof description !== "string")
-    throw bad(mod, `exports 'description' as ${kindOf(description)}, it must be a string.`);
+    throw bad(mod, `must export 'description' as a string, not as ${kindOf(description)}.`);
   if (typeof description === "string" && description.length > maxDescription)
     throw bad(
       mod,
@@ -74,7 +71,7 @@ function hint(exports: Record<string, unknown>): string {
 function checkInput(mod: string, input: unknown): Record<string, unknown> | undefined {
   if (input === undefined) return undefined;
   if (typeof input !== "object" || input === null || Array.isArray(input))
-    throw bad(mod, `exports 'input' as ${kindOf(input)}, it must be a JSON Schema object.`);
+    throw bad(mod, `must export 'input' as a JSON Schema object, not as ${kindOf(input)}.`);
   let json: string;
   try {
     json = JSON.stringify(input);
@@ -94,36 +91,36 @@ function checkInput(mod: string, input: unknown): Record<string, unknown> | unde
 function checkLimits(mod: string, limits: unknown): ModuleLimits | undefined {
   if (limits === undefined) return undefined;
   if (typeof limits !== "object" || limits === null || Array.isArray(limits))
-    throw bad(mod, `exports 'limits' as ${kindOf(limits)}, it must be an object.`);
+    throw bad(mod, `must export 'limits' as an object, not as ${kindOf(limits)}.`);
   for (const [name, value] of Object.entries(limits)) {
     if (!Object.hasOwn(leastModuleLimit, name))
       throw bad(
         mod,
-        `exports the limit '${name}', which is none; there are ${Object.keys(leastModuleLimit).join(", ")}.`,
+        `exports an unknown limit '${name}'. The limits are ${Object.keys(leastModuleLimit).join(", ")}.`,
       );
     const least = leastModuleLimit[name as keyof ModuleLimits];
     if (!Number.isSafeInteger(value) || value < least)
       throw bad(
         mod,
-        `exports the limit ${name} as ${showValue(value)}, it must be a whole number of at least ${least}.`,
+        `must export the limit ${name} as a whole number of at least ${least}, not as ${showValue(value)}.`,
       );
   }
   return { ...limits };
 }
 
-/** The server's limits with those that a module has tightened. */
-export function tightenLimits(
-  limits: Readonly<Limits>,
-  tighter: { readonly [name in keyof ModuleLimits]: number | undefined } | undefined,
-): Readonly<Limits> {
-  const result = { ...limits };
+/** The limits with those that a module sets tighter. Limits that are not in `limits` are not in the result either. */
+export function tightenLimits<L extends Partial<Pick<Limits, keyof ModuleLimits>>>(
+  limits: Readonly<L>,
+  tighter: { readonly [name in keyof ModuleLimits]: number | undefined } = {},
+): Readonly<L> {
+  const tightened: Partial<Record<keyof ModuleLimits, number>> = {};
   for (const name of Object.keys(leastModuleLimit) as (keyof ModuleLimits)[]) {
-    const asked = tighter?.[name];
-    if (asked === undefined) continue;
-    const unlimited = name === "maxModuleMemoryBytes" && limits[name] === 0;
-    if (unlimited || asked < limits[name]) result[name] = asked;
+    const [limit, asked] = [limits[name], tighter[name]];
+    if (limit === undefined || asked === undefined) continue;
+    const isUnlimited = name === "maxModuleMemoryBytes" && limit === 0;
+    if (isUnlimited || asked < limit) tightened[name] = asked;
   }
-  return result;
+  return { ...limits, ...tightened };
 }
 
 function bad(mod: string, what: string): VeripyError {

@@ -5,30 +5,30 @@ import type { SpecifierSpan } from "../manifest/import-scan.ts";
  *
  *     server → host   host:prepare:0 {"root"}                 a module will follow, but not yet
  *                     host:load:0 {…LoadPayload}              once, before all that follow
- *                     host:client:N {"fingerprint","name"?}   what the number N in `exec` stands for from now on
- *                     host:exec:R {"args","client","ref"}     R is the server's, a decimal number that no
- *                                                             other call has then, "ref" the client's
- *                     host:abort:R {"reason"}                 the call's signal; its answer is awaited still
- *                     host:grant:R {"parts"}                  that many parts more may be under way
- *                     host:stop:0 {}                          end by yourself, once the calls have ended
+ *                     host:client:N {"fingerprint","name"?}   the client that N in `exec` means from now on
+ *                     host:exec:R {"args","client","ref"}     R is a decimal number of the server's, unique
+ *                                                             among the calls in flight; "ref" is the client's
+ *                     host:abort:R {"reason"}                 aborts the call's signal; its answer still comes
+ *                     host:credit:R {"parts"}                 the host may send that many more parts
+ *                     host:stop:0 {}                          end when the calls have ended
  *     host → server   host:ready:0 {"desc"?,"input"?,"limits"?}   or
  *                     host:failed:0 {"error"}                 a sentence; the host then ends
  *                     host:part:R {"data"}
  *                     host:progress:R {"fraction"?,"message"?}
- *                     host:aborting:R {}                      the abort was seen: its event loop turns
+ *                     host:aborting:R {}                      the abort was seen: the event loop is not blocked
  *                     host:done:R {"result"}                  or
  *                     host:error:R {"code","error"}
  *                     host:log:R {"level","text"}             R is `-` outside of a call
  *                     host:fatal:0 {"error"}                  why the process is about to end
  *
- * The host runs code that nobody has vouched for. The server takes none of this on trust.
+ * The host runs a module's code, so the server trusts nothing of what it sends.
  */
 export interface LoadPayload {
   readonly mod: string;
   readonly tree: string;
-  /** See `HostTitle`. */
+  /** See `ProcessTitle`. */
   readonly title: string;
-  /** Where `mods/` was when it was read: what `import.meta.dir` is built from. Nothing is read from there. */
+  /** The path of `mods/` when it was read, for `import.meta.dir`. Nothing is read from there. */
   readonly root: string;
   /** Every file that may be loaded, by its path below `root`; the module itself is `mod`. */
   readonly files: Readonly<Record<string, string>>;
@@ -36,12 +36,12 @@ export interface LoadPayload {
   /** Where the files have specifiers for Bun's loader to read, by path. */
   readonly specifiers: Readonly<Record<string, readonly SpecifierSpan[]>>;
   readonly limits: HostLimits;
-  /** After a stop, or when the server has hung up, how long calls have to end by themselves. */
+  /** How long calls may take to end after a stop, or after the server has hung up. */
   readonly killGraceMs: number;
 }
 
 export interface PreparePayload {
-  /** Where its `LoadPayload.root` will be, if nothing changes that. */
+  /** The `LoadPayload.root` that is expected. */
   readonly root: string;
 }
 
@@ -52,27 +52,19 @@ export interface HostLimits {
   readonly maxLogLinesPerSecond: number;
 }
 
-export interface ExecPayload {
-  /** First in the payload, so that a host finds them without parsing the rest. */
-  readonly args: string;
-  /** The number that a `client` frame has given it. */
-  readonly client: number;
-  readonly ref: string;
-}
-
 export const logLevels = ["debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof logLevels)[number];
 
-/** Parts of one call that may be under way without having been granted again. */
+/** How many parts of one call, and characters in all, a host may send without new credit. */
 export const partWindow = { parts: 32, bytes: 256 * 1024 } as const;
 
-/** One log line, in UTF-16 units; the rest of a longer one is cut off. */
+/** One log line, in UTF-16 units; a longer one is cut. */
 export const maxLogLine = 8 * 1024;
 /** An error text that crosses to the client. */
 export const maxErrorText = 8 * 1024;
 /** UTF-8 bytes of the message of a progress report. */
 export const maxProgressBytes = 1024;
-/** At most one progress report of a call in this time; the newest wins. */
+/** At most one progress report of a call in this time: the newest. */
 export const progressEveryMs = 100;
 
 /** The first argument that turns the executable into a module host. */

@@ -2,7 +2,7 @@ import { sep } from "node:path";
 import { messageOf, VeripyError } from "../base/errors.ts";
 
 /**
- * A text without the place of `mods/` on this machine, for a client: `/srv/app/mods/lib/x.ts` becomes `lib/x.ts`. `root`
+ * A text for a client, without the path of `mods/` on this machine: `/srv/app/mods/lib/x.ts` becomes `lib/x.ts`. `root`
  * is the real path of `mods/`.
  */
 export function withoutRoot(text: string, root: string): string {
@@ -10,8 +10,8 @@ export function withoutRoot(text: string, root: string): string {
 }
 
 /**
- * The message of what a module has thrown. What the loader says names files by their full path, and is told without
- * that; a message of the module's own is left as it is.
+ * The message of what a module has thrown. The loader's messages name files by their full path, which is removed; a
+ * message of the module's own stays as it is.
  */
 export function thrownText(thrown: unknown, root: string): string {
   const isOfLoader =

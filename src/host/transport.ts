@@ -1,5 +1,6 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
-import { type Duplex, type RawSocket, SocketDuplex } from "../protocol/duplex.ts";
+import type { Duplex } from "../protocol/duplex.ts";
+import { type RawSocket, SocketDuplex } from "../protocol/socket-duplex.ts";
 
 /** The descriptor of a module host's control channel, where the system can hand a socket to a child. */
 export const controlDescriptor = 3;
@@ -41,7 +42,7 @@ export async function connectDescriptor(fd: number, maxQueuedBytes: number): Pro
 
 /** The child's end: descriptor 3, or the standard streams. */
 export function connectControl(pipes: boolean): Promise<Duplex> {
-  // What the server does not take is this process's own memory, which is bounded as a whole.
+  // What the server does not read stays in this process's memory, which is limited as a whole.
   if (!pipes) return connectDescriptor(controlDescriptor, Number.MAX_SAFE_INTEGER);
   return Promise.resolve(
     connectPipes(Bun.stdin.stream(), Bun.stdout.writer(), Number.MAX_SAFE_INTEGER, () => process.exit(0)),
@@ -77,7 +78,7 @@ class PipeSocket implements RawSocket {
   readonly #terminate: () => void;
   #paused: Promise<void> | undefined;
   #unpause: (() => void) | undefined;
-  /** A pipe takes everything at once and tells later whether it got rid of it. */
+  /** A pipe accepts everything at once and reports later when it has been written. */
   #flushing = false;
   #ended = false;
   #duplex: SocketDuplex | undefined;
@@ -90,7 +91,7 @@ class PipeSocket implements RawSocket {
 
   start(duplex: SocketDuplex): void {
     this.#duplex = duplex;
-    // Attaching comes in the same turn as connecting.
+    // The caller attaches in the same turn.
     queueMicrotask(() => void this.#read(duplex));
   }
 
@@ -103,7 +104,7 @@ class PipeSocket implements RawSocket {
         duplex.received(value);
       }
     } catch {
-      // A broken pipe is the end like any other.
+      // A broken pipe is an end like any other.
     }
     duplex.ended(undefined);
   }
@@ -112,7 +113,7 @@ class PipeSocket implements RawSocket {
     if (this.#ended) return -1;
     if (this.#flushing) return 0;
     try {
-      // The caller reuses nothing, but the sink keeps what the pipe did not take.
+      // The sink keeps what the pipe has not taken; the caller does not reuse `data`.
       this.#output.write(data);
       const flushed = this.#output.flush();
       if (flushed instanceof Promise) {

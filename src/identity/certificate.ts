@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from "
 import { VeripyError } from "../base/errors.ts";
 
 export interface CertificateOptions {
-  /** The subject; nobody checks it, people read it. Letters, digits, spaces, dots and hyphens. */
+  /** The subject, which is for people and never checked. Letters, digits, spaces, dots and hyphens. */
   commonName: string;
   /** The private key, PKCS#8 PEM: Ed25519 or P-256. */
   keyPem: string;
@@ -13,14 +13,14 @@ export interface CertificateOptions {
 const dayMs = 86_400_000;
 
 /**
- * Makes a self-signed certificate, PEM. VeriPy pins keys, so its names and dates bind nobody here; they are
- * filled in so that other TLS libraries can be told to trust this very certificate and be content with it.
- * Throws `bad_identity` for a key of another kind.
+ * Makes a self-signed certificate in PEM form. VeriPy pins keys and ignores names and dates. They are there so that
+ * other TLS libraries accept the certificate when they are told to trust it. Throws `bad_identity` for an unsupported
+ * kind of key.
  */
 export async function makeCertificate({ commonName, keyPem, days }: CertificateOptions): Promise<string> {
   const privateKey = createPrivateKey(keyPem);
   const algorithm = algorithmOf(privateKey);
-  // Loaded here and nowhere else: 230 KB that a start with an existing identity does not pay for.
+  // Loaded on demand: 230 KB that a start with an existing identity doesn't need.
   const x509 = await import("./x509.ts");
 
   const signingKey = await crypto.subtle.importKey(
@@ -42,14 +42,14 @@ export async function makeCertificate({ commonName, keyPem, days }: CertificateO
     {
       serialNumber: randomSerial(),
       name: [{ CN: [commonName] }],
-      // A day back: the other machine's clock may be behind.
+      // A day ago, because the other machine's clock may be behind.
       notBefore: new Date(now - dayMs),
       notAfter: new Date(now + days * dayMs),
       signingAlgorithm: algorithm,
       keys: { privateKey: signingKey, publicKey },
       extensions: [
-        // No key usage beside it: with one that does not sign certificates, TLS libraries don't take this for the
-        // self-signed certificate that it is, and look for its issuer on the disk in every handshake.
+        // Without a key usage: with one that does not include signing certificates, TLS libraries don't recognize this
+        // as self-signed, and look for its issuer on disk in every handshake.
         new x509.BasicConstraintsExtension(false, undefined, true),
         new x509.ExtendedKeyUsageExtension([
           x509.ExtendedKeyUsage.serverAuth,
@@ -76,10 +76,10 @@ export function algorithmOf(key: KeyObject): { name: string; namedCurve?: string
     return { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
   }
   const kind = key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType ?? "unknown";
-  throw new VeripyError("bad_identity", `Cannot use a key of the kind '${kind}': use Ed25519 or P-256.`);
+  throw new VeripyError("bad_identity", `Cannot use a key of type '${kind}': use Ed25519 or P-256.`);
 }
 
-/** 127 random bits: RFC 5280 wants a positive integer of at most 20 octets. */
+/** 127 random bits. RFC 5280 requires a positive integer of at most 20 octets. */
 function randomSerial(): string {
   const bytes = randomBytes(16);
   bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;

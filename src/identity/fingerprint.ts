@@ -1,18 +1,18 @@
-import { timingSafeEqual, X509Certificate } from "node:crypto";
+import { X509Certificate } from "node:crypto";
 import { VeripyError } from "../base/errors.ts";
 import { sha256Hex } from "../base/sha256.ts";
 
 /**
- * Who somebody is: the SHA-256 of the DER of a public key (SubjectPublicKeyInfo, RFC 5280 section 4.1), as 64
- * lowercase hexadecimal digits. It outlives certificates: a renewed one has the same key.
+ * Identifies a client or server: the SHA-256 of its public key in DER form (SubjectPublicKeyInfo, RFC 5280 section
+ * 4.1), as 64 lowercase hexadecimal digits. Renewing the certificate does not change it.
  *
  *     openssl x509 -in server.crt -noout -pubkey | openssl pkey -pubin -outform der | sha256sum
  */
 export type Fingerprint = string & { readonly __brand: "Fingerprint" };
 
 /**
- * Reads a fingerprint as people write them: upper or lower case, with colons between the bytes or without, with
- * `SHA256:` in front or without. Throws `bad_config` for everything else.
+ * Reads a fingerprint in any form that people write: upper or lower case, with or without colons between the bytes, with
+ * or without `SHA256:` in front. Throws `bad_config` for anything else.
  */
 export function parseFingerprint(text: string): Fingerprint {
   const digits = text.replace(/^sha256:/i, "");
@@ -27,7 +27,7 @@ export function parseFingerprint(text: string): Fingerprint {
   );
 }
 
-/** True for what `parseFingerprint` reads. */
+/** Whether `parseFingerprint` accepts it. */
 export function isFingerprint(text: string): boolean {
   try {
     parseFingerprint(text);
@@ -43,8 +43,8 @@ export function fingerprintOfSpki(der: Uint8Array): Fingerprint {
 }
 
 /**
- * The fingerprint of the key in a certificate. Throws when the key is of a kind that cannot be read.
- * A handshake pays 5 µs for the certificate object and the export, against 17 µs for `getPeerCertificate()`.
+ * The fingerprint of a certificate's key. Throws when the key can't be read. Takes 5 µs of a handshake, where
+ * `getPeerCertificate()` takes 17.
  */
 export function fingerprintOfX509(certificate: X509Certificate): Fingerprint {
   return fingerprintOfSpki(certificate.publicKey.export({ type: "spki", format: "der" }));
@@ -57,18 +57,12 @@ export function fingerprintOfCertificate(pem: string): Fingerprint {
   } catch (error) {
     throw new VeripyError(
       "bad_identity",
-      "Cannot read a certificate: it is not one in PEM form, or its key is of a kind that is not known.",
+      "Cannot read the certificate: it is not in PEM form, or its key is of an unknown type.",
       {
         cause: error,
       },
     );
   }
-}
-
-/** Compares without telling by its duration where the two differ. */
-export function sameFingerprint(a: Fingerprint, b: Fingerprint): boolean {
-  // Both are of one length, so that is no secret.
-  return timingSafeEqual(Buffer.from(a, "latin1"), Buffer.from(b, "latin1"));
 }
 
 function whatIsWrong(digits: string): string {
@@ -78,7 +72,7 @@ function whatIsWrong(digits: string): string {
   return count === 64 ? "with colons between all bytes or none" : `and this has ${count}`;
 }
 
-/** Somebody else's text in a message: bounded, and without control characters. */
+/** Untrusted text in a message: shortened, and without control characters. */
 function quote(text: string): string {
   return `'${JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text).slice(1, -1)}'`;
 }

@@ -1,26 +1,19 @@
-import {
-  createPrivateKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomUUID,
-  X509Certificate,
-} from "node:crypto";
-import { link, mkdir, open, stat, unlink } from "node:fs/promises";
+import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
-import { isSystemError, VeripyError } from "../base/errors.ts";
-import { readFileBounded, readTextIfThere, writeFileAtomic } from "../base/files.ts";
+import { VeripyError } from "../base/errors.ts";
+import { isThere, readTextIfThere, writeFileAtomic } from "../base/files.ts";
 import { reasonOf } from "../base/plain-reason.ts";
-import { shellQuoted } from "../base/shell-quote.ts";
-import { decodeUtf8 } from "../base/utf8.ts";
-import { algorithmOf, makeCertificate } from "./certificate.ts";
+import { makeCertificate } from "./certificate.ts";
 import { type Fingerprint, fingerprintOfX509 } from "./fingerprint.ts";
+import { identityError } from "./identity-error.ts";
+import { makeKeyFile, type PrivateKey, readKeyFile } from "./key-file.ts";
 
 export type Role = "server" | "client";
 
-/** Which of an end's keys: the one in use, the one that is to follow it, or the one before. See `rotation-files.ts`. */
+/** The key in use, the next one, or the previous one. See `next-identity.ts`. */
 export type Generation = "" | ".next" | ".old";
 
-/** One end's own key and certificate, ready for TLS. */
+/** The local key and certificate, ready for TLS. */
 export interface Identity {
   /** PKCS#8 PEM. Never log it. */
   readonly keyPem: string;
@@ -31,17 +24,17 @@ export interface Identity {
 }
 
 const validDays = 3_650;
-/** A key or a certificate with its chain is a few KiB. */
+/** A certificate with its chain takes a few KiB. */
 const maxPemBytes = 64 * 1024;
 
 /**
- * Reads `<dir>/<role>.key` and `<dir>/<role>.crt`. Throws `bad_identity`, with what to do next, when one is
- * missing, unreadable, of an unknown kind, readable by others (the key) or expired (the certificate), or when the
- * two do not belong together.
+ * Reads `<dir>/<role>.key` and `<dir>/<role>.crt`. Throws `bad_identity`, with what to do, when one of them is missing,
+ * unreadable or of an unknown type, when others have access to the key, when the certificate has expired, or when the
+ * two don't match.
  */
 export async function loadIdentity(dir: string, role: Role, generation: Generation = ""): Promise<Identity> {
   const files = identityFiles(dir, role, generation);
-  const key = await readKey(files.key);
+  const key = await readKeyFile(files.key);
   const certificatePem = await readCertificate(files.certificate);
   if (key === undefined && certificatePem === undefined) {
     throw new VeripyError(
@@ -53,8 +46,8 @@ export async function loadIdentity(dir: string, role: Role, generation: Generati
   if (certificatePem === undefined) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot find the ${role}'s certificate: there is ${files.key}, but no ${files.certificate}. ` +
-        `'veripy-${role} renew' makes one for that key.`,
+      `Cannot find the ${role}'s certificate: ${files.key} exists, but ${files.certificate} does not. ` +
+        `'veripy-${role} renew' makes a certificate for that key.`,
     );
   }
   if (generation !== "" || belongTogether(key, certificatePem)) {
@@ -64,21 +57,21 @@ export async function loadIdentity(dir: string, role: Role, generation: Generati
   return checkIdentity(pair.key, pair.certificatePem, files, role);
 }
 
-/** Key and certificate are two files, which a rotation renames one after the other: what belongs together then. */
+/** Key and certificate are two files, which a rotation renames one after the other. Finds a matching pair meanwhile. */
 async function pairInRotation(
   dir: string,
   role: Role,
-  key: OwnKey,
+  key: PrivateKey,
   certificatePem: string,
-): Promise<{ key: OwnKey; certificatePem: string }> {
-  // Stopped between the two: the new key is in its place already.
+): Promise<{ key: PrivateKey; certificatePem: string }> {
+  // The rotation was interrupted between the two: the new key is already in place.
   const waiting = await readCertificate(identityFiles(dir, role, ".next").certificate);
   if (waiting !== undefined && belongTogether(key, waiting)) return { key, certificatePem: waiting };
-  // Or both came between our reading of the key and of the certificate.
-  return { key: (await readKey(identityFiles(dir, role).key)) ?? key, certificatePem };
+  // Or both were renamed after the key and before the certificate was read.
+  return { key: (await readKeyFile(identityFiles(dir, role).key)) ?? key, certificatePem };
 }
 
-function belongTogether(key: OwnKey, pem: string): boolean {
+function belongTogether(key: PrivateKey, pem: string): boolean {
   try {
     return new X509Certificate(pem).checkPrivateKey(key.object);
   } catch {
@@ -87,24 +80,9 @@ function belongTogether(key: OwnKey, pem: string): boolean {
 }
 
 /**
- * Makes a new key and its certificate. Throws `bad_identity` when there is a key already: nothing here ever
- * overwrites one. The directory is made if it is missing.
- */
-export async function createIdentity(dir: string, role: Role): Promise<Identity> {
-  const files = identityFiles(dir, role);
-  if ((await exists(files.certificate)) || !(await makeKey(dir, files.key))) {
-    throw new VeripyError(
-      "bad_identity",
-      `Cannot make a new identity: there is ${files.key} or ${files.certificate} already. Move them away first.`,
-    );
-  }
-  return certify(dir, role);
-}
-
-/**
- * Loads the identity, or makes what is missing: key and certificate, or the certificate for a key that is
- * there. A certificate without its key is an error, since a new key would be somebody else to every peer.
- * `created` tells whether anything was made. Two processes may do this at once; both get the same identity.
+ * Loads the identity, or makes what is missing: both files, or the certificate for an existing key. A certificate
+ * without its key is an error, because with a new key no peer would recognize this one. `created` says whether anything
+ * was made. Two processes may call this at once; both get the same identity.
  */
 export async function loadOrCreateIdentity(
   dir: string,
@@ -116,16 +94,16 @@ export async function loadOrCreateIdentity(
   const [hasKey, hasCertificate] = [await exists(files.key), await exists(files.certificate)];
   if (hasKey && hasCertificate) return load();
   if (!hasKey && hasCertificate) {
-    // Another process may be between its two writes, in which the key comes first.
+    // Another process may have written both in between; it writes the key first.
     if (await exists(files.key)) return load();
     throw keyGone(files);
   }
-  // Not having made it is as good: another process has.
-  if (!hasKey) await makeKey(dir, files.key);
+  // If this makes no key, another process has just made one.
+  if (!hasKey) await makeKeyFile(files.key);
   return { identity: await certify(dir, role, generation), created: true };
 }
 
-/** Makes a new certificate for the key that is there. The fingerprint stays, so no peer has to be told. */
+/** Makes a new certificate for the existing key. The fingerprint is unchanged, so peers need not be told. */
 export async function renewCertificate(dir: string, role: Role): Promise<Identity> {
   const files = identityFiles(dir, role);
   if (!(await exists(files.key))) {
@@ -137,7 +115,7 @@ export async function renewCertificate(dir: string, role: Role): Promise<Identit
   return certify(dir, role);
 }
 
-/** Where an identity lives. */
+/** The paths of an identity's files. */
 export function identityFiles(
   dir: string,
   role: Role,
@@ -151,64 +129,22 @@ export function identityFiles(
 
 async function certify(dir: string, role: Role, generation: Generation = ""): Promise<Identity> {
   const files = identityFiles(dir, role, generation);
-  const key = await readKey(files.key);
+  const key = await readKeyFile(files.key);
   if (key === undefined) throw keyGone(files);
   const certificate = await makeCertificate({
     commonName: `veripy ${role}`,
     keyPem: key.pem,
     days: validDays,
   });
-  await writeFileAtomic(files.certificate, certificate).catch(cannotWrite(files.certificate));
+  await writeFileAtomic(files.certificate, certificate).catch((error) => {
+    throw identityError(`Cannot write ${files.certificate}`, error);
+  });
   return checkIdentity(key, certificate, files, role);
-}
-
-interface OwnKey {
-  readonly pem: string;
-  readonly object: KeyObject;
 }
 
 interface IdentityFiles {
   readonly key: string;
   readonly certificate: string;
-}
-
-async function readKey(path: string): Promise<OwnKey | undefined> {
-  let text: string;
-  try {
-    await refuseSharedKey(path);
-    text = decodeUtf8(await readFileBounded(path, maxPemBytes));
-  } catch (error) {
-    if (isSystemError(error, "ENOENT")) return undefined;
-    if (error instanceof VeripyError && error.code === "bad_identity") throw error;
-    throw new VeripyError("bad_identity", `Cannot read the key ${path}: ${reasonOf(error)}.`, {
-      cause: error,
-    });
-  }
-  let object: KeyObject;
-  try {
-    object = createPrivateKey(text);
-    algorithmOf(object);
-  } catch (error) {
-    const why = text.includes("ENCRYPTED")
-      ? `it has a passphrase. Take that off: openssl pkey -in ${path} -out ${path}`
-      : error instanceof VeripyError
-        ? error.message
-        : "it is not a private key in PEM form. Put the right file there.";
-    throw new VeripyError("bad_identity", `Cannot use the key ${path}: ${why}`, { cause: error });
-  }
-  return { pem: object.export({ type: "pkcs8", format: "pem" }).toString(), object };
-}
-
-/** On Windows the mode says nothing about who can read a file. */
-async function refuseSharedKey(path: string): Promise<void> {
-  if (process.platform === "win32") return;
-  const mode = (await stat(path)).mode & 0o777;
-  if ((mode & 0o077) === 0) return;
-  throw new VeripyError(
-    "bad_identity",
-    `Cannot use the key ${path}: others than its owner have rights on it (mode ${mode.toString(8)}). ` +
-      `Mend that with: chmod 600 ${shellQuoted(path)}`,
-  );
 }
 
 async function readCertificate(path: string): Promise<string | undefined> {
@@ -221,14 +157,14 @@ async function readCertificate(path: string): Promise<string | undefined> {
   }
 }
 
-function checkIdentity(key: OwnKey, certificatePem: string, files: IdentityFiles, role: Role): Identity {
+function checkIdentity(key: PrivateKey, certificatePem: string, files: IdentityFiles, role: Role): Identity {
   let certificate: X509Certificate;
   try {
     certificate = new X509Certificate(certificatePem);
   } catch (error) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot read the certificate ${files.certificate}: it is not one in PEM form. ` +
+      `Cannot read the certificate ${files.certificate}: it is not in PEM form. ` +
         `'veripy-${role} renew' makes a new one for ${files.key}.`,
       { cause: error },
     );
@@ -236,8 +172,8 @@ function checkIdentity(key: OwnKey, certificatePem: string, files: IdentityFiles
   if (!certificate.checkPrivateKey(key.object)) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot use ${files.certificate} with ${files.key}: they do not belong together. ` +
-        `Put back the right one, or make a certificate for that key with 'veripy-${role} renew'.`,
+      `Cannot use ${files.certificate} with ${files.key}: they do not match. ` +
+        `Restore the right file, or run 'veripy-${role} renew' to make a certificate for that key.`,
     );
   }
   const notAfter = new Date(certificate.validTo);
@@ -245,81 +181,22 @@ function checkIdentity(key: OwnKey, certificatePem: string, files: IdentityFiles
     throw new VeripyError(
       "bad_identity",
       `Cannot use the certificate ${files.certificate}: it expired on ${notAfter.toISOString().slice(0, 10)}. ` +
-        `'veripy-${role} renew' makes a new one for the same key; nobody else has to change anything.`,
+        `'veripy-${role} renew' makes a new one for the same key, so nothing else has to change.`,
     );
   }
   return { keyPem: key.pem, certificatePem, fingerprint: fingerprintOfX509(certificate), notAfter };
 }
 
-/** Makes a key, and the directory if it is missing; false when there is a key already. */
-async function makeKey(dir: string, path: string): Promise<boolean> {
-  // Not for the group, whatever the umask: its members could replace the files in it.
-  await mkdir(dir, { recursive: true, mode: 0o755 }).catch(cannotWrite(dir));
-  const { privateKey } = generateKeyPairSync("ed25519");
-  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  return writeNewKey(path, pem).catch(cannotWrite(path));
-}
-
-function cannotWrite(path: string): (error: unknown) => never {
-  return (error) => {
-    throw new VeripyError("bad_identity", `Cannot write ${path}: ${reasonOf(error)}.`, { cause: error });
-  };
-}
-
-/**
- * Writes a key that only its owner can read; it appears whole or not at all. False when there is one already.
- * A link fails where a rename would silently replace the key that another process has just made.
- */
-async function writeNewKey(path: string, pem: string): Promise<boolean> {
-  const temporary = `${path}.${randomUUID()}.tmp`;
-  const file = await open(temporary, "wx", 0o600);
-  try {
-    await file.writeFile(pem);
-    await file.sync();
-    await file.close();
-    await link(temporary, path);
-    return true;
-  } catch (error) {
-    if (isSystemError(error, "EEXIST")) return false;
-    if (isSystemError(error, "EPERM", "ENOTSUP", "ENOSYS")) return writeKeyInPlace(path, pem);
-    throw error;
-  } finally {
-    await file.close().catch(() => {});
-    await unlink(temporary);
-  }
-}
-
-/** For file systems without hard links. */
-async function writeKeyInPlace(path: string, pem: string): Promise<boolean> {
-  try {
-    const file = await open(path, "wx", 0o600);
-    try {
-      await file.writeFile(pem);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    return true;
-  } catch (error) {
-    if (isSystemError(error, "EEXIST")) return false;
-    throw error;
-  }
-}
-
 function keyGone({ key, certificate }: IdentityFiles): VeripyError {
   return new VeripyError(
     "bad_identity",
-    `Cannot use ${certificate}: its key ${key} is gone. Put the key back; or remove the certificate to get a ` +
-      "new identity, which every peer then has to be told of.",
+    `Cannot use ${certificate}: its key ${key} is missing. Restore the key, or delete the certificate to get a ` +
+      "new identity, which every peer must then be told to trust.",
   );
 }
 
 async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (isSystemError(error, "ENOENT")) return false;
-    throw new VeripyError("bad_identity", `Cannot read ${path}: ${reasonOf(error)}.`, { cause: error });
-  }
+  return isThere(path).catch((error) => {
+    throw identityError(`Cannot read ${path}`, error);
+  });
 }

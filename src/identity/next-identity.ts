@@ -1,13 +1,12 @@
 import { chown, copyFile, link, rename, stat, unlink } from "node:fs/promises";
-import { isSystemError, VeripyError } from "../base/errors.ts";
+import { isSystemError } from "../base/errors.ts";
 import { flushDirectory, isThere } from "../base/files.ts";
-import { reasonOf } from "../base/plain-reason.ts";
 import { type Identity, identityFiles, loadIdentity, loadOrCreateIdentity, type Role } from "./identity.ts";
+import { identityError } from "./identity-error.ts";
 
 /**
- * Prepares the key that is to follow the one in use: `<role>.key.next` and `<role>.crt.next`. With `created` false
- * they were there already, which means that a rotation is under way. Throws `bad_identity` when there is no key in
- * use, or the files cannot be written.
+ * Prepares the next key: `<role>.key.next` and `<role>.crt.next`. If `created` is false they already existed, so a
+ * rotation is under way. Throws `bad_identity` when there is no current key, or the files can't be written.
  */
 export async function prepareNextIdentity(
   dir: string,
@@ -24,18 +23,18 @@ export async function prepareNextIdentity(
   }
 }
 
-/** The identity that is to follow the one in use; undefined when no rotation is under way. */
+/** The next identity; undefined when no rotation is under way. */
 export async function loadNextIdentity(dir: string, role: Role): Promise<Identity | undefined> {
   const { key, certificate } = identityFiles(dir, role, ".next");
-  // The certificate alone is what an interrupted swap has left; the key alone, a preparation that goes on.
+  // Only the certificate: an interrupted swap. Only the key: a preparation in progress.
   if (!(await isThere(key)) || !(await isThere(certificate))) return undefined;
   return loadIdentity(dir, role, ".next");
 }
 
 /**
- * Puts the next identity in the place of the one in use, which is kept as `<role>.key.old` and `<role>.crt.old`.
- * At whatever point this is stopped, `loadIdentity` finds one of the two, whole; doing it again finishes it. Throws
- * `bad_identity` when there is no next one.
+ * Replaces the current identity by the next one. The current one is kept as `<role>.key.old` and `<role>.crt.old`. If
+ * this is interrupted, `loadIdentity` still finds one complete identity, and calling this again finishes the swap.
+ * Throws `bad_identity` when there is no next identity.
  */
 export async function swapIdentity(dir: string, role: Role): Promise<Identity> {
   const current = await loadIdentity(dir, role);
@@ -46,7 +45,7 @@ export async function swapIdentity(dir: string, role: Role): Promise<Identity> {
       identityFiles(dir, role, ".next"),
       identityFiles(dir, role, ".old"),
     ];
-    // Read first: what cannot be loaded must not take the place of what can.
+    // Load it first: an unusable identity must not replace a usable one.
     const identity = await loadIdentity(dir, role, ".next");
     await keepAs(now.key, old.key);
     await keepAs(now.certificate, old.certificate);
@@ -60,8 +59,7 @@ export async function swapIdentity(dir: string, role: Role): Promise<Identity> {
 }
 
 /**
- * Finishes a swap that was stopped half-way and gives the identity that it has put in place; undefined when there
- * was none.
+ * Finishes an interrupted swap and returns the identity that is now current; undefined when there was nothing to finish.
  */
 export async function resumeSwap(dir: string, role: Role): Promise<Identity | undefined> {
   const current = await loadIdentity(dir, role);
@@ -72,18 +70,18 @@ export async function resumeSwap(dir: string, role: Role): Promise<Identity | un
   }
 }
 
-/** True when there was one: the new key had its place already, and its certificate now has too. */
+/** True when there was one: the new key was already in place, and now its certificate is too. */
 async function finishInterruptedSwap(dir: string, role: Role, current: Identity): Promise<boolean> {
   const next = identityFiles(dir, role, ".next");
   if ((await isThere(next.key)) || !(await isThere(next.certificate))) return false;
   const pem = await Bun.file(next.certificate).text();
-  // Nobody's certificate any more: its key was taken away by hand.
+  // If its key was removed by hand, the certificate is of no use.
   if (pem !== current.certificatePem) await unlink(next.certificate);
   else await rename(next.certificate, identityFiles(dir, role).certificate);
   return pem === current.certificatePem;
 }
 
-/** The administrator may rotate the key of a server that runs as somebody else, who has to read it. */
+/** Root may rotate the key of a server that runs as another user, who must be able to read it. */
 async function giveToOwner(dir: string, role: Role): Promise<void> {
   const [now, next] = [identityFiles(dir, role), identityFiles(dir, role, ".next")];
   const { uid, gid } = await stat(now.key);
@@ -93,7 +91,7 @@ async function giveToOwner(dir: string, role: Role): Promise<void> {
   }
 }
 
-/** A second name for the file, so that the first one is never missing. */
+/** Gives the file a second name, so that the first one is never missing. */
 async function keepAs(path: string, kept: string): Promise<void> {
   await unlink(kept).catch((error) => {
     if (!isSystemError(error, "ENOENT")) throw error;
@@ -102,9 +100,4 @@ async function keepAs(path: string, kept: string): Promise<void> {
     if (!isSystemError(error, "EPERM", "ENOTSUP", "ENOSYS")) throw error;
     await copyFile(path, kept);
   });
-}
-
-function identityError(what: string, error: unknown): VeripyError {
-  if (error instanceof VeripyError) return error;
-  return new VeripyError("bad_identity", `${what}: ${reasonOf(error)}.`, { cause: error });
 }

@@ -6,7 +6,7 @@ import { reasonOf } from "../base/plain-reason.ts";
 import { algorithmOf } from "./certificate.ts";
 import { type Fingerprint, fingerprintOfSpki, parseFingerprint } from "./fingerprint.ts";
 
-/** The holder of one key says that another one is to take its place. */
+/** The holder of a key declares that another key replaces it. */
 export interface Rotation {
   readonly old: Fingerprint;
   readonly new: Fingerprint;
@@ -14,8 +14,8 @@ export interface Rotation {
 }
 
 /**
- * A rotation on the wire: `{"old","new","issued","key","signature","next_key","next_signature"}`, fingerprints, an ISO
- * date, then in base64 the old public key (SubjectPublicKeyInfo) and its signature, and the new one and its signature.
+ * A rotation on the wire: `{"old","new","issued","key","signature","next_key","next_signature"}`. Two fingerprints, an
+ * ISO date, and in base64 the old public key (SubjectPublicKeyInfo) with its signature and the new one with its own.
  */
 export type SignedRotation = z.infer<typeof signedRotation>;
 
@@ -28,7 +28,7 @@ const signedRotation = z.object({
   old: fingerprintField,
   new: fingerprintField,
   issued: z.iso.datetime({ precision: 3 }),
-  // An Ed25519 or P-256 key and signature are below 100 bytes.
+  // Ed25519 and P-256 keys and signatures take less than 100 bytes.
   key: z.base64().max(256),
   signature: z.base64().max(256),
   next_key: z.base64().max(256),
@@ -36,17 +36,17 @@ const signedRotation = z.object({
 });
 
 /**
- * What a signed text begins with says who signs it as what: the old key's signature is good for nothing in the place of
- * the new one's, nor the other way round, and texts of other kinds begin differently.
+ * The first line of each signed text. It keeps a signature of the old key from being used as one of the new key, and the
+ * other way round.
  */
 const domains = { old: "VeriPy key rotation 1\n", new: "VeriPy next key 1\n" } as const;
 const maxAgeMs = 24 * 60 * 60 * 1_000;
-/** How far the other machine's clock may be ahead. */
+/** How far ahead the other machine's clock may be. */
 const maxAheadMs = 5 * 60 * 1_000;
 
 /**
- * Signs with both private keys (PKCS#8 PEM). The old one says that the next one takes its place. The next one proves
- * that the same client holds it: otherwise a client could announce another client's public key as its own.
+ * Signs with both private keys (PKCS#8 PEM). The old key declares that the next one replaces it. The next key's
+ * signature proves that the same client holds it: otherwise a client could announce another client's key as its own.
  */
 export function signRotation(oldKeyPem: string, nextKeyPem: string, issued = new Date()): SignedRotation {
   const [oldKey, nextKey] = [createPrivateKey(oldKeyPem), createPrivateKey(nextKeyPem)];
@@ -69,7 +69,7 @@ function spkiOf(privateKey: KeyObject): Buffer {
   return createPublicKey(privateKey).export({ type: "spki", format: "der" });
 }
 
-/** Reads a rotation from parsed JSON, without believing it. Throws `bad_request` when it has another shape. */
+/** Reads a rotation from parsed JSON, without verifying it. Throws `bad_request` when its shape is wrong. */
 export function parseRotation(value: unknown): SignedRotation {
   const parsed = signedRotation.safeParse(value, plainWords);
   if (parsed.success) return parsed.data;
@@ -81,9 +81,9 @@ export function parseRotation(value: unknown): SignedRotation {
 }
 
 /**
- * The rotation, if its old key and its new one have signed exactly it, not more than a day ago. Throws `untrusted`
- * otherwise. It proves what the holder of both keys wants; whether the old one is trusted, and whether the new one may
- * stand for it, is the caller's to decide: a new key that is trusted already has rights of its own, and must be refused.
+ * Returns the rotation if both keys signed it, not more than a day ago. Throws `untrusted` otherwise. The caller must
+ * decide whether the old key is trusted and the new one may replace it: a new key that is already trusted has rights of
+ * its own, and must be refused.
  */
 export function verifyRotation(signed: SignedRotation, now = Date.now()): Rotation {
   const issued = new Date(signed.issued);
@@ -99,12 +99,12 @@ export function verifyRotation(signed: SignedRotation, now = Date.now()): Rotati
 }
 
 /**
- * The key that takes the place of `old`, from parsed JSON that came over a connection of `old`. Throws `bad_request` for
- * what is no rotation, and `untrusted` for one of another key or that `verifyRotation` does not believe.
+ * The key that replaces `old`, from parsed JSON received over a connection of `old`. Throws `bad_request` when it is not
+ * a rotation, and `untrusted` when it is about another key or `verifyRotation` refuses it.
  */
 export function nextKeyOf(value: unknown, old: Fingerprint, now = Date.now()): Fingerprint {
   const signed = parseRotation(value);
-  if (signed.old !== old) throw refusal(`it speaks of the key ${signed.old}, not of ${old}`);
+  if (signed.old !== old) throw refusal(`it is for the key ${signed.old}, not for ${old}`);
   return verifyRotation(signed, now).new;
 }
 
@@ -117,13 +117,13 @@ function isSignedBy(who: "old" | "new", signed: SignedRotation): boolean {
     const key = createPublicKey({ key: spki, format: "der", type: "spki" });
     return verify(digestOf(key), signedBytes(who, signed), key, Buffer.from(signature, "base64"));
   } catch (error) {
-    // A key of a kind that is not used has a message of its own; OpenSSL's are no help to a person.
+    // An unsupported type of key has a message of its own. OpenSSL's messages would not help the reader.
     const why = error instanceof VeripyError ? reasonOf(error) : `its ${who} key cannot be read`;
     throw refusal(why, error);
   }
 }
 
-/** Ed25519 hashes by itself. Throws for a key of another kind. */
+/** Null for Ed25519, which hashes by itself. Throws for an unsupported type of key. */
 function digestOf(key: KeyObject): string | null {
   return algorithmOf(key).name === "Ed25519" ? null : "sha256";
 }

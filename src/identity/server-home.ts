@@ -1,24 +1,22 @@
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { VeripyError } from "../base/errors.ts";
 import { isThere } from "../base/files.ts";
 import { identityFiles } from "./identity.ts";
+import { identityError } from "./identity-error.ts";
 
 /**
- * Throws `bad_config` where no server lives: without a server's key or a trust file. For commands that would otherwise
- * leave files behind in a folder that is none of a server's.
+ * Throws `bad_config` when there is no server's key or no trust file, so that a command does not leave files in a
+ * directory that belongs to no server.
  */
 export async function refuseWithoutServer(certsDir: string, trustedKeysPath: string): Promise<void> {
   for (const path of [identityFiles(certsDir, "server").key, trustedKeysPath]) {
-    if (await isThere(path).catch(cannotRead(path))) continue;
+    const exists = await isThere(path).catch((error) => {
+      throw identityError(`Cannot read ${path}`, error);
+    });
+    if (exists) continue;
     throw new VeripyError(
       "bad_config",
-      `No server lives here: there is no ${path}. If one should, run 'veripy-server init' first; ` +
-        "if its files are elsewhere, name them with --certs and --trusted-keys.",
+      `There is no server here: ${path} does not exist. Run 'veripy-server init' to create one. ` +
+        "If its files are elsewhere, give their paths with --certs and --trusted-keys.",
     );
   }
-}
-
-function cannotRead(path: string): (error: unknown) => never {
-  return (error) => {
-    throw new VeripyError("bad_identity", `Cannot read ${path}: ${messageOf(error)}`, { cause: error });
-  };
 }

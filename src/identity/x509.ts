@@ -1,8 +1,8 @@
-// What makes certificates, in one file to be loaded on demand. `import()` of a package itself would not do: for a
-// package in CommonJS form, Bun's bundler (1.4.5) writes `import(…).then((m) => helper(m.default))`, and minified the
-// helper may be called `m` too.
+// The packages that make certificates, in a file of its own that is loaded on demand. Bun 1.4.5 miscompiles a direct
+// `import()` of a CommonJS package: it writes `import(…).then((m) => helper(m.default))`, and the minifier may rename
+// the helper to `m` too.
 
-// Must run before the other.
+// Must be loaded first.
 import "reflect-metadata";
 
 export * from "@peculiar/x509";

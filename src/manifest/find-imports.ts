@@ -10,14 +10,14 @@ export interface FoundImport {
   /** Undefined when the specifier is computed. */
   readonly literal: string | undefined;
   readonly attributes: "none" | "json" | "other";
-  /** True for what TypeScript removes: an import of types only, or one in a declaration. */
+  /** True if TypeScript removes it: an import of types only, or one in a declaration. */
   readonly isErased: boolean;
 }
 
 /** Finds the imports of a file, in the order of its text. */
 export function findImports(program: SyntaxNode): FoundImport[] {
   const found: FoundImport[] = [];
-  // A stack of its own: the parser may have used a deeper one than is left here.
+  // Not recursive: a syntax tree can be deeper than the call stack, `a.b().b().b()…` for one.
   const pending = [{ node: program, isErased: false }];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     const { node } = next;
@@ -55,7 +55,7 @@ function importAt(node: SyntaxNode, isErased: boolean): FoundImport | undefined 
       };
     case "TSImportEqualsDeclaration": {
       const { expression } = node.moduleReference as SyntaxNode;
-      // Else it is another name for a part of a namespace.
+      // Otherwise it is an alias within a namespace: `import x = y.z`.
       if (!isNode(expression)) return undefined;
       return {
         form: "require",

@@ -7,12 +7,12 @@ import { parseSource, placeOf, type SyntaxNode } from "./parse-source.ts";
 /** What a module may consist of. Only the first two import anything. */
 const importable = [".ts", ".js", ".json"] as const;
 
-/** What a file imports, as far as its text tells. */
+/** What the text of a file says about its imports. */
 export interface ImportScan {
   /**
-   * The relative specifiers, each once, in their order: static imports, re-exports, `require` and `import()` of a
-   * literal. What imports only types is erased and not among them; neither are built-ins of Bun and Node. A computed
-   * `import()` cannot be seen here: it finds only what is listed otherwise.
+   * The relative specifiers, each once, in the order of the text: static imports, re-exports, `require` and `import()`
+   * of a literal. Imports of types only and built-ins of Bun and Node are left out. The target of a computed
+   * `import()` is unknown: it can load only files that are also imported in another way.
    */
   readonly relative: readonly string[];
   /** The built-ins of Bun and Node that it imports at run time, each once, sorted; Node's with their prefix. */
@@ -32,8 +32,8 @@ export interface SpecifierSpan {
 /**
  * Reads the imports of one file without running any of it. Throws `bad_module` for a file that cannot be parsed, for
  * a literal specifier that is neither relative nor a built-in, and for import attributes other than `type: "json"`
- * of a JSON file: what they ask of Bun, such as running a macro, is not in the hashed text. `path` is the file's
- * path below `mods/`.
+ * of a JSON file: others can make Bun run a macro or load something that was not hashed. `path` is the file's path
+ * below `mods/`.
  */
 export function scanImports(path: string, content: string): ImportScan {
   if (!path.endsWith(".ts") && !path.endsWith(".js")) return { relative: [], builtins: [], specifiers: [] };
@@ -81,14 +81,14 @@ function isRelative(path: string, specifier: string): boolean {
   if (isBuiltin(specifier)) return false;
   const hint =
     specifier === "veripy"
-      ? "its types are imported with `import type`"
-      : "a module may import files below mods/ (by './' or '../') and what is built into Bun";
+      ? "use `import type` for its types"
+      : "a module may import files below mods/ (by './' or '../') and the built-in modules of Bun and Node";
   throw new VeripyError("bad_module", `${path}: cannot import '${specifier}': ${hint}.`);
 }
 
 /**
- * The paths that a relative specifier of `importer` may mean, the first that is a file counts: the name as it is,
- * then with each extension added. Throws `bad_module` for what no file below `mods/` can be.
+ * The paths that a relative specifier in `importer` may mean: the name as it is, then with each extension. The first
+ * that is a file is meant. Throws `bad_module` for a specifier that can't mean a file below `mods/`.
  */
 export function candidatePaths(importer: string, specifier: string): string[] {
   const path = posix.join(posix.dirname(importer), specifier);
@@ -104,7 +104,7 @@ export function candidatePaths(importer: string, specifier: string): string[] {
   return [path, ...importable.map((extension) => path + extension)];
 }
 
-/** True for the path of a file that a module may import. */
+/** True if a module may import a file with this path. */
 export function isImportable(path: string): boolean {
   return importable.some((extension) => path.endsWith(extension));
 }

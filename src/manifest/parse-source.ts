@@ -1,8 +1,10 @@
 import { tsPlugin } from "@sveltejs/acorn-typescript";
 import { Parser } from "acorn";
 import { messageOf, VeripyError } from "../base/errors.ts";
+import { boundedParser } from "./bounded-parser.ts";
+import type { Extensible, ParserInternals } from "./parser-internals.ts";
 
-/** A node of the syntax tree (ESTree, and `TS…` for what TypeScript adds). What else it has depends on `type`. */
+/** A node of the syntax tree: ESTree, and `TS…` for TypeScript. Its other fields depend on `type`. */
 export interface SyntaxNode {
   readonly type: string;
   /** Offsets into the text, in UTF-16 units. */
@@ -12,13 +14,14 @@ export interface SyntaxNode {
 }
 
 /**
- * Parses a `.ts` or `.js` file of a module as it stands; nothing is transpiled, folded or run. A `#!` line and a
- * byte-order mark keep every offset. Throws `bad_module` with `path:line:column` for a text that is not one.
+ * Parses a `.ts` or `.js` file of a module as it is; nothing is transpiled, folded or run. Offsets count a `#!` line
+ * and a byte-order mark. Throws `bad_module` with `path:line:column` for a syntax error, and for a text past the
+ * bounds of `boundedParser`.
  */
 export function parseSource(path: string, content: string): SyntaxNode {
   const parser = path.endsWith(".ts") ? TypeScriptParser : JavaScriptParser;
   try {
-    // The TypeScript plugin looks ahead by way of locations.
+    // The TypeScript plugin needs them to look ahead.
     return parser.parse(content, {
       ecmaVersion: "latest",
       sourceType: "module",
@@ -27,7 +30,7 @@ export function parseSource(path: string, content: string): SyntaxNode {
   } catch (error) {
     const { pos } = error as { pos?: number };
     const place = pos === undefined ? path : placeOf(path, content, pos);
-    throw new VeripyError("bad_module", `${place}: ${messageOf(error).replace(/ \(\d+:\d+\)$/, "")}`, {
+    throw new VeripyError("bad_module", `${place}: ${messageOf(error)}`, {
       cause: error,
     });
   }
@@ -49,19 +52,8 @@ export function placeOf(path: string, content: string, offset: number): string {
   return `${path}:${before.length}:${(before.at(-1) ?? "").length + 1}`;
 }
 
-/** What acorn lets a plugin override; its types leave it out. */
-interface ParserInternals {
-  readonly input: string;
-  /** Of the current token. */
-  readonly start: number;
-  readonly end: number;
-  raise(offset: number, message: string): never;
-  unexpected(offset?: number): never;
-  parseIdentNode(): unknown;
-  parseDynamicImport(node: unknown): unknown;
-}
 interface TypeScriptInternals extends ParserInternals {
-  /** Where the function at hand has its last `yield` or `await`; 0 for none. */
+  /** Where the current function has its last `yield` or `await`; 0 for none. */
   yieldPos: number;
   awaitPos: number;
   awaitIdentPos: number;
@@ -69,9 +61,8 @@ interface TypeScriptInternals extends ParserInternals {
   tsParseTypeParameters(parseModifiers?: unknown): unknown;
   tsTryParseGenericAsyncArrowFunction(...place: unknown[]): unknown;
 }
-type Extensible<Internals> = new () => Internals;
 
-/** acorn says only that a token is unexpected. */
+/** Names the unexpected token, which acorn does not. */
 function clearerErrors(base: typeof Parser): typeof Parser {
   class ClearerErrors extends (base as unknown as Extensible<ParserInternals>) {
     #wantsIdentifier = false;
@@ -95,11 +86,11 @@ function clearerErrors(base: typeof Parser): typeof Parser {
   return ClearerErrors as unknown as typeof Parser;
 }
 
-/** What TypeScript and Bun accept and the plugin does not. */
+/** Accepts what TypeScript and Bun accept and the plugin refuses. */
 function completeTypeScript(base: typeof Parser): typeof Parser {
   const { parseDynamicImport } = Parser.prototype as unknown as ParserInternals;
   class CompleteTypeScript extends (base as unknown as Extensible<TypeScriptInternals>) {
-    /** `import(x,)`. As acorn itself, this also calls the second argument `options`. */
+    /** `import(x,)`. Also names the second argument `options`, as acorn does. */
     override parseDynamicImport(node: unknown): unknown {
       return parseDynamicImport.call(this, node);
     }
@@ -109,7 +100,7 @@ function completeTypeScript(base: typeof Parser): typeof Parser {
       return super.tsParseTypeParameters(parseModifiers);
     }
 
-    /** `async <T>() => …` after an `await`, which is taken for one in its parameters. */
+    /** `async <T>() => …` after an `await`, which the plugin mistakes for one in the parameters. */
     override tsTryParseGenericAsyncArrowFunction(...place: unknown[]): unknown {
       const { yieldPos, awaitPos, awaitIdentPos } = this;
       Object.assign(this, { yieldPos: 0, awaitPos: 0, awaitIdentPos: 0 });
@@ -123,5 +114,5 @@ function completeTypeScript(base: typeof Parser): typeof Parser {
   return CompleteTypeScript as unknown as typeof Parser;
 }
 
-const JavaScriptParser = Parser.extend(clearerErrors);
-const TypeScriptParser = Parser.extend(tsPlugin(), completeTypeScript, clearerErrors);
+const JavaScriptParser = Parser.extend(clearerErrors, boundedParser);
+const TypeScriptParser = Parser.extend(tsPlugin(), completeTypeScript, clearerErrors, boundedParser);

@@ -5,7 +5,7 @@ import type { ModuleSource } from "../source/module-source.ts";
 import { readModuleSource } from "../source/read-source.ts";
 import { loadVersion, type VersionOptions } from "./hosted-version.ts";
 
-/** What became of loading a module as the server would. */
+/** The outcome of loading a module as the server would. */
 export type CheckedModule =
   | { readonly mod: string; readonly ok: false; readonly problem: string }
   | {
@@ -19,9 +19,9 @@ export type CheckedModule =
     };
 
 /**
- * Reads, hashes and loads one module exactly as the server would, in a process that is gone by the time this
- * resolves. `execute` is not called, but the module's top level runs. Never rejects: whatever is wrong is the
- * `problem`, a sentence that names the file.
+ * Reads, hashes and loads one module exactly as the server would, in a process that has ended when this resolves. The
+ * module's top level runs, `execute` is not called. Never rejects: what is wrong is the `problem`, a sentence that names
+ * the file.
  */
 export async function checkModule(
   modsDir: string,

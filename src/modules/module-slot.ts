@@ -5,12 +5,12 @@ import { type Finding, isModuleName } from "../source/module-scanner.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 import type { RunnableVersion } from "./module-version.ts";
 
-/** What became of a module: the broadcasts of the protocol, by their names there. */
+/** A change of a module, named like its broadcast in the protocol. */
 export type ModuleChange =
   | { readonly kind: "modload" | "modreload" | "modunload"; readonly report: ModuleReport }
   | ModuleFailure;
 
-/** The file as it is now does not load. */
+/** The current content of the file does not load. */
 export interface ModuleFailure {
   readonly kind: "moderror";
   readonly mod: string;
@@ -18,13 +18,13 @@ export interface ModuleFailure {
   readonly error: string;
   /** For the server's own log. */
   readonly detail: string;
-  /** Other modules that `error` names: files that this one imports. Not every client may know of them. */
+  /** Other modules that `error` names: imported files. Not every client may know of them. */
   readonly others: readonly string[];
 }
 
 /** What a slot needs of the registry. */
 export interface SlotOwner {
-  /** Bad news is believed when it still holds after this long: a save can pass through half a file, or none. */
+  /** A missing or broken file counts only after this long: while it is saved, a file may be incomplete or missing. */
   readonly settleMs: number;
   /** Versions kept beside the current one. */
   readonly retain: number;
@@ -33,13 +33,13 @@ export interface SlotOwner {
   changed(change: ModuleChange): void;
   /** Lets a version that is no longer reachable finish its calls and end. Must not throw. */
   end(version: RunnableVersion): void;
-  /** The slot holds nothing and waits for nothing. */
+  /** The slot is empty: no version, no failure, and no finding. */
   emptied(slot: ModuleSlot): void;
 }
 
 /**
- * One module's name and the versions behind it. Findings are worked off one at a time, and of those that came
- * meanwhile only the newest counts, so that an older content never replaces a newer one.
+ * One module's name and its versions. Findings are handled one at a time. Of those that come meanwhile only the newest
+ * counts, so older content never replaces newer content.
  */
 export class ModuleSlot {
   readonly mod: string;
@@ -47,7 +47,8 @@ export class ModuleSlot {
   #current: RunnableVersion | undefined;
   /** Those before the current one, newest first. */
   #kept: RunnableVersion[] = [];
-  #failure: { readonly key: string; readonly detail: string } | undefined;
+  /** Which content of the file does not load; undefined when it does, or there is no file. */
+  #failedKey: string | undefined;
   #next: Finding | undefined;
   #work: Promise<void> | undefined;
   #wake: (() => void) | undefined;
@@ -59,18 +60,13 @@ export class ModuleSlot {
     this.#owner = owner;
   }
 
-  /** Resolves when the first finding has become a version, a failure, or was overtaken by the next one. */
+  /** Resolves when the first finding has been handled: it is a version or a failure, or a newer finding replaced it. */
   get firstApplied(): Promise<void> {
     return this.#firstApplied.promise;
   }
 
   get current(): RunnableVersion | undefined {
     return this.#current;
-  }
-
-  /** Why the file as it is now does not load; undefined when it does. The current version may go on all the same. */
-  get failure(): string | undefined {
-    return this.#failure?.detail;
   }
 
   /** Current and kept ones, newest first. */
@@ -83,7 +79,7 @@ export class ModuleSlot {
     return this.#kept.find((version) => version.tree === tree);
   }
 
-  /** What was found replaces whatever was waiting to be worked off. */
+  /** The finding replaces one that waits to be handled. */
   offer(finding: Finding): void {
     if (this.#closed) return;
     this.#next = finding;
@@ -111,7 +107,7 @@ export class ModuleSlot {
       this.#firstApplied.resolve();
     }
     this.#work = undefined;
-    if (this.versions.length === 0 && this.#failure === undefined) this.#owner.emptied(this);
+    if (this.versions.length === 0 && this.#failedKey === undefined) this.#owner.emptied(this);
   }
 
   async #apply({ outcome, key, paths = [] }: Finding): Promise<void> {
@@ -120,7 +116,7 @@ export class ModuleSlot {
     } else if (outcome instanceof VeripyError) {
       if (!(await this.#superseded())) this.#fail(key, outcome, paths);
     } else if (outcome.tree === this.#current?.tree) {
-      this.#failure = undefined;
+      this.#failedKey = undefined;
     } else {
       await this.#load(outcome, key);
     }
@@ -143,7 +139,7 @@ export class ModuleSlot {
     else this.#swap(version);
   }
 
-  /** Waits a moment; true when something newer has come, or nobody wants to know any more. */
+  /** Waits for `settleMs`. True when a newer finding has come, or the slot was closed. */
   async #superseded(): Promise<boolean> {
     if (this.#next === undefined && !this.#closed && this.#owner.settleMs > 0) {
       let timer: ReturnType<typeof setTimeout> | undefined;
@@ -160,14 +156,14 @@ export class ModuleSlot {
   #swap(version: RunnableVersion): void {
     const before = this.#current;
     this.#current = version;
-    this.#failure = undefined;
-    // The same content came back: the new version takes over the calls by tree.
+    this.#failedKey = undefined;
+    // If the same content came back, the new version replaces the kept one.
     const twin = this.#kept.find((kept) => kept.tree === version.tree);
     const kept = this.#kept.filter((each) => each !== twin);
     if (before !== undefined) kept.unshift(before);
     this.#kept = kept.slice(0, this.#owner.retain);
     before?.retire();
-    // Clients first: a process that ends keeps the machine busy for a moment.
+    // Clients are told first, because ending a process keeps the machine busy for a moment.
     this.#owner.changed({ kind: before === undefined ? "modload" : "modreload", report: reportOf(version) });
     if (twin !== undefined) this.#owner.end(twin);
     for (const old of kept.slice(this.#owner.retain)) this.#owner.end(old);
@@ -180,21 +176,20 @@ export class ModuleSlot {
     });
   }
 
-  /** One change for each broken content, however often its file is touched. */
+  /** Reports broken content once, however often its file is touched. */
   #fail(key: string, fault: VeripyError, paths: Iterable<string>): void {
     const { mod } = this;
     const error = fault.message;
     const detail = detailOf(fault);
-    const isKnown = this.#failure?.key === key;
-    this.#failure = { key, detail };
-    if (isKnown) return;
+    if (this.#failedKey === key) return;
+    this.#failedKey = key;
     const others = [...paths].filter((path) => path !== mod && isModuleName(path) && error.includes(path));
     this.#owner.changed({ kind: "moderror", mod, error, detail, others });
   }
 
   #unload(): void {
     const last = this.#current;
-    this.#failure = undefined;
+    this.#failedKey = undefined;
     this.#endAll();
     if (last !== undefined) this.#owner.changed({ kind: "modunload", report: reportOf(last) });
   }

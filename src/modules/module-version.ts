@@ -18,13 +18,13 @@ export interface RunnableVersion {
   readonly input: Record<string, unknown> | undefined;
   readonly source: ModuleSource;
 
-  /** Begins a call. Never throws: what goes wrong is the outcome that the sink is given. */
+  /** Starts a call. Never throws: the sink is given what goes wrong as the outcome. */
   call(request: CallRequest, sink: CallSink): Call;
   /** Called once, when another version has become current. It stays callable by its tree until `stop`. */
   retire(): void;
   /**
-   * No new calls; those in flight may end by themselves for `drainMs` (default 0), then by force. Resolves when
-   * nothing of it is left. Idempotent; a later call may shorten the time, never lengthen it.
+   * Takes no new calls. Those in flight have `drainMs` (default 0) to end, then they are aborted. Resolves when no process
+   * is left. Idempotent; a later call may shorten the time, never extend it.
    */
   stop(drainMs?: number): Promise<void>;
   stats(): VersionStats;
@@ -32,7 +32,7 @@ export interface RunnableVersion {
 
 /**
  * Makes a version ready to be called. Rejects with `bad_module` when it does not load, leaving nothing behind.
- * `signal` is aborted when the registry stops and nobody waits for the version any more.
+ * `signal` is aborted when the registry stops and the version is no longer needed.
  */
 export type VersionLoader = (source: ModuleSource, signal: AbortSignal) => Promise<RunnableVersion>;
 
@@ -40,20 +40,20 @@ export type VersionLoader = (source: ModuleSource, signal: AbortSignal) => Promi
 export interface VersionStats {
   readonly mod: string;
   readonly tree: Sha256Hex;
-  /** False for a version that is kept beside the current one, or ends. */
+  /** False for a version that was replaced or is being stopped. */
   readonly current: boolean;
   /**
-   * `running`: it has a process; `idle`: none now, the next call starts one; `failing`: its process dies at every
-   * start, and the next attempt waits; `stopped`: it takes no calls any more.
+   * `running`: it has a process; `idle`: it has none, the next call starts one; `failing`: its process fails at every
+   * start, and is started again after a pause; `stopped`: it no longer takes calls.
    */
   readonly state: "running" | "idle" | "failing" | "stopped";
   /** Undefined while it has no process. */
   readonly pid: number | undefined;
-  /** Resident memory of its process; undefined while it has none, or where the system does not tell. */
+  /** Resident memory of its process; undefined while it has none, or where the system does not report it. */
   readonly memoryBytes: number | undefined;
   readonly calls: number;
   readonly failures: number;
-  /** How often its process was started again after the first time. */
+  /** Starts of its process after the first one. */
   readonly restarts: number;
   readonly inFlight: number;
   /** Undefined before the first call has ended. */

@@ -1,33 +1,29 @@
 import { type Deadline, deadlines, type Expirable } from "../base/deadlines.ts";
 import { VeripyError, type WireCode } from "../base/errors.ts";
 import type { Call, CallOutcome, CallRequest, CallSink } from "../host/call.ts";
-import type { HostCall, ModuleHost } from "../host/parent/module-host.ts";
+import type { CallEvents, ModuleHost } from "../host/parent/module-host.ts";
 import { ProgressLimit } from "../host/parent/progress-limit.ts";
 import { partWindow } from "../host/protocol.ts";
+import type { CallStats } from "./call-stats.ts";
 
-/** What a call needs of the version it belongs to. */
+/** What a call needs of the queue it belongs to. */
 export interface CallOwner {
   readonly mod: string;
   readonly killGraceMs: number;
-  /** A waiting call has been answered without having run. */
-  leftQueue(call: VersionCall): void;
-  /** A call's answer has been given. */
-  answered(call: VersionCall, ok: boolean): void;
-  /** The host has no more to do with a call that ran. */
-  ended(call: VersionCall): void;
-  /** New calls wait while somebody holds: it is open whether the process lives on. */
-  hold(): void;
-  release(): void;
+  /** Each call is recorded there when it is answered. */
+  readonly stats: CallStats;
+  /** Called once, just before the answer of a call that gives up waiting, and when a call that ran has ended. */
+  left(call: QueuedCall): void;
 }
 
 /**
- * One call of a module from its beginning to its end, in one object. It waits, runs, and ends; a client that has
- * been answered early (its time was up, or it cancelled) leaves a call that is still to end in the process.
+ * One call of a module. It waits, runs, and ends. A client may be answered before that, when the deadline passes or the
+ * call is cancelled; the call then still has to end in the process.
  */
-export class VersionCall implements Call, HostCall, Expirable {
+export class QueuedCall implements Call, CallEvents, Expirable {
   readonly request: CallRequest;
   /** When it was handed to its process, by `performance.now()`; 0 before. */
-  ranAt = 0;
+  #ranAt = 0;
   readonly #owner: CallOwner;
   readonly #sink: CallSink;
   readonly #timeoutMs: number;
@@ -38,9 +34,9 @@ export class VersionCall implements Call, HostCall, Expirable {
   #isAnswered = false;
   /** Set when the module was told to end the call: why. */
   #abortedFor: "timeout" | "cancelled" | undefined;
-  #confirmed = false;
+  #isConfirmed = false;
   #holds = false;
-  /** Parts that came since the last grant, and their length. */
+  /** Parts that came since credit was last given, and their length. */
   #owedParts = 0;
   #owedLength = 0;
   #sinkIsSlow = false;
@@ -55,34 +51,34 @@ export class VersionCall implements Call, HostCall, Expirable {
     this.#deadline = deadlines.arm(this, timeoutMs, this.#begunAt);
   }
 
-  /** Hands the call to a process; `hasWaited` when that is not in the moment in which it was made. */
+  /** Hands the call to a process; `hasWaited` is false right after the call was made. */
   run(host: ModuleHost, hasWaited: boolean): void {
     this.#host = host;
-    this.ranAt = hasWaited ? performance.now() : this.#begunAt;
+    this.#ranAt = hasWaited ? performance.now() : this.#begunAt;
     this.#hostRef = host.exec(this.request, this);
   }
 
-  /** Answers a call that never ran, or never will. */
+  /** Answers a call that has not run and never will. */
   refuse(code: WireCode, message: string): void {
     this.#deadline.disarm();
     this.#answer({ ok: false, code, message, started: false });
   }
 
-  /** The deadline, and for a call whose client has been answered the end of its grace. */
+  /** The deadline has passed, or, if the client has its answer, the grace for the module to end the call. */
   expire(): void {
     const host = this.#host;
     if (host === undefined) {
-      this.#owner.leftQueue(this);
+      this.#owner.left(this);
       this.refuse(
         "timeout",
-        `${this.#owner.mod} was busy for all of the ${this.#timeoutMs} ms that this call had.`,
+        `${this.#owner.mod} was busy until the call's deadline of ${this.#timeoutMs} ms.`,
       );
     } else if (!this.#isAnswered) {
       const message = `${this.#owner.mod} did not answer within ${this.#timeoutMs} ms.`;
       this.#answer({ ok: false, code: "timeout", message });
       this.#tell(host, "timeout", message);
-    } else if (this.#abortedFor === "cancelled" && this.#confirmed && this.#timeLeft() > 0) {
-      // It runs on, but for nobody, and does not keep others waiting. Its own deadline stands.
+    } else if (this.#abortedFor === "cancelled" && this.#isConfirmed && this.#timeLeft() > 0) {
+      // It may run on until its own deadline: it blocks no other call.
       this.#deadline = deadlines.arm(this, this.#timeLeft());
     } else {
       host.kill(
@@ -96,7 +92,7 @@ export class VersionCall implements Call, HostCall, Expirable {
     this.#deadline.disarm();
     const host = this.#host;
     if (host === undefined) {
-      this.#owner.leftQueue(this);
+      this.#owner.left(this);
       this.refuse(code, message);
       return;
     }
@@ -106,15 +102,15 @@ export class VersionCall implements Call, HostCall, Expirable {
 
   resume(): void {
     this.#sinkIsSlow = false;
-    if (this.#owedParts > 0 && !this.#isAnswered) this.#grant();
+    if (this.#owedParts > 0 && !this.#isAnswered) this.#giveCredit();
   }
 
   part(dataJson: string): void {
-    // The process counts more as outstanding than this side does: it has yet to see grants that are on their way.
+    // The process counts at least as many, because it has not seen the credit that is on its way.
     if (this.#owedParts >= partWindow.parts || this.#owedLength >= partWindow.bytes)
       throw new VeripyError(
         "protocol_error",
-        `more parts than were granted: ${partWindow.parts}, or ${partWindow.bytes} characters`,
+        `more parts than it had credit for: ${partWindow.parts}, or ${partWindow.bytes} characters`,
       );
     this.#owedParts += 1;
     this.#owedLength += dataJson.length;
@@ -124,18 +120,18 @@ export class VersionCall implements Call, HostCall, Expirable {
       !this.#sinkIsSlow &&
       (this.#owedParts >= partWindow.parts / 4 || this.#owedLength >= partWindow.bytes / 4)
     )
-      this.#grant();
+      this.#giveCredit();
   }
 
   progress(json: string): void {
-    this.#progress ??= new ProgressLimit(this.ranAt, (report) => this.#sink.progress(report));
+    this.#progress ??= new ProgressLimit(this.#ranAt, (report) => this.#sink.progress(report));
     if (this.#isAnswered) this.#progress.close();
     this.#progress.offer(json);
   }
 
   aborting(): void {
-    this.#confirmed = true;
-    // After a deadline the process may still be killed, so that one holds until the call has ended.
+    this.#isConfirmed = true;
+    // After a timeout the process may still be killed, so new calls wait until this one has ended.
     if (this.#abortedFor === "cancelled") this.#release();
   }
 
@@ -154,7 +150,7 @@ export class VersionCall implements Call, HostCall, Expirable {
   #end(outcome: CallOutcome): void {
     this.#deadline.disarm();
     this.#release();
-    this.#owner.ended(this);
+    this.#owner.left(this);
     this.#answer(outcome);
   }
 
@@ -162,15 +158,15 @@ export class VersionCall implements Call, HostCall, Expirable {
     if (this.#isAnswered) return;
     this.#progress?.close();
     this.#isAnswered = true;
-    this.#owner.answered(this, outcome.ok);
+    this.#owner.stats.record(outcome.ok, this.#ranAt > 0 ? performance.now() - this.#ranAt : undefined);
     this.#sink.done(outcome);
   }
 
-  /** Tells the module to end the call, and gives it the grace for it. */
+  /** Tells the module to end the call, and gives it time to do so. */
   #tell(host: ModuleHost, why: "timeout" | "cancelled", reason: string): void {
     this.#abortedFor = why;
     this.#holds = true;
-    this.#owner.hold();
+    host.hold();
     host.abort(this.#hostRef, reason);
     this.#deadline = deadlines.arm(this, this.#owner.killGraceMs);
   }
@@ -178,17 +174,17 @@ export class VersionCall implements Call, HostCall, Expirable {
   #release(): void {
     if (!this.#holds) return;
     this.#holds = false;
-    this.#owner.release();
+    this.#host?.release();
   }
 
-  #grant(): void {
-    this.#host?.grant(this.#hostRef, this.#owedParts);
+  #giveCredit(): void {
+    this.#host?.credit(this.#hostRef, this.#owedParts);
     this.#owedParts = 0;
     this.#owedLength = 0;
   }
 
   #timeLeft(): number {
-    // From its start in the process: to the millisecond its deadline matters to nobody any more.
-    return this.ranAt + this.#timeoutMs - performance.now();
+    // Counted from its start in the process, which is precise enough for a call that already has its answer.
+    return this.#ranAt + this.#timeoutMs - performance.now();
   }
 }

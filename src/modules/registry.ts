@@ -14,10 +14,8 @@ import type { ModuleSource } from "../source/module-source.ts";
 import { type ModuleChange, ModuleSlot, type SlotOwner } from "./module-slot.ts";
 import type { RunnableVersion, VersionLoader, VersionStats } from "./module-version.ts";
 
-export type { ModuleChange } from "./module-slot.ts";
-
 export interface RegistryOptions {
-  /** Need not exist: its modules are loaded when it appears. */
+  /** Need not exist: modules are loaded when it appears. */
   readonly modsDir: string;
   readonly limits: ScanLimits & Pick<Limits, "retain" | "drainMs">;
   readonly load: VersionLoader;
@@ -36,9 +34,9 @@ export type Found =
 const log = loggerOf("module");
 
 /**
- * The modules of a directory, kept as the directory is. A module's current version changes in one step, when the
- * new one is ready to be called; until then, and when it never is, the old one stays. What was replaced can still
- * be called by its tree while it is among the `limits.retain` versions before the current one.
+ * The modules of a directory, kept up to date with it. A module's current version changes in one step, when the new one is
+ * ready to be called; if it never is, the old one stays. The last `limits.retain` versions that were replaced can still
+ * be called by their tree.
  */
 export class ModuleRegistry {
   readonly #options: RegistryOptions;
@@ -49,7 +47,7 @@ export class ModuleRegistry {
   readonly #loads: Gate;
   readonly #stopped = new AbortController();
   readonly #slotOwner: SlotOwner;
-  /** Out of reach, but perhaps still with calls in flight. */
+  /** Versions that can no longer be called, but may still have calls in flight. */
   readonly #ending = new Map<RunnableVersion, Promise<void>>();
   #isStarting = true;
   #hint: ChangeHint = new Set<string>();
@@ -63,18 +61,15 @@ export class ModuleRegistry {
     this.#options = options;
     const { modsDir, limits, timing } = options;
     this.#scanner = new ModuleScanner(modsDir, limits, (finding) => this.#offer(finding));
-    const listener = {
-      stirred: (paths: ReadonlySet<string>) => this.#scanner.readAhead(paths),
-      changed: (hint: ChangeHint) => this.#follow(hint),
-    };
-    this.#watcher = new ModsWatcher(modsDir, listener, { ...defaultWatchTiming, ...timing });
+    const follow = (hint: ChangeHint) => this.#follow(hint);
+    this.#watcher = new ModsWatcher(modsDir, follow, { ...defaultWatchTiming, ...timing });
     this.#loads = new Gate(options.loadsAtOnce ?? Math.max(4, 2 * availableParallelism()));
     this.#slotOwner = this.#createSlotOwner();
   }
 
   /**
-   * Resolves when every module that is there has loaded or failed; failures are changes, not rejections. Call it
-   * once. Listeners that were added before are told of each module.
+   * Resolves when every module in the directory has loaded or failed; a failure is a change, not a rejection. Call it once.
+   * Listeners that were added before are told of each module.
    */
   async start(): Promise<void> {
     // Watching comes first, so that nothing is missed between the scan and the watch.
@@ -86,8 +81,8 @@ export class ModuleRegistry {
     this.#isStarting = false;
   }
 
-  /** Calls `listener` after each change, in the order of the changes of each module. Returns how to end that. */
-  on(_event: "change", listener: (change: ModuleChange) => void): () => void {
+  /** Calls `listener` after each change; those of one module come in order. Returns a function that unsubscribes it. */
+  onChange(listener: (change: ModuleChange) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -108,13 +103,6 @@ export class ModuleRegistry {
     return version === undefined ? { reason: "version_mismatch" } : { version };
   }
 
-  /** The modules whose file, as it is now, does not load; an older version may run all the same. Sorted by name. */
-  failures(): Array<{ readonly mod: string; readonly error: string }> {
-    return [...this.#slots.values()]
-      .flatMap(({ mod, failure }) => (failure === undefined ? [] : { mod, error: failure }))
-      .sort((a, b) => (a.mod < b.mod ? -1 : 1));
-  }
-
   /** Of all versions that can be called, sorted by name, the current one of each module first. */
   stats(): VersionStats[] {
     return [...this.#slots.values()]
@@ -123,8 +111,8 @@ export class ModuleRegistry {
   }
 
   /**
-   * Ends the watch and every version: nothing is found from now on, and calls in flight have `drainMs` (default 0),
-   * also those of versions that were replaced before. Resolves when nothing runs any more. Idempotent.
+   * Ends the watch and every version. Calls in flight have `drainMs` (default 0) to end, including those of versions that
+   * were replaced before. Resolves when no process is left. Idempotent.
    */
   stop(drainMs = 0): Promise<void> {
     if (this.#stop === undefined) {
@@ -138,7 +126,7 @@ export class ModuleRegistry {
     this.#watcher.close();
     this.#stopped.abort();
     this.#sorted = undefined;
-    // Whether that works is heard from the promise that is kept.
+    // The promise that is kept in `#ending` reports a failure.
     for (const version of this.#ending.keys()) version.stop(this.#stopDrainMs).catch(() => {});
     await Promise.all([this.#rescan, ...[...this.#slots.values()].map((slot) => slot.close())]);
     this.#slots.clear();
@@ -151,7 +139,7 @@ export class ModuleRegistry {
     const { signal } = this.#stopped;
     return {
       get settleMs() {
-        // What is there when the server starts is not in the middle of a save.
+        // At the start no file is taken to be in the middle of a save.
         return registry.#isStarting ? 0 : settleMs;
       },
       retain: limits.retain,
@@ -184,7 +172,7 @@ export class ModuleRegistry {
   }
 
   async #rescanUntilCalm(): Promise<void> {
-    // Ending before `#rescan` is set would leave it set for good.
+    // Yields first: otherwise this could end before the caller has set `#rescan`.
     await Promise.resolve();
     while (!this.#stopped.signal.aborted && (this.#hint === "anything" || this.#hint.size > 0)) {
       const hint = this.#hint;
@@ -198,17 +186,20 @@ export class ModuleRegistry {
     const { modsDir } = this.#options;
     try {
       if (hint === "anything") await this.#scanner.scan();
-      // An editor's temporary file is such a path: its module is loaded before everything is compared.
+      // Such a path may be an editor's temporary file: its module is loaded before the whole directory is compared.
       else if (!(await this.#scanner.look(hint))) this.#watcher.pollSoon();
       this.#scanTrouble = undefined;
     } catch (error) {
       const reason = messageOf(error);
       if (reason === this.#scanTrouble) return;
       this.#scanTrouble = reason;
-      log.error("Cannot list {modsDir}: {reason}. The modules stay as they are until that works again.", {
-        modsDir,
-        reason,
-      });
+      log.error(
+        "Cannot list {modsDir}: {reason}. The modules stay as they are until it can be listed again.",
+        {
+          modsDir,
+          reason,
+        },
+      );
     }
   }
 

@@ -3,8 +3,8 @@ const steps = 8;
 const longestUs = 2 ** 31 - 1;
 
 /**
- * How long calls took, as counts in buckets that widen with the time (the idea of HDR Histogram): recording is an
- * increment, and the memory is the same for one call and for a billion.
+ * How long calls took, as counts in buckets whose width grows with the time, as in HDR Histogram: recording is an
+ * increment, and memory does not grow with the number of calls.
  */
 export class RunTimes {
   readonly #counts = new Uint32Array(30 * steps);

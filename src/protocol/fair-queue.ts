@@ -1,28 +1,28 @@
-/** Texts of one lane keep their order. A REF is a lane; so is what has to stay in order without one. */
+/** Frames of one lane keep their order. Usually the REF of a request; a group of frames without a REF has its own name. */
 export type Lane = string | number;
 
-/** A longer frame waits for its turn. */
+/** Only frames up to this length may overtake others. */
 const maxFreshLength = 16 * 1024;
-/** How much may go ahead of lanes that wait, before one of those has its turn. */
+/** How much may overtake the waiting lanes before one of them gets a turn. */
 const maxAheadLength = 64 * 1024;
 
 /**
- * Frames that wait for a congested socket. A small frame goes first if nothing else of its lane is waiting, so that no
- * answer waits for the results and streams of other calls. All others wait in their lanes, which take turns, a frame
- * each. Text without a lane keeps its place: behind all that came before it, ahead of all that follows.
+ * Frames that wait for a congested socket. A small frame goes first if nothing else of its lane is waiting, so that answers
+ * don't wait behind the results and streams of other calls. All others wait in their lanes, which take turns, one frame
+ * each. Text without a lane keeps its place: after everything added before it, before everything added later.
  */
 export class FairQueue {
-  /** Lanes with one small frame, which came when nothing of theirs was waiting. The oldest is first. */
+  /** Lanes of which only one small frame is waiting, oldest first. */
   readonly #fresh = new Map<Lane, string>();
-  /** The other lanes, in the order of their turns. */
+  /** All other lanes, in the order of their turns. */
   readonly #turns = new Map<Lane, string[]>();
-  /** What has to wait until all lanes are empty. */
+  /** Text without a lane and all that was added after it, which waits until the lanes are empty. */
   #last: string[] = [];
   #length = 0;
-  /** What has left ahead of `#turns` since one of them had its turn. */
+  /** How much has overtaken `#turns` since the last turn. */
   #aheadLength = 0;
 
-  /** UTF-16 units in all. */
+  /** In UTF-16 units. */
   get length(): number {
     return this.#length;
   }
@@ -46,7 +46,7 @@ export class FairQueue {
     else this.#fresh.set(lane, text);
   }
 
-  /** The frames that leave next, `length` or a little more. Empty when there is none. */
+  /** Removes and returns the next frames: `length` UTF-16 units or a little more. Empty when there are none. */
   take(length: number): string {
     let texts = "";
     while (texts.length < length && this.#length > 0) {

@@ -2,7 +2,7 @@ import { VeripyError } from "../base/errors.ts";
 import { endOfPlainLiteral, isLiteral } from "../base/json-string.ts";
 import { decodeUtf8 } from "../base/utf8.ts";
 
-/** One line of the wire: `API:TYPE:REF {json}\n`. Its payload is a place in a text and is not parsed. */
+/** One line of the wire: `API:TYPE:REF {json}\n`. REF and payload are cut out of the received text only when asked for. */
 export class Frame {
   readonly api: string;
   readonly type: string;
@@ -12,7 +12,7 @@ export class Frame {
   readonly #from: number;
   readonly #to: number;
 
-  /** `text` holds the REF from `refFrom` to `refTo`, the payload from `from` to `to`. */
+  /** `text` has the REF at `refFrom` to `refTo`, and the payload at `from` to `to`. */
   constructor(
     api: string,
     type: string,
@@ -36,8 +36,8 @@ export class Frame {
   }
 
   /**
-   * A REF that is a number as JavaScript writes one, without making a string of it; NaN for any other, and for more
-   * than 15 digits.
+   * The REF as a number, without creating a string. NaN when it is not a decimal integer as JavaScript prints it, or has
+   * more than 15 digits.
    */
   get refNumber(): number {
     const digits = this.#refTo - this.#refFrom;
@@ -52,15 +52,14 @@ export class Frame {
     return number;
   }
 
-  /** The payload's text, from its first brace. */
+  /** The payload's text, starting with its brace. */
   get json(): string {
     return this.#text.slice(this.#from, this.#to);
   }
 
   /**
-   * What stands between `head` and `tail`, which are the rest of the payload, when that is one JSON
-   * string; undefined for any other payload. Whoever knows what is around the one string that
-   * changes from frame to frame has nothing else to parse or to check.
+   * If the payload is `head`, one JSON string and `tail`, returns that string as it is written; otherwise undefined. For
+   * frames of which only one string changes, this replaces parsing and checking the payload.
    */
   literalBetween(head: string, tail: string): string | undefined {
     const from = this.#from + head.length;
@@ -70,7 +69,7 @@ export class Frame {
     return this.#text.slice(from, to);
   }
 
-  /** The JSON string that follows `head`, the payload's beginning, if it is a short one without escapes. */
+  /** If the payload starts with `head` and a short JSON string without escapes, returns that string as it is written. */
   plainLiteralAfter(head: string): string | undefined {
     if (!this.#text.startsWith(head, this.#from)) return undefined;
     const from = this.#from + head.length;
@@ -79,33 +78,27 @@ export class Frame {
   }
 }
 
-// `{` is checked here, the rest of the payload where it is parsed. A trailing CR is JSON white space.
+// Of the payload only `{` is checked here; the rest is checked where it is parsed. A trailing CR is JSON whitespace.
 const framePattern = /^([a-z_]{1,64}):([a-z_]{1,64}):([A-Za-z0-9_.-]{1,64}) +(\{.*)$/s;
-const refPattern = /^[A-Za-z0-9_.-]{1,64}$/;
 
-/** True for what may stand in a frame as its REF. */
-export function isRef(text: string): boolean {
-  return refPattern.test(text);
-}
-
-/** The line of a frame, newline included. The parts are trusted to be valid: they are this side's own. */
+/** The line of a frame, newline included. The parts are not checked, because they come from this program. */
 export function encodeFrame(api: string, type: string, ref: string, json: string): string {
   return `${api}:${type}:${ref} ${json}\n`;
 }
 
-/** Parses one line, newline excluded. Throws `protocol_error` when it is no frame. */
+/** Parses one line, newline excluded. Throws `protocol_error` when it is not a frame. */
 export function decodeFrame(line: string): Frame {
   const match = framePattern.exec(line);
   if (match === null) throw noFrame(line);
-  // The pattern has four groups, all of them mandatory.
+  // The pattern has four groups, none of them optional.
   const [, api, type, ref, json] = match as unknown as [string, string, string, string, string];
   const refFrom = api.length + type.length + 2;
   return new Frame(api, type, line, refFrom, refFrom + ref.length, line.length - json.length, line.length);
 }
 
 /**
- * The frames that come by the million: calls and their answers, of clients and of module hosts. Their two words
- * are known, so only REF and payload are cut out of the text; every string less is an allocation less.
+ * The most frequent frames: calls and their answers, of clients and of module hosts. Their API and type are known, so no
+ * strings are allocated for them.
  */
 const frequent = [
   ["mod", "exec"],
@@ -115,11 +108,11 @@ const frequent = [
 ].map(([api = "", type = ""]) => ({ api, type, head: `${api}:${type}:` }));
 const space = 0x20;
 const zero = 0x30;
-/** Every number of so many digits is exact. */
+/** Every integer of so many digits is exact in JavaScript. */
 const maxRefDigits = 15;
 const refAndSpace = /[A-Za-z0-9_.-]{1,64} +(?=\{)/y;
 
-/** The frame between two places of a text, the same as `decodeFrame` of what stands there. */
+/** Like `decodeFrame`, for the line between two positions of a text. */
 function decodeFrameAt(text: string, from: number, to: number): Frame {
   for (const { api, type, head } of frequent) {
     if (!text.startsWith(head, from)) continue;
@@ -137,18 +130,17 @@ function noFrame(line: string): VeripyError {
   const start = JSON.stringify(line.length > 40 ? `${line.slice(0, 40)}…` : line);
   return new VeripyError(
     "protocol_error",
-    `Cannot read a line as a frame 'api:type:ref {json}': it is ${start}.`,
+    `Cannot read a line as a frame 'api:type:ref {json}': got ${start}.`,
   );
 }
 
 /**
- * Bytes to frames, incrementally and bounded: holds at most `maxLineBytes` of an unfinished line. After it has
- * thrown it must not be used again, since what follows a broken line has no known start.
- * `stop()` may be called at any time, from `onFrame` too.
+ * Decodes bytes to frames incrementally, and holds at most `maxLineBytes` of an unfinished line. Don't use it again after it
+ * has thrown: where the next line begins is unknown. `stop()` may be called at any time, also from `onFrame`.
  */
 export class FrameDecoder {
   readonly #maxLineBytes: number;
-  /** The unfinished line: the first `#length` bytes. It grows by doubling, so one-byte chunks stay cheap. */
+  /** Its first `#length` bytes are the unfinished line. It grows by doubling, so that one-byte chunks stay cheap. */
   #held = empty;
   #length = 0;
   #stopped = false;
@@ -157,14 +149,9 @@ export class FrameDecoder {
     this.#maxLineBytes = maxLineBytes;
   }
 
-  /** Bytes of an unfinished line held so far. */
-  get pendingBytes(): number {
-    return this.#length;
-  }
-
   /**
-   * The frames that `chunk` completes, in order. Throws `protocol_error` for a line that is no frame or not
-   * UTF-8 and `too_large` for one that is too long; `onFrame` has by then had all the frames before it.
+   * Calls `onFrame` with each frame that `chunk` completes, in order. Throws `protocol_error` for a line that is not a
+   * frame or not UTF-8, and `too_large` for one that is too long, after `onFrame` has had all frames before it.
    */
   push(chunk: Uint8Array, onFrame: (frame: Frame) => void): void {
     if (this.#stopped) return;
@@ -187,7 +174,7 @@ export class FrameDecoder {
     if (end < chunk.length) this.#hold(chunk.subarray(end));
   }
 
-  /** Decodes nothing from here on: neither the rest of the current chunk nor later ones. Frees what is held. */
+  /** Decodes nothing from here on, neither the rest of the current chunk nor later ones, and frees what is held. */
   stop(): void {
     this.#stopped = true;
     this.#held = empty;
@@ -195,8 +182,8 @@ export class FrameDecoder {
   }
 
   /**
-   * Whole lines. A chunk often carries dozens of small frames, so they are decoded in one go; but not too many, for
-   * a string cut out of a text keeps all of the text in memory.
+   * Decodes whole lines. A chunk often has dozens of small frames, which are decoded as one text. Its length is limited,
+   * because a slice of a string retains its parent.
    */
   #lines(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
     let rest = bytes;
@@ -223,7 +210,7 @@ export class FrameDecoder {
     }
   }
 
-  /** The slow way, for a chunk in which some line is too long or broken: the lines before it still count. */
+  /** The slow path, for a block with a line that is too long or not UTF-8: the lines before it still count. */
   #lineByLine(bytes: Uint8Array, onFrame: (frame: Frame) => void): void {
     let from = 0;
     while (from < bytes.length && !this.#stopped) {

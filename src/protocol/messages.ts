@@ -7,20 +7,20 @@ import { camelKeys } from "../base/snake-case.ts";
 /** The protocol's version, as `sys:info` reports it. */
 export const protocolVersion = 1;
 
-// Schemas of everything that crosses the wire. Unknown fields are dropped, never an error: old clients work
-// with new servers and the other way round.
+// Schemas of all payloads on the wire. Unknown fields are ignored, so that old clients work with new servers and the other
+// way round.
 
 const sum = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lowercase hexadecimal digits");
 /** A module's name: a file name, not a path. */
 const moduleName = z.string().min(1).max(255);
-/** A path below `mods/`, with forward slashes, that stays below it. */
+/** A path below `mods/`, with forward slashes, that does not lead out of it. */
 const treePath = z
   .string()
   .min(1)
   .max(1024)
   .refine((path) => !path.startsWith("/") && !path.split("/").includes(".."), "must be a path below mods/");
 
-/** What identifies a version of a module: sync entries and the three module broadcasts. */
+/** Identifies a version of a module, in the answer to a sync and in the broadcasts about modules. */
 export const moduleReport = z.object({
   mod: moduleName,
   desc: z.string().nullish(),
@@ -30,15 +30,15 @@ export const moduleReport = z.object({
 });
 export type ModuleReport = z.infer<typeof moduleReport>;
 
-/** More than any server has: a client keeps no more reports than this. */
+/** A client keeps at most this many reports, which is more than any server has. */
 export const maxReports = 100_000;
 
 export const syncRequest = z.object({});
-/** Of a request that has no fields: `sys:ping`, `sys:info`, `mod:stats`, `mod:cancel`, and of the answer `sys:pong`. */
+/** For messages without fields: `sys:ping`, `sys:info`, `mod:stats`, `mod:cancel`, and the answer `sys:pong`. */
 export const emptyPayload = z.object({});
 export const syncResponse = z.object({
   modules: z.array(moduleReport).max(maxReports),
-  /** What the server says of its next key while it changes it, as in `sys:rotate`; see `identity/rotation-statement.ts`. */
+  /** While the server is rotating its key: the same statement as in `sys:rotate`, see `identity/rotation-statement.ts`. */
   rotation: z.unknown().optional(),
 });
 export type SyncResponse = z.infer<typeof syncResponse>;
@@ -63,9 +63,9 @@ export const execRequest = z.object({
   timeout_ms: z.number().int().positive().optional(),
 });
 export type ExecRequest = z.infer<typeof execRequest>;
-/** One yielded string of a module that streams. */
+/** One string that a streaming module yielded. */
 export const execPart = z.object({ seq: z.number().int().nonnegative(), data: z.string() });
-/** What a module said of its progress, `mod:exec_progress`; may be left out or ignored. */
+/** A module's progress, `mod:exec_progress`. A server may leave it out, and a client may ignore it. */
 export const execProgress = z.object({
   fraction: z.number().min(0).max(1).optional(),
   message: z.string().optional(),
@@ -79,7 +79,7 @@ export const execResponse = z.object({
 });
 export type ExecResponse = z.infer<typeof execResponse>;
 
-/** What an operator sees of a version; see `VersionStats` in `modules/module-version.ts` for the meanings. */
+/** The statistics of a version; see `VersionStats` in `modules/module-version.ts` for the meanings. */
 export const moduleStats = z
   .object({
     mod: moduleName,
@@ -103,40 +103,40 @@ export const moduleError = z.object({ mod: moduleName, error: z.string() });
 export const infoResponse = z.object({
   server: z.string(),
   protocol: z.number().int(),
-  /** On the wire `max_line_bytes`, here `maxLineBytes`, as in `Limits`. */
+  /** `max_line_bytes` on the wire, `maxLineBytes` here, as in `Limits`. */
   limits: z.record(z.string(), z.number()).transform((limits) => camelKeys(limits)),
 });
 export type InfoResponse = z.infer<typeof infoResponse>;
 
 /**
- * `sys:rotate`: from a client, a request that announces its next key; from a server, a broadcast that announces the
- * server's. The payload is a signed statement, which `identity/rotation-statement.ts` checks.
+ * `sys:rotate`: a client's request or a server's broadcast, which announces the sender's next key. The payload is a signed
+ * statement, which `identity/rotation-statement.ts` checks.
  */
 export const rotateRequest = z.record(z.string(), z.unknown());
 export const rotateResponse = z.object({ next: sum });
 
-/** `sys:join`: redeems an invitation. Only over a connection that asked for `joinProtocol`. */
+/** `sys:join`: redeems an invitation. Accepted only over a connection that was opened with `joinProtocol`. */
 export const joinRequest = z.object({ id: z.string().max(16), proof: z.string().max(64) });
 export const joinResponse = z.object({
   proof: z.string().max(64),
   name: z.string().max(64).nullish(),
-  /** The key was trusted before, as `name`; nothing was changed, and the code was not spent. */
+  /** The key was already trusted, as `name`; nothing was changed, and the code was not spent. */
   already_trusted: z.boolean().optional(),
 });
-/** The ALPN name (RFC 7301) by which a client whose key is not trusted yet says what it wants. */
+/** The ALPN name (RFC 7301) with which a client whose key is not trusted yet asks to join. */
 export const joinProtocol = "veripy-join";
 
-/** The failing form of any answer. A plain server may leave the code out. */
+/** The payload of an answer that reports an error. A plain server may leave the code out. */
 export const errorAnswer = z.object({
   error: z.string(),
   code: z.enum(wireCodes).catch("bad_request"),
-  /** Of a call: it has certainly not run. Older servers leave it out, so its absence says nothing. */
+  /** False for a call that has certainly not run. Older servers leave it out, so its absence says nothing. */
   started: z.literal(false).optional().catch(undefined),
 });
 
 /**
- * Parses a payload's text by a schema. Throws `bad_request` with the JSON path of the fault, so it suits
- * requests; for answers use `parseAnswer`.
+ * Parses a request's payload by a schema. Throws `bad_request`, which names the JSON path of each fault. For answers use
+ * `parseAnswer`.
  */
 export function parsePayload<T>(schema: z.ZodType<T>, json: string): T {
   const value = parseJson(json, "bad_request", "payload");
@@ -145,7 +145,7 @@ export function parsePayload<T>(schema: z.ZodType<T>, json: string): T {
   throw new VeripyError("bad_request", describeIssues(parsed.error));
 }
 
-/** Parses an answer's payload: its failing form is thrown with its code, a wrong shape as `protocol_error`. */
+/** Parses an answer's payload. Throws an error that the answer reports with its code, and `protocol_error` for another form. */
 export function parseAnswer<T>(schema: z.ZodType<T>, json: string): T {
   const value = parseJson(json, "protocol_error", "answer");
   if (typeof value === "object" && value !== null && "error" in value) {
@@ -160,7 +160,7 @@ export function parseAnswer<T>(schema: z.ZodType<T>, json: string): T {
   throw new VeripyError("protocol_error", `The answer has the wrong shape: ${describeIssues(parsed.error)}`);
 }
 
-/** How deep arrays and objects may nest in a payload. The deepest is a module's JSON Schema in the answer to a sync. */
+/** How deep arrays and objects may nest in a payload. The deepest payload is a module's JSON Schema in the answer to a sync. */
 export const maxPayloadDepth = 128;
 
 function parseJson(json: string, code: "bad_request" | "protocol_error", what: string): unknown {
@@ -175,7 +175,7 @@ function parseJson(json: string, code: "bad_request" | "protocol_error", what: s
   }
 }
 
-/** `modules[3].sum: must be …`, one clause per fault, at most three. */
+/** `modules[3].sum: must be …`: one clause for each fault, at most three. */
 export function describeIssues(error: z.ZodError): string {
   const clauses = error.issues.slice(0, 3).map((issue) => `${pathOf(issue.path)}: ${issue.message}`);
   return `${clauses.join("; ")}.`;
@@ -188,7 +188,7 @@ function pathOf(path: readonly PropertyKey[]): string {
     .join("");
 }
 
-/** The payload of a failing answer; `started` is false for a call that has not run. */
+/** Encodes an `errorAnswer`. `started` is false for a call that has certainly not run. */
 export function errorPayload(code: WireCode, message: string, started?: false): string {
   return JSON.stringify({ error: message, code, started });
 }

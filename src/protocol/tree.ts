@@ -7,8 +7,8 @@ export interface TreeEntry {
 }
 
 /**
- * The digest that covers a module and everything it imports: the SHA-256 of the text that `sha256sum` prints
- * for all its files, sorted by the bytes of their paths (`LC_ALL=C sort`).
+ * The digest of a module and everything it imports: the SHA-256 of what `sha256sum` prints for all its files, sorted by the
+ * bytes of their paths (`LC_ALL=C sort`).
  *
  *     cd mods && sha256sum hello.ts lib/format.ts | sha256sum
  */
@@ -16,12 +16,12 @@ export function treeSum(entries: Iterable<TreeEntry>): Sha256Hex {
   return sha256Hex([...entries].sort(byPath).map(sha256sumLine).join(""));
 }
 
-/** Orders by the bytes of the paths, which is not the order of JavaScript's strings beyond U+FFFF. */
+/** Orders by the bytes of the paths. JavaScript's own order of strings differs beyond U+FFFF. */
 export function byPath(a: { readonly path: string }, b: { readonly path: string }): number {
   return Buffer.compare(Buffer.from(a.path), Buffer.from(b.path));
 }
 
-/** As GNU coreutils prints it: a name with a backslash or a line break is escaped and its line marked. */
+/** One line as GNU coreutils prints it: a name with a backslash or a line break is escaped, and its line starts with a backslash. */
 function sha256sumLine({ path, sum }: TreeEntry): string {
   if (!/[\\\n\r]/.test(path)) return `${sum}  ${path}\n`;
   const escaped = path.replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll("\r", "\\r");

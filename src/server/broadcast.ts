@@ -1,15 +1,15 @@
+import type { ModuleChange } from "../modules/module-slot.ts";
 import { encodeFrame } from "../protocol/frame.ts";
-import type { ModuleChange } from "./observers/observer.ts";
 import type { Session } from "./session.ts";
 
 /**
- * Registry events to every session that may know of the module: `modload`, `modreload` and `modunload` with
- * `{"mod","desc","sum","tree"}`, `moderror` with `{"mod","error"}`. Encoded once, under one REF of the server's.
+ * Sends module changes to every session that may know of the module: `modload`, `modreload` and `modunload` with
+ * `{"mod","desc","sum","tree"}`, `moderror` with `{"mod","error"}`. Each is encoded once and has a REF of its own.
  */
 export class Broadcaster {
   #count = 0;
 
-  /** A REF that no broadcast of this server has had. */
+  /** A REF that no earlier broadcast of this server has. */
   nextRef(): string {
     this.#count += 1;
     return `s${this.#count.toString(36)}`;

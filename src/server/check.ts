@@ -13,14 +13,14 @@ import { isModuleName } from "../source/module-scanner.ts";
 
 export interface CheckOptions {
   modsDir: string;
-  /** Names (`hello.ts`, or `hello` for it), or paths of files in any folder. Empty: all of `modsDir`. */
+  /** Names (`hello.ts`, or `hello` for short), or paths of files in any folder. Empty: all of `modsDir`. */
   mods?: readonly string[];
   limits?: Partial<Limits>;
   hosts?: Partial<HostOptions>;
 }
 
 /**
- * Loads modules exactly as the server would and says what is wrong with them, in the order they were named. Throws
+ * Loads modules exactly as the server would and returns what is wrong with them, in the order they were named. Throws
  * `bad_config` when `modsDir` cannot be listed.
  */
 export async function checkModules(options: CheckOptions): Promise<CheckedModule[]> {

@@ -1,19 +1,19 @@
 import { join } from "node:path";
 import { z } from "zod";
 
-/** The path of the socket by which commands reach the server that runs with a folder of keys. */
+/** The path of the socket through which commands reach the server that runs with this folder of keys. */
 export function controlPath(certsDir: string): string {
   return join(certsDir, "control.sock");
 }
 
-/** `sun_path` in `unix(7)`, less its final zero. */
+/** `sun_path` in `unix(7)`, without its final zero. */
 export const maxControlPathBytes = process.platform === "linux" ? 107 : 103;
 
-// Frames as on the wire: `control:connections:R {}` and `control:disconnect:R {"who"}`, each with a `_resp`.
+// The frames have the form of those on the wire: `control:connections:R {}` and `control:disconnect:R {"who"}`, each with a `_resp`.
 
-/** Longer than any name or fingerprint. */
+/** More than any name or fingerprint needs. */
 export const maxRequestBytes = 4 * 1024;
-/** Ten thousand connections are 3 MB. */
+/** Ten thousand connections take 3 MB. */
 export const maxAnswerBytes = 64 * 1024 * 1024;
 
 export const disconnectRequest = z.object({ who: z.string().max(1_000) });
@@ -26,7 +26,7 @@ const connectionRecord = z.object({
   since: z.iso.datetime(),
   calls: z.int().min(0),
 });
-/** One client that is connected. */
+/** One connected client. */
 export type ConnectionRecord = z.infer<typeof connectionRecord>;
 
 export const connectionsResponse = z.object({ connections: z.array(connectionRecord).max(1_000_000) });
@@ -36,5 +36,5 @@ export const disconnectResponse = z.object({
   name: z.string().max(64).optional(),
   closed: z.int().min(0),
 });
-/** Whose connections were closed, and how many. The key is still trusted. */
+/** The key whose connections were closed, and how many. It is still trusted. */
 export type DisconnectedKey = z.infer<typeof disconnectResponse>;

@@ -8,7 +8,7 @@ import type { Session } from "./session.ts";
 
 const log = loggerOf("server");
 
-/** The connections there are, for `keys`. */
+/** The current connections, for `veripy-server keys`. */
 export function connectionsOf(sessions: Iterable<Session>): ConnectionRecord[] {
   return [...sessions].map(({ fingerprint, name, address, since, callsInFlight }) => ({
     fingerprint,
@@ -19,7 +19,7 @@ export function connectionsOf(sessions: Iterable<Session>): ConnectionRecord[] {
   }));
 }
 
-/** Closes every connection of an entry's keys. Throws `bad_config` when there is no such entry, or no connection. */
+/** Closes all connections of an entry's keys. Throws `bad_config` when there is no such entry, or no connection. */
 export function disconnect(
   who: string,
   sessions: Iterable<Session>,
@@ -39,11 +39,10 @@ export function disconnect(
     );
   }
   const { fingerprint, name } = entry;
-  log.info("Disconnecting {who}, as the operator asked; connections: {count}.", {
+  log.info("Disconnecting {who} at the operator's request; connections: {count}.", {
     who: name ?? fingerprint,
     count: own.length,
   });
-  for (const session of own)
-    session.close("cancelled", "The server's operator has disconnected this client.");
+  for (const session of own) session.close("cancelled", "The server's operator disconnected this client.");
   return { fingerprint, ...(name === undefined ? {} : { name }), closed: own.length };
 }

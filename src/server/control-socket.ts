@@ -3,9 +3,9 @@ import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
 import { withFileLock } from "../base/file-lock.ts";
 import { loggerOf } from "../base/log.ts";
 import { Channel } from "../protocol/channel.ts";
-import { SocketDuplex } from "../protocol/duplex.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { emptyPayload, errorPayload, parsePayload } from "../protocol/messages.ts";
+import { SocketDuplex } from "../protocol/socket-duplex.ts";
 import { closeReasonOf } from "../tls/socket-peer.ts";
 import {
   type ConnectionRecord,
@@ -18,11 +18,11 @@ import {
 } from "./control-messages.ts";
 
 const log = loggerOf("server");
-/** Commands at once; each asks one thing and leaves. */
+/** Commands at once. Each sends one request and disconnects. */
 const maxCommands = 16;
 const commandMs = 10_000;
 
-/** What commands may ask of the server that runs. */
+/** What commands may ask of a running server. */
 export interface ControlledServer {
   connections(): ConnectionRecord[];
   /** Throws `bad_config` for a name or a key that is not connected. */
@@ -30,8 +30,8 @@ export interface ControlledServer {
 }
 
 /**
- * Takes requests from commands on this machine: a Unix socket in the folder of the keys, which only the server's own user
- * and root can open, and which goes when the server stops. One that a killed server has left behind is replaced.
+ * Takes requests from commands on this machine through a Unix socket in the folder of the keys. Only the server's own user
+ * and root can open it. It is removed when the server stops; one that a killed server left behind is replaced.
  */
 export class ControlSocket {
   readonly #server: ControlledServer;
@@ -42,7 +42,7 @@ export class ControlSocket {
     this.#server = server;
   }
 
-  /** A server without it serves all the same, so a failure is a warning in the log, and undefined. */
+  /** The server can do without it, so when it cannot be opened, a warning is logged and undefined is returned. */
   static async open(certsDir: string, server: ControlledServer): Promise<ControlSocket | undefined> {
     // Bun has no Unix sockets on Windows.
     if (process.platform === "win32") return undefined;
@@ -52,7 +52,7 @@ export class ControlSocket {
       if (Buffer.byteLength(path) > maxControlPathBytes) {
         throw new VeripyError(
           "bad_config",
-          `the path has more than ${maxControlPathBytes} bytes, the most that a socket's may have. Give --certs a shorter one, or a relative one`,
+          `the path is longer than ${maxControlPathBytes} bytes, the limit for a socket. Give --certs a shorter or a relative path`,
         );
       }
       await withFileLock(path, async () => {
@@ -71,14 +71,14 @@ export class ControlSocket {
 
   /** Idempotent. */
   close(): void {
-    // This removes the socket's file, too.
+    // This also removes the socket's file.
     this.#listener?.stop();
     this.#listener = undefined;
     for (const command of this.#commands) command.channel.close();
   }
 
   #listen(path: string): void {
-    // The socket is made and its rights are set in one step: between the two, others could connect.
+    // The umask sets the mode in the same step. With a later chmod, others could connect in between.
     const umask = process.umask(0o177);
     try {
       this.#listener = Bun.listen<Command>({
@@ -127,7 +127,7 @@ export class ControlSocket {
         default:
           return errorPayload(
             "bad_request",
-            `This server knows no request '${type}'; it is of another version.`,
+            `This server knows no request '${type}'. Its version differs from that of the command.`,
           );
       }
     } catch (error) {
@@ -141,15 +141,16 @@ interface Command {
   readonly channel: Channel;
 }
 
-/** Removes a socket that no server listens on. Throws when one does, and for what is no socket. */
+/** Removes a socket that no server listens on. Throws when one does, and when the file is not a socket. */
 async function removeStale(path: string): Promise<void> {
   const status = await lstat(path).catch((error: unknown) => {
     if (isSystemError(error, "ENOENT")) return undefined;
     throw error;
   });
   if (status === undefined) return;
-  if (!status.isSocket()) throw new VeripyError("bad_config", "there is a file that is no socket.");
-  if (await isAnswered(path)) throw new VeripyError("bad_config", "another server runs with this folder.");
+  if (!status.isSocket()) throw new VeripyError("bad_config", "the file there is not a socket.");
+  if (await isAnswered(path))
+    throw new VeripyError("bad_config", "another server is running with this folder.");
   await unlink(path);
 }
 

@@ -1,8 +1,8 @@
 import type { z } from "zod";
 import { isSystemError, messageOf, VeripyError } from "../base/errors.ts";
 import { Channel } from "../protocol/channel.ts";
-import { SocketDuplex } from "../protocol/duplex.ts";
 import { parseAnswer } from "../protocol/messages.ts";
+import { SocketDuplex } from "../protocol/socket-duplex.ts";
 import { closeReasonOf } from "../tls/socket-peer.ts";
 import {
   type ConnectionRecord,
@@ -17,22 +17,22 @@ import {
 
 const timeoutMs = 10_000;
 
-/** Who is connected to the server that runs with this folder of keys; undefined when none does. */
+/** The clients connected to the server that runs with this folder of keys; undefined when no server does. */
 export async function listConnections(certsDir: string): Promise<ConnectionRecord[] | undefined> {
   const answer = await askServer(certsDir, "connections", {}, connectionsResponse);
   return answer?.connections;
 }
 
 /**
- * Has the server that runs with this folder of keys close all connections of a key, given by its fingerprint or its
- * name. The key is still trusted afterwards. Throws `bad_config` when the key has no connection, and when no server runs.
+ * Makes the server that runs with this folder of keys close all connections of a key, given by its fingerprint or its
+ * name. The key stays trusted. Throws `bad_config` when the key has no connection, and when no server is running.
  */
 export async function disconnectKey(certsDir: string, who: string): Promise<DisconnectedKey> {
   const answer = await askServer(certsDir, "disconnect", { who }, disconnectResponse);
   if (answer !== undefined) return answer;
   throw new VeripyError(
     "bad_config",
-    `Cannot disconnect '${who}': no server runs with the keys of ${certsDir}, or it has opened no control socket there.`,
+    `Cannot disconnect '${who}': no server is running with the keys in ${certsDir}, or it has no control socket there.`,
   );
 }
 
@@ -50,7 +50,7 @@ async function askServer<T>(
     const { json } = await channel.request("control", type, JSON.stringify(request), { timeoutMs });
     return parseAnswer(schema, json);
   } catch (error) {
-    // What the server refuses is the fault of what was typed.
+    // What the server refuses is what the user typed.
     if (error instanceof VeripyError && error.code === "bad_request") {
       throw new VeripyError("bad_config", error.message, { cause: error });
     }
@@ -78,8 +78,12 @@ async function connectTo(path: string): Promise<Channel | undefined> {
   } catch (error) {
     if (isSystemError(error, "ECONNREFUSED", "ENOENT", "ENOTDIR")) return undefined;
     const whose = isSystemError(error, "EACCES") ? " Only the server's own user and root can." : "";
-    throw new VeripyError("bad_config", `Cannot ask the server by ${path}: ${messageOf(error)}.${whose}`, {
-      cause: error,
-    });
+    throw new VeripyError(
+      "bad_config",
+      `Cannot reach the server through ${path}: ${messageOf(error)}.${whose}`,
+      {
+        cause: error,
+      },
+    );
   }
 }

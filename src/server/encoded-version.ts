@@ -1,31 +1,30 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { reportOf } from "../modules/module-slot.ts";
 import type { RunnableVersion } from "../modules/module-version.ts";
+import { type ExecAnswerForm, encodeExecAnswer, execAnswerForm } from "../protocol/exec-codec.ts";
 
 /** What a version looks like on the wire, encoded once. */
 export class VersionText {
   /** The version's entry in `sync_resp`. */
   readonly report: string;
   readonly #version: RunnableVersion;
-  readonly #execHead: string;
-  readonly #execTail: string;
+  readonly #answerForm: ExecAnswerForm;
   #verify: string | undefined;
 
   private constructor(version: RunnableVersion) {
     this.#version = version;
     this.report = JSON.stringify(reportOf(version));
-    this.#execHead = ` {"mod":${JSON.stringify(version.mod)},"result":`;
-    this.#execTail = `,"sum":"${version.sum}","tree":"${version.tree}"}\n`;
+    this.#answerForm = execAnswerForm(version);
   }
 
   /** The line of an `exec_resp`, around the result that the module's process has encoded already. */
   answer(ref: string, resultJson: string): string {
-    return `mod:exec_resp:${ref}${this.#execHead}${resultJson}${this.#execTail}`;
+    return encodeExecAnswer(ref, this.#answerForm, resultJson);
   }
 
   /** The payload of `verify_resp`: `{"mod","content","sum","desc","tree","files":[{"path","content","sum"}]}`. */
   get verify(): string {
-    // On demand: it has all of the module's texts once more. They are strings, which can always be encoded.
+    // On demand, because it holds a second copy of all the module's texts. Encoding strings cannot fail.
     this.#verify ??= this.#encodeVerify();
     return this.#verify;
   }
@@ -52,8 +51,8 @@ export class VersionText {
 }
 
 /**
- * Encodes what clients are told of a version that has just been loaded. One for which that cannot be done is stopped,
- * and has failed to load: rejects with `bad_module`.
+ * Encodes what clients are told about a version that has just been loaded. If that fails, the version is stopped and has
+ * failed to load: rejects with `bad_module`.
  */
 export async function encodeLoaded<T extends RunnableVersion>(version: T): Promise<T> {
   try {
@@ -61,7 +60,7 @@ export async function encodeLoaded<T extends RunnableVersion>(version: T): Promi
     return version;
   } catch (error) {
     await version.stop();
-    const what = `${version.mod}: what it says of itself cannot be sent`;
+    const what = `${version.mod}: its description or input schema cannot be encoded`;
     throw new VeripyError("bad_module", `${what}.`, { cause: error, detail: `${what}: ${messageOf(error)}` });
   }
 }

@@ -16,13 +16,13 @@ export interface InitOptions {
 export interface InitResult {
   readonly server: Identity;
   readonly client: Identity;
-  /** What was made, in sentences' order: paths, and `PATH: what was added`. Empty: everything was there. */
+  /** What was made: paths, and `PATH: what was added`. Empty when nothing was missing. */
   readonly made: readonly string[];
 }
 
 /**
- * Makes what a first run on one machine needs, and only what is missing. A client key that was there already is
- * trusted only when the trust file was missing too: whoever removed it from the list meant it.
+ * Makes what a first run on one machine needs, and only what is missing. An existing client key is trusted only when the
+ * trust file was missing too: if the file lacks the key, somebody may have removed it on purpose.
  */
 export async function initServer({ modsDir, certsDir, trustedKeysPath }: InitOptions): Promise<InitResult> {
   const made: string[] = [];
@@ -34,11 +34,12 @@ export async function initServer({ modsDir, certsDir, trustedKeysPath }: InitOpt
   const trusted = await readTextIfThere(trustedKeysPath, maxTrustBytes);
   if (trusted === undefined) {
     await writeFileAtomic(trustedKeysPath, emptyTrustFile, 0o600);
-    made.push(trustedKeysPath);
   }
   if (trusted === undefined || client.created) {
     const { changed } = await addTrustedKey(trustedKeysPath, client.identity.fingerprint);
-    if (changed) made.push(`${trustedKeysPath}: trusts the client's key`);
+    const entry = "an entry for the client's key";
+    if (trusted === undefined) made.push(`${trustedKeysPath}, with ${entry}`);
+    else if (changed) made.push(`${entry} in ${trustedKeysPath}`);
   }
 
   if ((await mkdir(modsDir, { recursive: true })) !== undefined) {

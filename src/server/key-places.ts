@@ -3,36 +3,36 @@ export interface PlaceHolder {
   readonly fingerprint: string;
   /** When something last came from it, by `performance.now()`. */
   readonly heardAt: number;
-  /** Whether anything comes from it within `ms`, which is asked for. False, too, once the connection has ended. */
+  /** Asks for a sign of life. Resolves with whether one came within `ms`; false once the connection has ended. */
   probe(ms: number): Promise<boolean>;
-  /** Its requests wait until `admit`. Nothing else is sent to it until then. */
+  /** Makes its requests wait until `admit`. Nothing else is sent to it until then. */
   hold(): void;
   admit(): void;
   close(code: "busy" | "timeout", message: string): void;
 }
 
 interface Key<T> {
-  /** Those that have a place. */
+  /** The connections that have a place. */
   readonly inside: Set<T>;
   /** Newcomers, the oldest first, and how many connections the key may have. */
   readonly waiting: Map<T, number>;
-  /** Those of `inside` that are asked whether they live, each on behalf of one newcomer. */
+  /** The connections inside that are being probed, each on behalf of one newcomer. */
   readonly probed: Set<T>;
 }
 
-/** A connection from which something has come within this time is not asked whether it lives. */
+/** A connection that was heard from within this time is not probed. */
 const silentMs = 1_000;
-/** How long a silent connection has to answer when another one wants its place. */
+/** How long a silent connection has to answer when another one needs its place. */
 const probeMs = 2_000;
 
 /**
- * How many connections a key may have at once. One that was lost without a word would hold its place until its idle
- * time is over. So when a key at its limit comes again, the connection that has been silent longest is asked for a sign
- * of life, and gives way if it shows none. The newcomer waits meanwhile, and is told `busy` when all that could be asked
- * are alive. No more of them wait than there are connections to ask.
+ * Limits how many connections a key may have at once. A dead connection would keep its place until its idle timeout. So
+ * when a key at its limit connects again, its longest silent connection is probed, and closed if it does not answer. The
+ * newcomer waits meanwhile, and is refused with `busy` when every connection that can be probed is alive.
  */
 export class KeyPlaces<T extends PlaceHolder> {
   readonly #keys = new Map<string, Key<T>>();
+
   /** To be called once for each connection. It is admitted unless `hold` or `close` is called in here. */
   enter(newcomer: T, max: number): void {
     const { fingerprint } = newcomer;
@@ -47,7 +47,7 @@ export class KeyPlaces<T extends PlaceHolder> {
     void this.#makeRoom(key, newcomer, max);
   }
 
-  /** To be called when a connection has ended, whether or not it has come in. */
+  /** To be called when a connection has ended, admitted or not. */
   leave(connection: T): void {
     const key = this.#keys.get(connection.fingerprint);
     if (key === undefined) return;
@@ -68,19 +68,19 @@ export class KeyPlaces<T extends PlaceHolder> {
       key.probed.add(silent);
       const isAlive = await silent.probe(probeMs);
       key.probed.delete(silent);
-      // The newcomer may have left meanwhile, or have been given another place.
+      // Meanwhile the newcomer may have left, or got another place.
       if (isAlive || !key.waiting.has(newcomer) || !key.inside.delete(silent)) continue;
       const seconds = probeMs / 1_000;
       silent.close(
         "timeout",
-        `No answer to a ping came within ${seconds} s, and another connection of this key takes its place.`,
+        `No answer to a ping within ${seconds} s, and another connection of this key needs the place.`,
       );
       admitNext(key);
     }
   }
 }
 
-/** Of those from which nothing has come since `since`, and that are not being asked for another newcomer. */
+/** The longest silent connection that was last heard from before `since` and is not being probed. */
 function mostSilent<T extends PlaceHolder>({ inside, probed }: Key<T>, since: number): T | undefined {
   let found: T | undefined;
   for (const each of inside) {

@@ -1,19 +1,19 @@
 import { type Deadline, deadlines, type Expirable } from "../base/deadlines.ts";
 import type { Limits } from "../base/limits.ts";
 
-/** What the check looks at: the server's side of a connection. */
+/** The server's side of a connection, as the check sees it. */
 export interface CheckedConnection {
   /** Output that the client has not taken yet. */
   readonly queuedBytes: number;
   /** The client takes its answers too slowly. */
   readonly isBehind: boolean;
-  /** This side does not read, being at work. */
+  /** This side is busy and does not read. */
   readonly isPaused: boolean;
   ping(): void;
   close(code: "timeout", message: string): void;
 }
 
-/** Whether a client is alive: a first request in time, then a frame at least every `idleMs`, a pong for one. */
+/** Closes the connection of a dead client: the first request must come in time, then a frame (such as a pong) every `idleMs`. */
 export class LifeCheck {
   readonly #connection: CheckedConnection;
   readonly #limits: Pick<Limits, "idleMs" | "firstRequestMs">;
@@ -31,7 +31,7 @@ export class LifeCheck {
     this.#deadline = deadlines.arm(this, limits.firstRequestMs);
   }
 
-  /** To be called for every frame. After the first one it is the idle time that counts. */
+  /** To be called for every frame. After the first one, the idle timeout applies. */
   frameCame(): void {
     this.#framesSeen += 1;
     if (this.#framesSeen > 1) return;
@@ -39,7 +39,7 @@ export class LifeCheck {
     this.#deadline = deadlines.arm(this, this.#limits.idleMs / 2);
   }
 
-  /** To be called for whatever arrives, half a frame included. */
+  /** To be called whenever bytes arrive, even half a frame. */
   bytesCame(): void {
     this.#heardAt = performance.now();
     this.#probe?.end(true);
@@ -51,12 +51,12 @@ export class LifeCheck {
   }
 
   /**
-   * Whether the client shows life within `ms`: any byte that comes counts, and output that it takes. It is pinged for
-   * that. False once the connection has ended. One at a time.
+   * Pings the client. Resolves with whether it shows life within `ms`: any byte that arrives counts, and so does output
+   * that it takes. False once the connection has ended. One probe at a time.
    */
   async probe(ms: number): Promise<boolean> {
     this.#connection.ping();
-    // Until the ping has left, or has not: it is no output that the client takes.
+    // Lets the ping be sent first, so that it does not count as output that the client takes.
     await Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<boolean>();
     this.#probe = new Probe(this.#connection, ms, resolve);
@@ -73,13 +73,13 @@ export class LifeCheck {
   expire(): void {
     const { idleMs, firstRequestMs } = this.#limits;
     if (this.#framesSeen === 0) {
-      this.#connection.close("timeout", `No request came within ${firstRequestMs} ms of the handshake.`);
+      this.#connection.close("timeout", `No request within ${firstRequestMs} ms of the handshake.`);
       return;
     }
     if (this.#showsLife()) {
       this.#wasPinged = false;
     } else if (this.#wasPinged) {
-      this.#connection.close("timeout", `Nothing came for ${idleMs} ms, nor an answer to a ping.`);
+      this.#connection.close("timeout", `Nothing received for ${idleMs} ms, not even an answer to a ping.`);
       return;
     } else {
       this.#wasPinged = true;
@@ -90,7 +90,7 @@ export class LifeCheck {
     this.#deadline = deadlines.arm(this, idleMs / 2);
   }
 
-  /** Since the last check something came, or left; or it is this side that does not read. */
+  /** Since the last check, something arrived or was taken; or this side does not read. */
   #showsLife(): boolean {
     if (this.#framesSeen !== this.#framesAtLastCheck) return true;
     const { isBehind, isPaused, queuedBytes } = this.#connection;
@@ -98,7 +98,7 @@ export class LifeCheck {
   }
 }
 
-/** The wait for a sign of life. */
+/** Waits for one sign of life. */
 class Probe implements Expirable {
   readonly #connection: CheckedConnection;
   readonly #queuedBefore: number;
@@ -119,7 +119,7 @@ class Probe implements Expirable {
 
   expire(): void {
     const { queuedBytes, isBehind, isPaused } = this.#connection;
-    // Where this side does not read, nothing can come.
+    // While this side does not read, nothing can arrive.
     this.end(queuedBytes < this.#queuedBefore || (isPaused && !isBehind));
   }
 }

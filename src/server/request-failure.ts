@@ -1,15 +1,15 @@
 import { messageOf, VeripyError, type WireCode, wireCodes } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
-import { LogGate } from "../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../base/log-gate.ts";
 import type { PeerLabel } from "./observers/observer.ts";
 
 const log = loggerOf("session");
-/** A fault that one request brings about, others can bring about as often as they like. */
+/** A client can repeat a request that causes a fault as often as it likes. */
 const gate = new LogGate(10);
 
 /**
- * What a request is answered with that threw. An error that nobody expected is a fault of this server: the client gets
- * `busy` and learns nothing of it, the log has it.
+ * How to answer a request whose handling threw. An unexpected error is a bug of this server: it is logged, and the client
+ * gets `busy` without any details.
  */
 export function failureOf(
   thrown: unknown,
@@ -24,15 +24,15 @@ export function failureOf(
 }
 
 /** Logs an unexpected error, at most ten a second. */
-export function logFault(thrown: unknown, what: string, { name, fingerprint }: PeerLabel): void {
-  if (!gate.pass()) return;
-  const dropped = gate.takeDropped();
-  log.error("A fault of this server, in {what} of {who}: {error}{more}", {
+function logFault(thrown: unknown, what: string, { name, fingerprint }: PeerLabel): void {
+  const suppressed = gate.pass();
+  if (suppressed === undefined) return;
+  log.error("Internal error in {what} of {who}: {error}{more}", {
     what,
     who: name ?? fingerprint,
     error: messageOf(thrown),
     stack: thrown instanceof Error ? thrown.stack : undefined,
-    more: dropped === 0 ? "" : ` (${dropped} similar faults suppressed)`,
+    more: suppressedNote(suppressed, "errors"),
   });
 }
 

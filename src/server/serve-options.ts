@@ -10,24 +10,24 @@ import type { ServerObserver } from "./observers/observer.ts";
 export interface ServeOptions {
   /** The address to listen on; `localhost` is both 127.0.0.1 and ::1. */
   hostname?: string;
-  /** 0 picks a free one; `VeripyServer.port` tells which. */
+  /** 0 picks a free one, which `VeripyServer.port` then returns. */
   port?: number;
   modsDir?: string;
-  /** Holds `server.key` and `server.crt`; made when missing. */
+  /** Holds `server.key` and `server.crt`, which are made when missing. */
   certsDir?: string;
   trustedKeysPath?: string;
   limits?: Partial<Limits>;
   /** How module hosts are run: user, environment, cgroup. */
   hosts?: Partial<HostOptions>;
-  /** Writes down who did what. */
+  /** Records who did what. */
   audit?: AuditOptions;
   /** Logs each call at level `info`: who, which module, which version, how it ended. Off by default. */
   logCalls?: boolean;
   /** Serves `/metrics`, `/healthz` and `/readyz` over plain HTTP; belongs on a loopback address. */
   metrics?: { readonly hostname: string; readonly port: number };
-  /** Opens `control.sock` in `certsDir`, by which commands ask who is connected, and disconnect keys. */
+  /** Opens `control.sock` in `certsDir`, through which commands list connections and disconnect keys. */
   control?: boolean;
-  /** Told of everything that happens: for an embedding program. */
+  /** The embedding program's own observers. */
   observers?: readonly ServerObserver[];
 }
 
@@ -46,9 +46,8 @@ export type CompleteServeOptions = ServeOptions &
   Required<Pick<ServeOptions, keyof typeof defaultServeOptions>>;
 
 /**
- * Throws `bad_config` for a path that can never serve, before anything is started: modules that are a file, a
- * cgroup that is not there. A modules folder that does not exist yet is picked up when it appears; until then it is one
- * of the warnings that are returned.
+ * Throws `bad_config` for a path that can never work: a modules folder that is a file, a cgroup that does not exist. A
+ * modules folder that does not exist yet is one of the returned warnings; it is picked up when it appears.
  */
 export async function checkFolders({ modsDir, hosts }: CompleteServeOptions): Promise<string[]> {
   const mods = await kindOf(modsDir);
@@ -66,7 +65,7 @@ export async function checkFolders({ modsDir, hosts }: CompleteServeOptions): Pr
   }
   if (mods === "folder") return [];
   return [
-    `There is no folder ${resolve(modsDir)}, so there are no modules. They are loaded when it appears.`,
+    `The folder ${resolve(modsDir)} does not exist, so there are no modules. They will be loaded when it appears.`,
   ];
 }
 

@@ -1,6 +1,7 @@
 import { unquote } from "../base/json-string.ts";
-import type { Call, CallClient, CallOutcome, CallRequest, CallSink } from "../host/call.ts";
+import type { Call, CallOutcome, CallRequest, CallSink } from "../host/call.ts";
 import type { RunnableVersion } from "../modules/module-version.ts";
+import { encodeExecPart } from "../protocol/exec-codec.ts";
 import { encodeFrame, type Frame } from "../protocol/frame.ts";
 import { errorPayload } from "../protocol/messages.ts";
 import { VersionText } from "./encoded-version.ts";
@@ -16,61 +17,70 @@ export interface CallSession {
   finish(call: SessionCall, outcome: CallOutcome): void;
 }
 
-/** A number costs no string and no hash of one. */
+/** A REF as a key of a map: a number if it is one, because that needs no string and no hash. */
 export function keyOf(frame: Frame): number | string {
   const { refNumber } = frame;
   return Number.isNaN(refNumber) ? frame.ref : refNumber;
 }
 
-/** One exec of a session, from its request to its answer. */
-export class SessionCall implements CallRequest, CallSink {
-  readonly ref: string;
-  /** What its session knows it by: the REF, as a number if it is one. */
+/** One exec that a session has accepted, from its start to its answer. */
+export class SessionCall implements CallSink {
   readonly key: number | string;
-  readonly client: CallClient;
   readonly #session: CallSession;
+  readonly #version: RunnableVersion;
+  readonly #request: CallRequest;
   readonly #startedAt: number;
-  mod: string | undefined;
-  argsJson = '""';
-  timeoutMs = 0;
-  version: RunnableVersion | undefined;
-  handle: Call | undefined;
+  #handle: Call | undefined;
   #parts = 0;
   #isDone = false;
 
-  /** `startedAt` is of use only to observers; it is 0 without them. */
-  constructor(session: CallSession, frame: Frame, client: CallClient, startedAt: number) {
+  /** `key` identifies the call in its session. `startedAt` is used by observers only; it is 0 without them. */
+  constructor(
+    session: CallSession,
+    key: number | string,
+    version: RunnableVersion,
+    request: CallRequest,
+    startedAt: number,
+  ) {
     this.#session = session;
-    this.ref = frame.ref;
-    this.key = keyOf(frame);
-    this.client = client;
+    this.key = key;
+    this.#version = version;
+    this.#request = request;
     this.#startedAt = startedAt;
   }
 
-  /** The arguments; undefined as long as the request has not been read. */
-  get args(): string | undefined {
-    return this.mod === undefined ? undefined : unquote(this.argsJson);
+  get ref(): string {
+    return this.#request.ref;
   }
 
-  /** `mod:cancel`. */
-  cancel(): void {
-    this.handle?.abort("cancelled", "The client cancelled the call.");
+  /** Hands the call to its version. It may have ended by the time this returns. */
+  start(): void {
+    this.#handle = this.#version.call(this.#request, this);
+  }
+
+  abort(code: "cancelled" | "shutting_down", message: string): void {
+    this.#handle?.abort(code, message);
+  }
+
+  /** The client reads again. */
+  resume(): void {
+    this.#handle?.resume();
   }
 
   part(dataJson: string): boolean {
     const seq = this.#parts;
     this.#parts += 1;
-    return this.#session.send(this, "exec_part", `{"seq":${seq},"data":${dataJson}}`);
+    return this.#session.send(this, "exec_part", encodeExecPart(seq, dataJson));
   }
 
   progress(json: string): void {
-    // What tells of the state of things is not worth a place in the queue of a client that reads slowly.
+    // Progress is not worth queueing for a client that reads slowly.
     if (this.#session.isBehind) return;
     this.#session.send(this, "exec_progress", json);
   }
 
   done(outcome: CallOutcome): void {
-    // A fault while it was handed on may have answered it already.
+    // If `start` failed, the call may have been answered already.
     if (this.#isDone) return;
     this.#isDone = true;
     this.#session.finish(this, outcome);
@@ -78,31 +88,49 @@ export class SessionCall implements CallRequest, CallSink {
 
   /** The line of the `exec_resp`. */
   answer(outcome: CallOutcome): string {
-    if (!outcome.ok)
-      return encodeFrame(
-        "mod",
-        "exec_resp",
-        this.ref,
-        errorPayload(outcome.code, outcome.message, outcome.started),
-      );
-    // A call that succeeded has a version.
-    return VersionText.of(this.version as RunnableVersion).answer(this.ref, outcome.resultJson);
+    if (!outcome.ok) return encodeExecFailure(this.ref, outcome);
+    return VersionText.of(this.#version).answer(this.ref, outcome.resultJson);
   }
 
-  /** What observers are told of it. */
+  /** What observers are told. */
   record(peer: ClientLabel, outcome: CallOutcome): RequestRecord {
-    const { args } = this;
-    return {
-      peer,
-      action: "exec",
-      ref: this.ref,
-      ...(this.mod === undefined ? {} : { mod: this.mod }),
-      ...(this.version === undefined ? {} : { tree: this.version.tree }),
-      ...(args === undefined ? {} : { args }),
-      ...(outcome.ok ? { resultJson: outcome.resultJson } : {}),
-      parts: this.#parts,
-      code: outcome.ok ? "ok" : outcome.code,
-      durationMs: performance.now() - this.#startedAt,
-    };
+    const { argsJson, ref } = this.#request;
+    const { mod, tree } = this.#version;
+    const exec = { ref, mod, argsJson, tree, parts: this.#parts, startedAt: this.#startedAt };
+    return execRecord(peer, exec, outcome);
   }
+}
+
+export type FailedOutcome = Extract<CallOutcome, { ok: false }>;
+
+/** The line of an `exec_resp` with an error. */
+export function encodeExecFailure(ref: string, { code, message, started }: FailedOutcome): string {
+  return encodeFrame("mod", "exec_resp", ref, errorPayload(code, message, started));
+}
+
+/** An exec that has been answered. The fields of one that was refused are undefined if they weren't known yet. */
+export interface AnsweredExec {
+  readonly ref: string;
+  readonly mod: string | undefined;
+  readonly argsJson: string | undefined;
+  readonly tree: string | undefined;
+  readonly parts: number;
+  readonly startedAt: number;
+}
+
+/** What observers are told of an exec. */
+export function execRecord(peer: ClientLabel, exec: AnsweredExec, outcome: CallOutcome): RequestRecord {
+  const { ref, mod, argsJson, tree, parts, startedAt } = exec;
+  return {
+    peer,
+    action: "exec",
+    ref,
+    ...(mod === undefined ? {} : { mod }),
+    ...(tree === undefined ? {} : { tree }),
+    ...(argsJson === undefined ? {} : { args: unquote(argsJson) }),
+    ...(outcome.ok ? { resultJson: outcome.resultJson } : {}),
+    parts,
+    code: outcome.ok ? "ok" : outcome.code,
+    durationMs: performance.now() - startedAt,
+  };
 }

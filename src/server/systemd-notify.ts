@@ -14,8 +14,8 @@ const functions = {
 } as const;
 
 /**
- * Speaks to systemd as `sd_notify(3)` describes: state lines in a datagram to the socket that `NOTIFY_SOCKET`
- * names. By `bun:ffi`, since Bun has no Unix datagram sockets of its own.
+ * Notifies systemd as `sd_notify(3)` describes: state lines in a datagram to the socket that `NOTIFY_SOCKET` names. It
+ * uses `bun:ffi`, because Bun has no Unix datagram sockets.
  */
 export class SystemdNotifier {
   readonly #libc: Library<typeof functions>;
@@ -29,7 +29,7 @@ export class SystemdNotifier {
     this.#socket = socket;
   }
 
-  /** Undefined where there is nobody to notify, or no way to. `path` is the value of `NOTIFY_SOCKET`. */
+  /** Undefined when there is nothing to notify, or no way to do it. `path` is the value of `NOTIFY_SOCKET`. */
   static to(path: string | undefined): SystemdNotifier | undefined {
     if (path === undefined || path === "" || process.platform !== "linux") return undefined;
     const name = Buffer.from(path);
@@ -38,7 +38,7 @@ export class SystemdNotifier {
       log.error("Cannot notify systemd at {path}.", { path });
       return undefined;
     }
-    // struct sockaddr_un: the family in native order, then the path; `@` stands for the abstract name space.
+    // struct sockaddr_un: the family in native order, then the path; `@` stands for the abstract namespace.
     const address = Buffer.concat([Buffer.from(new Uint16Array([AF_UNIX]).buffer), name]);
     if (path.startsWith("@")) address[2] = 0;
     const socket = libc.symbols.socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0);
@@ -54,7 +54,7 @@ export class SystemdNotifier {
     this.#send("STOPPING=1");
   }
 
-  /** Says twice in each interval that the event loop still turns. `usec` is the value of `WATCHDOG_USEC`. */
+  /** Reports twice per interval that the event loop is alive. `usec` is the value of `WATCHDOG_USEC`. */
   startWatchdog(usec: string | undefined): void {
     const intervalMs = Number(usec) / 2_000;
     if (!(intervalMs > 0)) return;
@@ -64,7 +64,7 @@ export class SystemdNotifier {
 
   #send(state: string): void {
     const message = Buffer.from(state);
-    const flags = 0x40; // MSG_DONTWAIT: a manager that does not read must not hold the server up.
+    const flags = 0x40; // MSG_DONTWAIT: a manager that does not read must not block the server.
     this.#libc.symbols.sendto(
       this.#socket,
       ptr(message),

@@ -10,8 +10,8 @@ export interface UnitOptions {
 }
 
 /**
- * A systemd unit for a server, hardened as far as modules usually bear: they can read the system and write
- * nowhere but in the server's directory. See `systemd.exec(5)`; `systemd-analyze security` rates it.
+ * A systemd unit for a server, hardened as far as most modules allow: they can read the system, but write only to the
+ * server's directory. See `systemd.exec(5)`; `systemd-analyze security` rates it.
  */
 export function systemdUnit({ executable, directory, user, hostname, port }: UnitOptions): string {
   // A port below 1024 needs this one capability; the server needs no other.
@@ -33,7 +33,7 @@ RestartSec=1s
 TimeoutStopSec=20s
 KillMode=mixed
 
-# What a module may do is what this service may do. Loosen a line for the module that needs it.
+# Modules can do what this service can do. Loosen a line if a module needs it.
 NoNewPrivileges=yes
 CapabilityBoundingSet=${capability}
 AmbientCapabilities=${capability}
@@ -64,20 +64,20 @@ WantedBy=multi-user.target
 `;
 }
 
-// Three kinds of settings, three ways to write a path: systemd.syntax(7) and systemd.service(5).
+// A path is written differently in each of three kinds of settings: see systemd.syntax(7) and systemd.service(5).
 
-/** In all of them, `%` begins a specifier. */
+/** In every setting, `%` begins a specifier. */
 function withoutSpecifiers(text: string): string {
   return text.replaceAll("%", "%%");
 }
 
-/** On a command line quotes hold words together, and `\` begins an escape in them as elsewhere. */
+/** On a command line, quotes hold words together, and `\` begins an escape inside and outside of them. */
 function commandWord(text: string): string {
   const escaped = withoutSpecifiers(text).replaceAll("\\", "\\\\");
   return /[\s"']/.test(text) ? `"${escaped.replaceAll('"', '\\"')}"` : escaped;
 }
 
-/** In a list of paths quotes hold words together, but nothing can be escaped: a quote stands in quotes of the other kind. */
+/** In a list of paths, quotes hold words together but nothing can be escaped: a quote goes into quotes of the other kind. */
 function listWord(text: string): string {
   const plain = withoutSpecifiers(text);
   return /[\s"']/.test(text) ? `'${plain.replaceAll("'", `'"'"'`)}'` : plain;

@@ -3,29 +3,20 @@ import { stat } from "node:fs/promises";
 import { isSystemError, messageOf } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
 
-/** How `mods/` is watched; every field has a default. */
+/** How `mods/` is polled. */
 export interface WatchTiming {
-  /** A change is told when nothing more came for this long. One save is two to four events within a millisecond. */
-  quietMs: number;
-  /** In a storm of events, a change is told at the latest after this. */
-  stormMs: number;
-  /** How often everything is compared with the disk, and a lost watch is replaced. */
+  /** How often everything is compared with the disk and a lost watch is replaced. */
   pollMs: number;
+  /** How long `pollSoon` takes. */
+  soonMs: number;
 }
 
-export const defaultWatchTiming: Readonly<WatchTiming> = { quietMs: 1, stormMs: 50, pollMs: 1_000 };
+export const defaultWatchTiming: Readonly<WatchTiming> = { pollMs: 1_000, soonMs: 50 };
 
-/** Paths below `mods/`, with forward slashes, that may have changed; or that anything may have. */
+/** Paths below `mods/`, with forward slashes, that may have changed, or `"anything"` if that is unknown. */
 export type ChangeHint = ReadonlySet<string> | "anything";
 
-export interface WatchListener {
-  /** Something has just happened at these paths. Once a turn of the event loop, before the hint that names them. */
-  stirred(paths: ReadonlySet<string>): void;
-  /** From the first poll on. */
-  changed(hint: ChangeHint): void;
-}
-
-/** Opens a watch on a directory and everything below; `watch` of `node:fs`, or what a test puts in its place. */
+/** Opens a watch on a directory and everything below it: `watch` of `node:fs`, or a replacement in tests. */
 export type OpenWatch = (
   path: string,
   options: { recursive: true },
@@ -35,60 +26,58 @@ export type OpenWatch = (
 const log = loggerOf("module");
 
 /**
- * Tells when something may have changed in a directory or below. That is a hint, not the truth: events get lost,
- * and a directory that is deleted and made again, or a link that is swapped, leaves the watch on what was there
- * before. Hence the poll. Where the system refuses a watch, polling alone carries on.
+ * Reports that something may have changed in a directory or below it. This is only a hint: events get lost, and when
+ * the directory is replaced or its link is swapped, the watch stays on the old one. So everything is also polled;
+ * where the system refuses a watch, polling is all there is.
  */
 export class ModsWatcher {
   readonly #modsDir: string;
-  readonly #listener: WatchListener;
+  readonly #changed: (hint: ChangeHint) => void;
   readonly #timing: WatchTiming;
   readonly #openWatch: OpenWatch;
   #watch: FSWatcher | undefined;
   /** Which directory is watched, see `identityOf`. */
   #watched: string | undefined;
   #refusal: string | undefined;
-  #stirred = new Set<string>();
   #pending = new Set<string>();
   #anything = false;
-  #pendingSinceMs = 0;
-  #quiet: ReturnType<typeof setTimeout> | undefined;
+  #report: ReturnType<typeof setImmediate> | undefined;
   #poll: ReturnType<typeof setTimeout> | undefined;
   #pollAtMs = Number.POSITIVE_INFINITY;
   #closed = false;
 
-  /** What `listener` has must not throw. Nothing of it is called after `close`. */
+  /** `changed` must not throw. It is called from the first event or poll on, and not after `close`. */
   constructor(
     modsDir: string,
-    listener: WatchListener,
+    changed: (hint: ChangeHint) => void,
     timing: Readonly<WatchTiming> = defaultWatchTiming,
     openWatch: OpenWatch = watch,
   ) {
     this.#modsDir = modsDir;
-    this.#listener = listener;
+    this.#changed = changed;
     this.#timing = timing;
     this.#openWatch = openWatch;
   }
 
-  /** Resolves when the watch stands, or was refused: changes after that are told. */
+  /** Resolves when the watch is open or was refused. Changes from then on are reported. */
   async start(): Promise<void> {
     await this.#ensureWatch();
     this.#schedulePoll(this.#timing.pollMs);
   }
 
-  /** Has everything compared in a moment: something changed, and what it concerns is not known. */
+  /** Reports `"anything"` in a moment. For a change whose meaning only a full comparison can tell. */
   pollSoon(): void {
-    this.#schedulePoll(this.#timing.stormMs);
+    this.#schedulePoll(this.#timing.soonMs);
   }
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#quiet);
+    clearImmediate(this.#report);
     clearTimeout(this.#poll);
     this.#unwatch();
   }
 
-  /** Unless one comes sooner. */
+  /** Keeps a poll that is due sooner. */
   #schedulePoll(ms: number): void {
     const atMs = performance.now() + ms;
     if (this.#closed || this.#pollAtMs <= atMs) return;
@@ -97,12 +86,12 @@ export class ModsWatcher {
     this.#poll = setTimeout(async () => {
       this.#pollAtMs = Number.POSITIVE_INFINITY;
       await this.#ensureWatch();
-      if (!this.#closed) this.#listener.changed("anything");
+      if (!this.#closed) this.#changed("anything");
       this.#schedulePoll(this.#timing.pollMs);
     }, ms);
   }
 
-  /** Watches what stands at the path now, if that is not what is watched. */
+  /** Watches the directory that is at the path now, unless it is watched already. */
   async #ensureWatch(): Promise<void> {
     const identity = await identityOf(this.#modsDir);
     if (this.#closed || (this.#watch !== undefined && identity === this.#watched)) return;
@@ -132,13 +121,13 @@ export class ModsWatcher {
   }
 
   #refused(error: unknown): void {
-    // Gone between the look and the watch: the next poll sees to it.
+    // The directory disappeared just now. The next poll tries again.
     if (isSystemError(error, "ENOENT")) return;
     const reason = messageOf(error);
     if (reason === this.#refusal) return;
     this.#refusal = reason;
     log.warn(
-      "Cannot watch {modsDir}: {reason}. Changes are found by looking every {pollMs} ms instead; on Linux, raising fs.inotify.max_user_watches or fs.inotify.max_user_instances helps.",
+      "Cannot watch {modsDir}: {reason}. Polling it every {pollMs} ms instead. On Linux, raise fs.inotify.max_user_watches or fs.inotify.max_user_instances.",
       { modsDir: this.#modsDir, reason, pollMs: this.#timing.pollMs },
     );
   }
@@ -146,40 +135,28 @@ export class ModsWatcher {
   #note(path: string | null | undefined): void {
     if (this.#closed) return;
     if (typeof path === "string" && path !== "") {
-      const changed = path.replaceAll("\\", "/");
-      this.#pending.add(changed);
-      if (this.#stirred.size === 0) setImmediate(() => this.#stir());
-      this.#stirred.add(changed);
+      this.#pending.add(path.replaceAll("\\", "/"));
     } else {
-      // It is the directory itself that was moved or deleted: the next poll watches what stands there then.
+      // The directory itself was moved or deleted. The next poll watches its successor.
       this.#anything = true;
       this.#unwatch();
     }
-    const nowMs = performance.now();
-    if (this.#quiet === undefined) this.#pendingSinceMs = nowMs;
-    const untilStorm = this.#pendingSinceMs + this.#timing.stormMs - nowMs;
-    clearTimeout(this.#quiet);
-    this.#quiet = setTimeout(() => this.#tell(), Math.max(0, Math.min(this.#timing.quietMs, untilStorm)));
-  }
-
-  #stir(): void {
-    const paths = this.#stirred;
-    this.#stirred = new Set();
-    if (!this.#closed) this.#listener.stirred(paths);
+    // One save is two to four events at once: they become one hint.
+    this.#report ??= setImmediate(() => this.#tell());
   }
 
   #tell(): void {
-    this.#quiet = undefined;
+    this.#report = undefined;
     const hint: ChangeHint = this.#anything ? "anything" : this.#pending;
     this.#pending = new Set();
     this.#anything = false;
-    this.#listener.changed(hint);
-    // Perhaps the directory is just being replaced by another.
+    this.#changed(hint);
+    // The directory may be about to be replaced.
     if (hint === "anything") this.pollSoon();
   }
 }
 
-/** With the time of birth, because a new directory often gets the inode of the one that was just deleted. */
+/** Includes the time of creation: a new directory often reuses the inode of the one just deleted. */
 async function identityOf(path: string): Promise<string | undefined> {
   return stat(path, { bigint: true }).then(
     ({ dev, ino, birthtimeNs }) => `${dev}:${ino}:${birthtimeNs}`,

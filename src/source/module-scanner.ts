@@ -7,32 +7,31 @@ import type { ModuleSource } from "./module-source.ts";
 import { type Observation, observeModule, stampsChanged } from "./read-source.ts";
 import { foldCase, type ReadBytes } from "./tree-reader.ts";
 
-/** What stands at a module's name now, different from what was found there before. */
+/** What is now found under a module's name, where it differs from what was found before. */
 export interface Finding {
   readonly mod: string;
   /** `undefined`: the module is gone. */
   readonly outcome: ModuleSource | VeripyError | undefined;
   /** The paths of its files, and of those that were looked for. */
   readonly paths?: Iterable<string>;
-  /** Equal for equal outcomes of equal bytes. A finding with the key of the one before: the files were touched. */
+  /** The same outcome of the same bytes has the same key. A finding with the previous key means: the files were touched. */
   readonly key: string;
 }
 
 export type ScanLimits = Pick<Limits, "maxFileBytes" | "maxTreeBytes" | "maxTreeFiles" | "maxModules">;
 
-/** Modules are read this many at a time; each has one file open at most. */
+/** How many modules are read at a time. Each has at most one file open. */
 const readsAtOnce = 16;
 
-/** `mods/*.ts` and `mods/*.js`, but for declarations and what begins with a dot or an underscore. */
+/** `*.ts` and `*.js`, except declarations and names that begin with a dot or an underscore. */
 export function isModuleName(name: string): boolean {
   return /^[^._/\\][^/\\]*\.(ts|js)$/s.test(name) && !name.endsWith(".d.ts");
 }
 
 /**
- * Knows what was found in `mods/` last and tells the differences, each through `report` as soon as it is known.
- * Files are read again only when their stamps changed, somebody hinted at them, or their stamps were too fresh to
- * rely on. Names that differ only in case are all failures, whichever came first, because they would be one module
- * on a system that ignores case. One call at a time.
+ * Remembers what was found in `mods/` last and reports each difference as soon as it is known. Files are read again
+ * only if their stamps changed, a hint named them, or their stamps were too fresh to rely on. Names that differ only in
+ * case are all failures, because they would be one module on a system that ignores case. Call one method at a time.
  */
 export class ModuleScanner {
   readonly #modsDir: string;
@@ -40,15 +39,13 @@ export class ModuleScanner {
   readonly #report: (finding: Finding) => void;
   readonly #readBytes: ReadBytes;
   readonly #gate = new Gate(readsAtOnce);
-  /** The real path of `mods/`; undefined while it is not there. */
+  /** The real path of `mods/`; undefined while it does not exist. */
   #root: string | undefined;
   readonly #seen = new Map<string, Seen>();
-  /** By folded name: the modules that are there, or are just being looked for. */
+  /** By folded name: the modules that exist or are being read. */
   readonly #twins = new Map<string, Set<string>>();
-  /** By path: the modules that read it, or looked for it. */
+  /** By path: the modules that have read it or looked for it. */
   readonly #readers = new Map<string, Set<string>>();
-  /** Readings that were begun before a look asked for them; undefined for one that is out of date. */
-  readonly #ahead = new Map<string, Promise<Observation> | undefined>();
 
   constructor(
     modsDir: string,
@@ -63,13 +60,11 @@ export class ModuleScanner {
   }
 
   /**
-   * Compares all of `mods/` with what is known. That `mods/` is not there means that no module is; another reason
-   * why it cannot be listed is thrown as the system error and says nothing about the modules.
+   * Compares all of `mods/` with what is known. If `mods/` does not exist, all modules are gone. If it can't be listed
+   * for another reason, throws the system error and leaves the modules as they are.
    */
   async scan(): Promise<void> {
     const names = await this.#list();
-    // Whatever was begun before may be older than what this finds, or of another folder.
-    this.#ahead.clear();
     const excess = new Set(names.slice(this.#limits.maxModules));
     const toCheck = new Set([...names, ...this.#seen.keys()]);
     for (const name of excess) {
@@ -81,20 +76,8 @@ export class ModuleScanner {
   }
 
   /**
-   * Something is happening at these paths: begins to read the modules that they belong to. A `look` at them uses
-   * that, unless something has happened to them again by then.
-   */
-  readAhead(paths: Iterable<string>): void {
-    const root = this.#root;
-    if (root === undefined) return;
-    const names = new Set([...paths].flatMap((path) => this.#modulesAt(path)));
-    for (const name of names)
-      this.#ahead.set(name, this.#ahead.has(name) ? undefined : this.#observe(root, name));
-  }
-
-  /**
-   * Reads again the modules that these paths, relative to `mods/`, are known to belong to. False when a path may also
-   * have changed others, for only a scan tells: a directory, a link that others go through, a temporary file.
+   * Reads the modules again that these paths, relative to `mods/`, belong to. Returns false if a path may mean more,
+   * which only a scan can find out: a directory, a link that other paths lead through, a temporary file.
    */
   async look(paths: Iterable<string>): Promise<boolean> {
     const names = new Set<string>();
@@ -108,17 +91,11 @@ export class ModuleScanner {
     // Which modules are beyond the limit depends on all names.
     if (this.#seen.size + unknown.length > this.#limits.maxModules) return false;
     this.#claim(names);
-    await Promise.all(
-      [...names].map((name) => {
-        const ahead = this.#ahead.get(name);
-        this.#ahead.delete(name);
-        return this.#read(name, ahead);
-      }),
-    );
+    await Promise.all([...names].map((name) => this.#read(name)));
     return explained;
   }
 
-  /** The name of a module that is known comes twice at its own path. */
+  /** The modules that a path belongs to, perhaps repeated. */
   #modulesAt(path: string): string[] {
     const readers = [...(this.#readers.get(path) ?? [])];
     return isModuleName(path) ? [path, ...readers] : readers;
@@ -135,7 +112,7 @@ export class ModuleScanner {
     }
   }
 
-  /** Before any of them is told of: otherwise a name would be good until its twin has been read. */
+  /** Comes before any of them is reported, or a name would be good until its twin has been read. */
   #claim(names: Iterable<string>): void {
     for (const name of names) addTo(this.#twins, foldCase(name), name);
   }
@@ -147,14 +124,10 @@ export class ModuleScanner {
     await this.#read(name);
   }
 
-  async #read(name: string, ahead?: Promise<Observation>): Promise<void> {
+  async #read(name: string): Promise<void> {
     const root = this.#root;
     if (root === undefined) this.#forget(name);
-    else this.#record(await (ahead ?? this.#observe(root, name)));
-  }
-
-  #observe(root: string, name: string): Promise<Observation> {
-    return this.#gate.run(() => observeModule(root, name, this.#limits, this.#readBytes));
+    else this.#record(await this.#gate.run(() => observeModule(root, name, this.#limits, this.#readBytes)));
   }
 
   #record(found: Observation): void {
@@ -165,7 +138,7 @@ export class ModuleScanner {
     }
     const before = this.#seen.get(mod);
     if (before !== undefined) this.#unindex(before);
-    // Keeping the object that is already known keeps one copy of the text in memory.
+    // Keeps one copy of the text in memory.
     const known = before?.key === found.key && !movedRoot(before, found) ? before.outcome : outcome;
     const seen: Seen = { ...found, outcome: known, told: before?.told };
     if (before !== undefined && !sameStamps(before, found)) seen.told = undefined;
@@ -190,7 +163,7 @@ export class ModuleScanner {
     for (const path of seen.stamps.keys()) removeFrom(this.#readers, path, seen.mod);
   }
 
-  /** Whether one name is good can depend on the others that are equal but for case. */
+  /** Reports a module and its twins, the names that differ from it only in case: whether one loads depends on them. */
   #tellTwins(mod: string): void {
     const twins = [...(this.#twins.get(foldCase(mod)) ?? [])].sort();
     for (const name of twins) {
@@ -206,7 +179,7 @@ export class ModuleScanner {
 }
 
 interface Seen extends Observation {
-  /** The key of the finding that was reported last; undefined when the files changed since. */
+  /** The key of the finding reported last; undefined if the files have changed since. */
   told: string | undefined;
 }
 
@@ -216,7 +189,7 @@ function tooMany(mod: string, maxModules: number): Observation {
   return { mod, outcome, key: message, stamps: new Map(), settled: false };
 }
 
-/** Why a module is not loaded whose name another file's differs from in case alone; undefined where there is none. */
+/** Why a module is not loaded if the name of another differs only in case; undefined if there is no such name. */
 export async function twinError(modsDir: string, mod: string): Promise<VeripyError | undefined> {
   const names = await readdir(modsDir).catch(() => []);
   const twins = names.filter((name) => isModuleName(name) && foldCase(name) === foldCase(mod)).sort();

@@ -3,7 +3,7 @@ import type { Sha256Hex } from "../base/sha256.ts";
 import type { SpecifierSpan } from "../manifest/import-scan.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 
-/** One file of a module: exactly the bytes that were hashed, as text (they are valid UTF-8, a byte-order mark kept). */
+/** One file of a module: exactly the bytes that were hashed, as text (valid UTF-8; a byte-order mark is kept). */
 export interface SourceText {
   /** Below `mods/`, with forward slashes. */
   readonly path: string;
@@ -12,8 +12,8 @@ export interface SourceText {
 }
 
 /**
- * A module as bytes: everything it may load, read once. Whatever runs it takes texts and resolutions from here and
- * never from the disk, which may have changed since, or no longer have the file.
+ * A module as bytes: everything it may load, read once. To run it, take texts and resolved imports from here, never
+ * from the disk: the files there may have changed since, or may be gone.
  */
 export interface ModuleSource {
   /** The file name, `hello.ts`; also the path of `entry`. */
@@ -23,16 +23,17 @@ export interface ModuleSource {
   readonly entry: SourceText;
   /** The imported files without `entry`, sorted by the bytes of their paths. */
   readonly files: readonly SourceText[];
-  /** The digest of `entry`, and of the whole. */
+  /** The digest of `entry`. */
   readonly sum: Sha256Hex;
+  /** The digest of all files. */
   readonly tree: Sha256Hex;
   /**
    * Which file each relative specifier means: importer's path → specifier → path, both of `entry` or `files`.
-   * Built-ins (`node:fs`, `bun`) are not listed; everything else was refused. Symbolic links are not resolved
-   * here: a linked file has its link's path, and its relative imports start from there.
+   * Built-ins (`node:fs`, `bun`) are not listed; everything else was refused. Symbolic links are not resolved:
+   * a linked file goes by the path of its link, and its relative imports start from there.
    */
   readonly imports: Readonly<Record<string, Readonly<Record<string, string>>>>;
-  /** Where each file has specifiers that Bun's loader would read; files without any are not listed. */
+  /** Where the specifiers that Bun's loader would read stand in each file. Files without any are not listed. */
   readonly specifiers: Readonly<Record<string, readonly SpecifierSpan[]>>;
   /** What the files say of the module without being run; `bad_module` for a module that cannot be loaded. */
   readonly manifest: Manifest | VeripyError;

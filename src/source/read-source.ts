@@ -1,33 +1,33 @@
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { detailOf, messageOf, VeripyError } from "../base/errors.ts";
+import { type FileStamp, isSettled, stampOf } from "../base/file-stamp.ts";
 import { reasonOf } from "../base/plain-reason.ts";
 import { treeSum } from "../protocol/tree.ts";
-import { type Stamp, stampOf, stampTrustMs } from "./file-stamp.ts";
 import type { ModuleSource } from "./module-source.ts";
 import { type ReadBytes, type TreeLimits, TreeReader } from "./tree-reader.ts";
 
-/** What was found at a module's name, and everything that this depended on. */
+/** What was found under a module's name, and everything that the result depends on. */
 export interface Observation {
   readonly mod: string;
-  /** `undefined`: nothing has that name. */
+  /** `undefined`: there is no such file. */
   readonly outcome: ModuleSource | VeripyError | undefined;
-  /** Equal for two observations with the same outcome of the same bytes. */
+  /** Two observations have the same key if the same bytes had the same outcome. */
   readonly key: string;
-  /** The files read and the paths where one was looked for, below `mods/`. */
-  readonly stamps: ReadonlyMap<string, Stamp>;
-  /** Whether unchanged stamps mean unchanged bytes; not so when something had changed just before. */
+  /** By path below `mods/`: the files that were read, and those that were looked for and not found. */
+  readonly stamps: ReadonlyMap<string, FileStamp>;
+  /** True if unchanged stamps mean unchanged bytes: false when a file had changed just before. See `stampTrustMs`. */
   readonly settled: boolean;
 }
 
-/** How often a module is read before it counts as changing without end, and the pause in between. */
+/** A module that still changes after this many readings is an error; the pause is between two of them. */
 const attempts = 10;
 const pauseMs = 5;
 
 /**
- * Reads a module and everything it imports. Each file is read once; when something changes meanwhile, all are read
- * again until two passes agree. Throws `bad_module` or `too_large`, the message beginning with the path of the
- * file at fault, relative to `mods/`.
+ * Reads a module and everything it imports. If a file changes meanwhile, all of them are read again until two passes
+ * agree. Throws `bad_module` or `too_large`; the message begins with the path of the file at fault, relative to
+ * `mods/`.
  */
 export async function readModuleSource(
   modsDir: string,
@@ -49,7 +49,7 @@ export async function readModuleSource(
   return outcome;
 }
 
-/** Like `readModuleSource`, with failures as an outcome. `root` is the real path of `mods/`. Never rejects. */
+/** Like `readModuleSource`, but a failure is an outcome. `root` is the real path of `mods/`. Never rejects. */
 export async function observeModule(
   root: string,
   mod: string,
@@ -64,12 +64,12 @@ export async function observeModule(
     last = next;
     await Bun.sleep(pauseMs);
   }
-  const message = `${mod}: it changes while it is read, ${attempts} times in a row.`;
+  const message = `${mod}: it kept changing while being read (${attempts} attempts).`;
   return { ...last, outcome: new VeripyError("bad_module", message), key: message, settled: false };
 }
 
-/** True when anything that the stamps stand for looks different now. */
-export async function stampsChanged(root: string, stamps: ReadonlyMap<string, Stamp>): Promise<boolean> {
+/** True if the stamp of any of these paths is different now. */
+export async function stampsChanged(root: string, stamps: ReadonlyMap<string, FileStamp>): Promise<boolean> {
   const changed = await Promise.all(
     [...stamps].map(async ([path, { mark }]) => {
       return (await stampOf(join(root, path))).mark !== mark;
@@ -101,6 +101,6 @@ async function observeOnce(
     key = `${treeSum(reader.texts.values())} ${detailOf(outcome)}`;
   }
   const { stamps } = reader;
-  const settled = [...stamps.values()].every(({ changedMs }) => changedMs < startedMs - stampTrustMs);
+  const settled = [...stamps.values()].every((stamp) => isSettled(stamp, startedMs));
   return { mod, outcome, key, stamps, settled };
 }

@@ -1,6 +1,7 @@
 import { lstat, realpath } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { isSystemError, messageOf, systemReasonOf, VeripyError } from "../base/errors.ts";
+import { type FileStamp, stampOf } from "../base/file-stamp.ts";
 import { readFileBounded } from "../base/files.ts";
 import type { Limits } from "../base/limits.ts";
 import { bulkSha256Hex } from "../base/sha256.ts";
@@ -13,18 +14,17 @@ import {
 } from "../manifest/import-scan.ts";
 import { type FileScan, linkManifest, type Manifest, scanFile } from "../manifest/manifest.ts";
 import { byPath, treeSum } from "../protocol/tree.ts";
-import { type Stamp, stampOf } from "./file-stamp.ts";
 import type { ModuleSource, SourceText } from "./module-source.ts";
 
 export type TreeLimits = Pick<Limits, "maxFileBytes" | "maxTreeBytes" | "maxTreeFiles">;
 
-/** Reads the bytes of a file; a test may change the file between two of its reads. */
+/** Reads the bytes of a file. Tests pass their own, to change files between two reads. */
 export type ReadBytes = (path: string, maxBytes: number) => Promise<Uint8Array>;
 
-/** One pass over a module's files. Each is read once, so that what is hashed is what is kept. */
+/** One pass over a module's files. Each is read once, so the bytes that are hashed are the bytes that are kept. */
 export class TreeReader {
-  /** Everything the result depends on, by path below `mods/`; complete also after `read` has thrown. */
-  readonly stamps = new Map<string, Stamp>();
+  /** Everything that the result depends on, by path below `mods/`. Complete even after `read` has thrown. */
+  readonly stamps = new Map<string, FileStamp>();
   readonly texts = new Map<string, SourceText>();
   readonly #imports: Record<string, Record<string, string>> = {};
   readonly #specifiers: Record<string, readonly SpecifierSpan[]> = {};
@@ -42,19 +42,19 @@ export class TreeReader {
   }
 
   /**
-   * Undefined when nothing has that name. Throws `bad_module` or `too_large`; the message begins with the path of
-   * the file at fault.
+   * Returns undefined if there is no such file. Throws `bad_module` or `too_large`; the message begins with the path
+   * of the file at fault.
    */
   async read(mod: string): Promise<ModuleSource | undefined> {
     const { kind } = await this.#stamp(mod);
     if (kind === "absent") {
       if (!(await isLink(join(this.#root, mod)))) return undefined;
-      throw new VeripyError("bad_module", `${mod}: it is a symbolic link to what is not there.`);
+      throw new VeripyError("bad_module", `${mod}: it is a dangling symbolic link.`);
     }
     const entry = await this.#readText(mod);
     if (entry.content === "")
       throw new VeripyError("bad_module", `${mod}: it is empty; a module exports an async function execute.`);
-    // The map grows while it is walked: every file is followed once, so that circular imports end.
+    // The map grows during this loop. Each file is followed once, so circular imports come to an end.
     for (const text of this.texts.values()) await this.#follow(text);
     this.#refuseCaseTwins();
     const all = [...this.texts.values()].sort(byPath);
@@ -118,7 +118,10 @@ export class TreeReader {
     const bytes = await this.#readBounded(path);
     this.#bytes += bytes.length;
     if (this.#bytes > maxTreeBytes)
-      throw new VeripyError("too_large", `${path}: the module's files have more than ${maxTreeBytes} bytes.`);
+      throw new VeripyError(
+        "too_large",
+        `${path}: the module's files together have more than ${maxTreeBytes} bytes.`,
+      );
     const text: SourceText = { path, content: decode(path, bytes), sum: bulkSha256Hex(bytes) };
     this.texts.set(path, text);
     return text;
@@ -127,7 +130,7 @@ export class TreeReader {
   async #readBounded(path: string): Promise<Uint8Array> {
     const { kind } = await this.#stamp(path);
     if (kind === "directory") throw new VeripyError("bad_module", `${path}: it is a directory.`);
-    // Not even opened: opening a device can have effects.
+    // Don't open it: opening a device can have side effects.
     if (kind === "other") throw new VeripyError("bad_module", `${path}: it is not a regular file.`);
     try {
       return await this.#readBytes(await this.#realPath(path), this.#limits.maxFileBytes);
@@ -139,16 +142,16 @@ export class TreeReader {
     }
   }
 
-  /** Follows links, and reads what they lead to only when that is below `mods/` itself. */
+  /** Resolves symbolic links. Throws `bad_module` for a link that leads out of `mods/`. */
   async #realPath(path: string): Promise<string> {
     const real = await realpath(join(this.#root, path));
     if (real.startsWith(this.#root.endsWith(sep) ? this.#root : this.#root + sep)) return real;
-    throw new VeripyError("bad_module", `${path}: it is a symbolic link out of mods/.`, {
-      detail: `${path}: it is a symbolic link out of mods/, to ${real}.`,
+    throw new VeripyError("bad_module", `${path}: it is a symbolic link that leads out of mods/.`, {
+      detail: `${path}: it is a symbolic link that leads out of mods/, to ${real}.`,
     });
   }
 
-  async #stamp(path: string): Promise<Stamp> {
+  async #stamp(path: string): Promise<FileStamp> {
     const known = this.stamps.get(path);
     if (known !== undefined) return known;
     const stamp = await stampOf(join(this.#root, path));
@@ -156,7 +159,7 @@ export class TreeReader {
     return stamp;
   }
 
-  /** They would be one file on the systems that ignore case, and the client may be on one. */
+  /** On a file system that ignores case they would be one file, and a client may be on such a system. */
   #refuseCaseTwins(): void {
     const seen = new Map<string, string>();
     for (const path of [...this.texts.keys()].sort()) {
@@ -168,7 +171,7 @@ export class TreeReader {
   }
 }
 
-/** Equal for names that one of the usual file systems takes for the same. */
+/** Two names fold to the same text if a common file system would treat them as one file. */
 export function foldCase(name: string): string {
   return name.normalize("NFC").toLowerCase();
 }
@@ -191,14 +194,14 @@ function decode(path: string, bytes: Uint8Array): string {
 }
 
 function unreadable(path: string, error: unknown): VeripyError {
-  const isCircle = isSystemError(error, "ELOOP");
-  const reason = isCircle ? "its symbolic links lead in a circle" : systemReasonOf(error);
+  const isLoop = isSystemError(error, "ELOOP");
+  const reason = isLoop ? "its symbolic links form a loop" : systemReasonOf(error);
   return new VeripyError(
     "bad_module",
     `${path}: it cannot be read${reason === undefined ? "" : `: ${reason}`}.`,
     {
       cause: error,
-      detail: `${path}: it cannot be read: ${isCircle ? reason : messageOf(error)}.`,
+      detail: `${path}: it cannot be read: ${isLoop ? reason : messageOf(error)}.`,
     },
   );
 }

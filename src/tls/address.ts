@@ -1,26 +1,26 @@
 import { isIP } from "node:net";
 
-/** `ip:port`, an IPv6 address in brackets. A socket that is closed has forgotten its port; then the IP address alone. */
+/** `ip:port`, with an IPv6 address in brackets. The IP address alone when the port is unknown: a closed socket has none. */
 export function socketAddress(ip: string, port: number | undefined): string {
   if (port === undefined) return ip;
   return ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`;
 }
 
-/** The IP address in what `socketAddress` has made. */
+/** The IP address in a result of `socketAddress`. */
 export function ipOf(address: string): string {
   return isIP(address) === 0
     ? address.slice(0, address.lastIndexOf(":")).replace(/^\[(.*)\]$/, "$1")
     : address;
 }
 
-/** `::ffff:10.1.2.3`, as a socket that serves both families reports it, is `10.1.2.3`. */
+/** Turns `::ffff:10.1.2.3`, as reported by a socket for both families, into `10.1.2.3`. */
 export function plainAddress(ip: string): string {
   return ip.startsWith("::ffff:") && ip.includes(".") ? ip.slice(7) : ip;
 }
 
 /**
- * Whom to count an address as: an IPv6 customer usually has a whole /64 to send from, so all of it is one.
- * The address is one that a socket reports, so it is well formed.
+ * The network to count an address as. One IPv6 customer usually has a whole /64, so that counts as one. The address must
+ * be well formed, as reported by a socket.
  */
 export function networkOf(ip: string): string {
   if (!ip.includes(":")) return ip;

@@ -1,4 +1,5 @@
 import type { Limits } from "../base/limits.ts";
+import { TokenBucket } from "../base/token-bucket.ts";
 import { networkOf } from "./address.ts";
 
 export type AdmissionLimits = Pick<
@@ -6,38 +7,37 @@ export type AdmissionLimits = Pick<
   "maxHandshakes" | "maxHandshakesPerAddress" | "handshakesPerSecond" | "handshakeBurst"
 >;
 
-/** A handshake under way. */
+/** A handshake in progress. */
 export interface Droppable {
-  /** Ends it to make room for another; it must call `leave` before it returns. */
+  /** Ends it to make room for another. Must call `leave` before it returns. */
   drop(): void;
 }
 
-/** One address, or one IPv6 /64, that has connected lately. */
+/** An address, or an IPv6 /64, that has connected recently. */
 export interface Visitor {
   readonly network: string;
-  /** Its handshakes under way, the oldest first. */
+  /** Its handshakes in progress, oldest first. */
   readonly handshakes: Set<Droppable>;
   /** Handshakes that it may still begin now. */
-  tokens: number;
-  refilledAt: number;
+  readonly bucket: TokenBucket;
 }
 
-/** How many are remembered. Beyond that the one absent longest is forgotten, and returns with a full burst. */
+/** How many are remembered. Beyond that the least recent one is forgotten, and starts again with a full burst. */
 const maxVisitors = 4_096;
 
 /**
- * Decides who may begin a handshake, the one costly thing that a stranger can make the server do. Each address has a
- * token bucket and a maximum of unfinished handshakes. When all places are taken, the address that holds most of
- * them loses its oldest: strangers who fill the places displace only each other. Memory is bounded.
+ * Decides who may begin a handshake, the only expensive work that a stranger can cause. Each address has a token bucket
+ * and a limit of unfinished handshakes. When all places are taken, the address with the most handshakes loses its
+ * oldest one: strangers who fill the places displace only each other. Memory use is bounded.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #now: () => number;
-  /** The one that came last is last. */
+  /** In the order in which they last connected. */
   readonly #visitors = new Map<string, Visitor>();
-  /** Visitors by the number of handshakes that they hold, in the order in which they came to hold as many. */
+  /** Visitors by their number of handshakes, in the order in which they reached it. */
   readonly #holding: Set<Visitor>[] = [];
-  /** The largest number that any of them holds. */
+  /** The largest number of handshakes of any visitor. */
   #most = 0;
   #handshakes = 0;
 
@@ -47,34 +47,35 @@ export class Admission {
     this.#now = now;
   }
 
-  /** Handshakes under way. */
+  /** Handshakes in progress. */
   get handshakes(): number {
     return this.#handshakes;
   }
 
   /**
-   * Lets a connection from `ip` begin its handshake, and drops another one if there is no place for both. Returns
-   * what `leave` needs, or why the connection may not begin.
+   * Lets a connection from `ip` begin its handshake, and drops another one if there is no room for both. Returns the
+   * visitor to pass to `leave`, or why the connection may not begin.
    */
   enter(ip: string, handshake: Droppable): Visitor | "too_many_handshakes" | "rate_limited" {
-    const visitor = this.#visitor(networkOf(ip));
+    const now = this.#now();
+    const visitor = this.#visitor(networkOf(ip), now);
     const { maxHandshakes, maxHandshakesPerAddress } = this.#limits;
     if (visitor.handshakes.size >= maxHandshakesPerAddress) return "too_many_handshakes";
-    if (visitor.tokens < 1) return "rate_limited";
+    if (!visitor.bucket.has(1, now)) return "rate_limited";
     if (this.#handshakes >= maxHandshakes && !this.#makeRoomFor(visitor)) return "too_many_handshakes";
-    visitor.tokens -= 1;
+    visitor.bucket.take(1, now);
     visitor.handshakes.add(handshake);
     this.#changed(visitor, +1);
     return visitor;
   }
 
-  /** To be called once for each handshake that was let in, when it is over, whichever way. */
+  /** Call this once for each handshake that was let in, when it has ended in any way. */
   leave(visitor: Visitor, handshake: Droppable): void {
     visitor.handshakes.delete(handshake);
     this.#changed(visitor, -1);
   }
 
-  /** False when no address holds more than the newcomer's own, which then has to wait. */
+  /** False when no address holds more handshakes than the newcomer's, which then has to wait. */
   #makeRoomFor(newcomer: Visitor): boolean {
     if (newcomer.handshakes.size >= this.#most) return false;
     const [fullest] = this.#holding[this.#most] ?? [];
@@ -95,25 +96,21 @@ export class Admission {
     else if (this.#holding[this.#most]?.size === 0) this.#most -= 1;
   }
 
-  #visitor(network: string): Visitor {
-    const now = this.#now();
+  #visitor(network: string, now: number): Visitor {
+    const { handshakeBurst, handshakesPerSecond } = this.#limits;
     const known = this.#visitors.get(network);
-    if (known === undefined) {
-      if (this.#visitors.size >= maxVisitors) this.#forgetOne();
-      const { handshakeBurst: tokens } = this.#limits;
-      const visitor = { network, handshakes: new Set<Droppable>(), tokens, refilledAt: now };
-      this.#visitors.set(network, visitor);
-      return visitor;
-    }
-    const refill = ((now - known.refilledAt) / 1_000) * this.#limits.handshakesPerSecond;
-    known.tokens = Math.min(this.#limits.handshakeBurst, known.tokens + refill);
-    known.refilledAt = now;
-    this.#visitors.delete(network);
-    this.#visitors.set(network, known);
-    return known;
+    if (known !== undefined) this.#visitors.delete(network);
+    else if (this.#visitors.size >= maxVisitors) this.#forgetOne();
+    const visitor = known ?? {
+      network,
+      handshakes: new Set<Droppable>(),
+      bucket: new TokenBucket(handshakeBurst, handshakesPerSecond, now),
+    };
+    this.#visitors.set(network, visitor);
+    return visitor;
   }
 
-  /** The one that was quiet longest. Those with a handshake under way are few, and must stay countable. */
+  /** Forgets the least recent visitor without a handshake. Those with one are few, and must stay counted. */
   #forgetOne(): void {
     for (const { network, handshakes } of this.#visitors.values()) {
       if (handshakes.size > 0) continue;

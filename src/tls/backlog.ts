@@ -1,11 +1,11 @@
 import { openLibc } from "../base/libc.ts";
 
-/** As far as `net.core.somaxconn` allows it: 4,096 by default. */
+/** The kernel limits it to `net.core.somaxconn`, 4,096 by default. */
 const maxWaiting = 2_048;
 
 /**
- * Lets more connections wait to be accepted than the 512 that Bun asks for. The system drops what arrives beyond, and
- * an honest client tries again only after a second. `listeners` are descriptors. Linux only; elsewhere it does nothing.
+ * Lets more connections wait to be accepted than the 512 that Bun requests. The kernel drops connections beyond that, and
+ * their clients try again only after a second. `listeners` are descriptors. Does nothing on systems other than Linux.
  */
 export function deepenBacklog(listeners: readonly number[]): void {
   if (process.platform !== "linux") return;

@@ -4,24 +4,24 @@ import { deepenBacklog } from "./backlog.ts";
 import { descriptorOf } from "./descriptors.ts";
 import { limitUnsent } from "./unsent-limit.ts";
 
-/** Listening sockets that are one listener to everybody else. */
+/** One or more listening sockets, used as one. */
 export interface Bound {
   readonly port: number;
-  /** `ip:port` of each. */
+  /** `ip:port` of each socket. */
   readonly addresses: readonly string[];
-  /** Of each; -1 once it is stopped. */
+  /** Of each socket; -1 once it is stopped. */
   readonly descriptors: readonly number[];
   stop(): void;
 }
 
 type Handlers<Data> = Omit<Bun.TCPSocketListenOptions<Data>, "hostname" | "port">;
 
-/** Somebody else may have the port that was free on IPv4 on IPv6; the next one is as good. */
+/** A port that is free on IPv4 may be in use on IPv6. Another one will do. */
 const portAttempts = 20;
 
 /**
- * Binds to an address. `localhost` is 127.0.0.1 and ::1 with one port, or 127.0.0.1 alone on a machine without
- * IPv6. Port 0 picks a free one. Throws `bad_config` when the address or the port can't be had.
+ * Binds to an address. `localhost` means 127.0.0.1 and ::1 with the same port, or only 127.0.0.1 on a machine without
+ * IPv6. Port 0 picks a free port. Throws `bad_config` when the address or port can't be used.
  */
 export function bind<Data>(hostname: string, port: number, handlers: Handlers<Data>): Bound {
   const host = hostname.replace(/^\[(.*)\]$/, "$1");
@@ -39,7 +39,7 @@ export function bind<Data>(hostname: string, port: number, handlers: Handlers<Da
   }
 }
 
-/** Throws as `bind` does when the address or the port can't be had, and keeps neither: for a check in advance. */
+/** Checks in advance whether `bind` would succeed. Throws as `bind` does. */
 export function probe(hostname: string, port: number): void {
   if (port !== 0) bind(hostname, port, { socket: { data: () => {} } }).stop();
 }
@@ -60,16 +60,16 @@ function bindOne<Data>(
 
 function why(error: unknown): string {
   if (isSystemError(error, "EADDRINUSE")) {
-    return "the port is in use. Stop the program that has it, or choose another with --port (0 picks a free one).";
+    return "the port is in use. Stop the program that uses it, or choose another port with --port (0 picks a free one).";
   }
   if (isSystemError(error, "EADDRNOTAVAIL")) {
-    return "this machine has no such address. Give one of its own as --interface, or 0.0.0.0 for all.";
+    return "this machine has no such address. Use one of its addresses with --interface, or 0.0.0.0 for all.";
   }
   if (isSystemError(error, "EACCES", "EPERM")) {
-    return "that is not allowed to this user. Choose a port of 1024 or above with --port.";
+    return "permission denied. Choose a port of 1024 or above with --port.";
   }
   if (error instanceof RangeError) return "the port must be 0 to 65535.";
-  return "this machine has no such address or name. Give one of its own as --interface, or 0.0.0.0 for all.";
+  return "this machine has no such address or name. Use one of its addresses with --interface, or 0.0.0.0 for all.";
 }
 
 function together<Data>(listeners: readonly Bun.TCPSocketListener<Data>[]): Bound {

@@ -16,18 +16,18 @@ export interface ConnectTlsOptions {
   host: string;
   port: number;
   identity: Identity;
-  /** Whether the server may have this key. Asked before our certificate is sent. */
+  /** Whether the server may have this key. Called before the client's certificate is sent. */
   isExpected(fingerprint: Fingerprint): boolean;
-  /** For everything from the name look-up to the end of the handshake. */
+  /** From the name lookup to the end of the handshake. */
   timeoutMs: number;
   maxQueuedBytes?: number;
-  /** The ALPN name to ask for; none by default. */
+  /** The ALPN name to request; none by default. */
   protocol?: string;
-  /** Gives up, as `closed`. After the promise has settled it does nothing. */
+  /** Aborts the attempt with `closed`. Does nothing once the promise has settled. */
   signal?: AbortSignal;
 }
 
-/** The server has another key than expected. It has not seen our certificate. */
+/** The server has an unexpected key. It has not seen the client's certificate. */
 export class UntrustedServerError extends VeripyError {
   /** The key that it has. */
   readonly fingerprint: Fingerprint;
@@ -42,7 +42,7 @@ export class UntrustedServerError extends VeripyError {
   }
 }
 
-/** The server, or the network, closed the connection before the handshake was complete. It may work the next time. */
+/** The connection was closed before the handshake was complete. The next attempt may succeed. */
 export class BrokenHandshakeError extends VeripyError {
   constructor(name: string, cause: unknown) {
     super("unreachable", `Cannot connect to ${name}: it closed the connection during the handshake.`, {
@@ -52,7 +52,7 @@ export class BrokenHandshakeError extends VeripyError {
   }
 }
 
-/** No answer in time: the server is not there, or the network is slow. */
+/** There was no answer in time: the server is down, or the network is slow. */
 export class ConnectTimeoutError extends VeripyError {
   constructor(message: string) {
     super("unreachable", message);
@@ -61,10 +61,10 @@ export class ConnectTimeoutError extends VeripyError {
 }
 
 /**
- * Connects over TLS 1.3 to a server with an expected key. Rejects with `UntrustedServerError`, with
- * `BrokenHandshakeError`, with `unreachable` when there is no server, no answer in time or no TLS 1.3, or with `closed`
- * when `signal` says so. Whatever happens, no socket stays behind. That the server does not accept our own key shows
- * later: it closes the connection without a word.
+ * Connects over TLS 1.3 to a server with an expected key. Rejects with `UntrustedServerError`, `BrokenHandshakeError`,
+ * `unreachable` when there is no server, no answer in time or no TLS 1.3, or `closed` when `signal` is aborted. No socket
+ * is left open after a failure. A server that does not accept the client's key closes the connection later, without a
+ * message.
  */
 export async function connectTls(options: ConnectTlsOptions): Promise<Peer> {
   const host = options.host.replace(/^\[(.*)\]$/, "$1");
@@ -75,7 +75,7 @@ export async function connectTls(options: ConnectTlsOptions): Promise<Peer> {
     try {
       return await new Attempt(options, address, Math.max(0, deadline - performance.now())).done;
     } catch (error) {
-      // Only where nothing listens may the other family be tried: a server with the wrong key is an answer.
+      // Try the other address only if nothing is listening: a server with the wrong key is an answer.
       if (!(error instanceof VeripyError) || !isSystemError(error.cause, ...nothingThere)) throw error;
       refused ??= error;
     }
@@ -130,7 +130,7 @@ class Attempt implements Expirable {
         tls: {
           key: identity.keyPem,
           cert: identity.certificatePem,
-          // Authorities mean nothing here: the key is checked in `handshake`, against the expected ones.
+          // Certificate authorities play no role: the key is checked when the handshake is complete.
           rejectUnauthorized: false,
           ...(isIP(this.#hostname) === 0 ? { serverName: this.#hostname } : {}),
           ...(protocol === undefined ? {} : { ALPNProtocols: alpnList(protocol) }),
@@ -158,7 +158,7 @@ class Attempt implements Expirable {
 
   #accept(socket: Bun.Socket<Attempt>, fingerprint: Fingerprint): void {
     const { port, maxQueuedBytes = defaultLimits.maxQueuedBytes } = this.#options;
-    // One that was reset together with the end of its handshake has forgotten where it leads.
+    // A connection that was reset as its handshake ended no longer knows its address.
     const remoteAddress = plainAddress(socket.remoteAddress ?? this.#hostname);
     const address = socketAddress(remoteAddress, port);
     this.peer = new SocketPeer(socket, fingerprint, { address, remoteAddress }, maxQueuedBytes);
@@ -175,7 +175,7 @@ class Attempt implements Expirable {
     );
   }
 
-  /** The handshake did not work; or, later, the connection broke. */
+  /** The handshake failed or, later, the connection broke. */
   broke(error: unknown): void {
     if (this.peer !== undefined) this.peer.duplex.abort(brokenBy(error));
     else if (isSystemError(error, "ECONNRESET", "EPIPE"))
@@ -208,7 +208,7 @@ class Attempt implements Expirable {
   #fail(error: VeripyError): void {
     if (this.#isSettled) return;
     this.#end();
-    // In the handshake callback this is what keeps our certificate from being sent.
+    // In the handshake callback, this keeps the client's certificate from being sent.
     if (this.#socket === undefined) this.#tcp?.cancel();
     else this.#socket.terminate();
     this.#settle.reject(error);
@@ -221,7 +221,7 @@ class Attempt implements Expirable {
   }
 }
 
-/** One set for all connections; each has its state in `socket.data`. */
+/** Shared by all connections. Each has its state in `socket.data`. */
 const handlers: Bun.SocketHandler<Attempt> = {
   handshake: (socket, success, error) => socket.data.handshaken(socket, success, error),
   data: (socket, chunk) => socket.data.peer?.duplex.received(chunk),
@@ -231,9 +231,9 @@ const handlers: Bun.SocketHandler<Attempt> = {
 };
 
 /**
- * Bun reports two things as "no success": a certificate that no authority vouches for, which is every one of
- * ours, and a handshake that failed, after which the certificate may be somebody else's. Keying material exists
- * only once the other end's Finished has been verified.
+ * Bun reports no success both for a certificate that no authority has signed, which is normal here, and for a failed
+ * handshake, after which the certificate proves nothing. Keying material exists only once the other end's Finished
+ * message has been verified.
  */
 function isComplete(socket: Bun.Socket<Attempt>, error: Error | null): boolean {
   if (isSystemError(error, "EPROTO", "ECONNRESET")) return false;

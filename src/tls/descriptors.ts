@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 
-/** Left for files, module hosts and whatever else this process has to open. */
+/** Reserved for files, module processes and everything else that this process has to open. */
 const reserved = 32;
 
 /**
- * The first descriptor that a new connection may not have. Once there is none left, `accept` fails and the
- * listening socket stays readable: the event loop would spin, and nothing could be opened to mend it. So
- * connections are turned away a little before. Infinity where the system does not tell.
+ * The first descriptor that a new connection may not use. When descriptors run out, `accept` fails and the listening
+ * socket stays readable, so the event loop would spin and nothing could be opened any longer. Connections are refused a
+ * little earlier. Infinity on systems that don't report the limit.
  */
 export function descriptorCeiling(): number {
   try {
@@ -18,7 +18,7 @@ export function descriptorCeiling(): number {
   }
 }
 
-/** The descriptor of a connection or a listener; Bun has the number, its types leave it out. -1 when it is closed. */
+/** The descriptor of a connection or listener, which Bun's types omit. -1 when it is closed. */
 export function descriptorOf(socket: object): number {
   return (socket as { fd?: number }).fd ?? -1;
 }

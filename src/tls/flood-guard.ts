@@ -3,25 +3,25 @@ import { networkOf } from "./address.ts";
 import { dropSyns } from "./syn-filter.ts";
 
 const maxTurnedAwayPerSecond = 200;
-/** The kernel would take more; each is compared with every packet to the listening socket. */
+/** The kernel would accept more, but compares every packet to the listening socket with each of them. */
 const maxBlocked = 256;
 
 /**
- * An address that has been turned away 200 times within a second can't connect for the rest of it: the kernel drops
- * its packets. Bun accepts until no connection waits, at some 35 µs each, so a single program that connects and hangs
- * up in a loop could keep the event loop from everything else for seconds.
+ * An address that was refused 200 times within a second can't connect for the rest of that second: the kernel drops its
+ * packets. Bun accepts connections until none is waiting, at 35 µs each, so a single program that connects and hangs up
+ * in a loop could block the event loop for seconds.
  */
 export class FloodGuard implements Expirable {
   readonly #listeners: () => readonly number[];
   readonly #turnedAway = new Map<string, number>();
   readonly #blocked: string[] = [];
 
-  /** `listeners`: the descriptors of the listening sockets as they are now. */
+  /** `listeners` returns the current descriptors of the listening sockets. */
   constructor(listeners: () => readonly number[]) {
     this.#listeners = listeners;
   }
 
-  /** A connection was not let in. Nothing is counted for one whose address is not known. */
+  /** Counts a refused connection. One whose address is unknown is not counted. */
   turnedAway(ip: string | undefined): void {
     if (ip === undefined) return;
     const network = networkOf(ip);
@@ -33,7 +33,7 @@ export class FloodGuard implements Expirable {
     this.#apply();
   }
 
-  /** A second is over. */
+  /** The second has passed. */
   expire(): void {
     this.#turnedAway.clear();
     if (this.#blocked.length === 0) return;

@@ -1,67 +1,17 @@
 import { isIP } from "node:net";
-import { type Deadline, deadlines, type Expirable } from "../base/deadlines.ts";
-import type { Limits } from "../base/limits.ts";
-import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
+import { AcceptedConnection, type AcceptedSocket, type AcceptingListener } from "./accepted-connection.ts";
 import { plainAddress, socketAddress } from "./address.ts";
-import { Admission, type AdmissionLimits, type Droppable, type Visitor } from "./admission.ts";
+import { Admission } from "./admission.ts";
 import { alpnList } from "./alpn.ts";
 import { type Bound, bind } from "./bind.ts";
 import { DelayedClose } from "./delayed-close.ts";
 import { descriptorCeiling, descriptorOf } from "./descriptors.ts";
 import { FloodGuard } from "./flood-guard.ts";
-import type { Peer } from "./peer.ts";
+import type { ListenOptions } from "./listen-options.ts";
+import type { RefusalReason } from "./refusal.ts";
 import { resetPeerAddress } from "./reset-peer.ts";
-import { brokenBy, closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
-
-/** Why a connection was refused. `expired` and `wrong_address` are verdicts of the trust file. */
-export type RefusalReason =
-  | "no_certificate"
-  | "untrusted"
-  | "expired"
-  | "wrong_address"
-  | "handshake_timeout"
-  | "handshake_failed"
-  | "too_many_handshakes"
-  | "rate_limited"
-  | "out_of_descriptors";
-
-export interface Refusal {
-  readonly reason: RefusalReason;
-  /** `ip:port`. */
-  readonly address: string;
-  /** The key that it showed and proved to hold, if it came that far. */
-  readonly fingerprint?: Fingerprint;
-}
-
-/** True, or why not; false is `untrusted`. */
-export type TrustAnswer = boolean | "trusted" | "untrusted" | "expired" | "wrong_address";
-
-export interface ListenOptions {
-  /** An address or a name; `localhost` is both 127.0.0.1 and ::1. */
-  hostname: string;
-  /** 0 picks a free one. */
-  port: number;
-  identity: Identity;
-  limits: AdmissionLimits & Pick<Limits, "handshakeMs" | "maxQueuedBytes">;
-  /** Asked once for each complete handshake; `address` is the IP address alone. */
-  isTrusted(fingerprint: Fingerprint, address: string): TrustAnswer;
-  /** An authenticated peer. Attach to its duplex before returning: what it sent may come right after. */
-  onPeer(peer: Peer): void;
-  /** Lets in keys that are not trusted, who ask for it by a protocol of their own (ALPN). */
-  strangers?: StrangerOptions;
-  /** A connection that was closed before it became a peer. As often as strangers like: limit what it writes. */
-  onRefused(refusal: Refusal): void;
-}
-
-export interface StrangerOptions {
-  /** The ALPN name. Whoever names it is a stranger here, trusted or not. */
-  protocol: string;
-  /** Asked once for each of them, after the handshake. False: refused as `untrusted`. */
-  mayEnter(): boolean;
-  /** As `onPeer`. What a stranger sends is the caller's to bound, in size and in time. */
-  onPeer(peer: Peer): void;
-}
+import { tls13Only } from "./socket-peer.ts";
 
 export interface Listener {
   readonly port: number;
@@ -70,18 +20,17 @@ export interface Listener {
   /** Connections whose handshake is under way. */
   readonly handshakes: number;
   /**
-   * Shows another identity to whoever connects from now on, at the same address and port. Peers live on, and
-   * handshakes under way end as they began. Throws `bad_config` when somebody else has taken the port in between;
-   * it may be called again.
+   * Uses another identity for new connections, at the same address and port. Peers and handshakes under way are not
+   * affected. Throws `bad_config` when another program has taken the port in between; you may call it again.
    */
   use(identity: Identity): void;
-  /** Stops accepting, and drops handshakes under way; peers live on. Idempotent. */
+  /** Stops accepting and drops handshakes under way. Peers are not affected. Idempotent. */
   stop(): void;
 }
 
 /**
- * Listens for TLS 1.3 peers with a certificate whose key is trusted. Of anybody else not one byte is read after the
- * handshake. Throws `bad_config` when the address or the port can't be had.
+ * Listens for TLS 1.3 peers whose key is trusted. After the handshake, not one byte of any other peer is read. Throws
+ * `bad_config` when the address or port can't be used.
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
   const listener = new TlsListener(options);
@@ -89,11 +38,11 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   return listener;
 }
 
-class TlsListener implements Listener {
+class TlsListener implements Listener, AcceptingListener {
   readonly options: ListenOptions;
   readonly admission: Admission;
   readonly descriptorCeiling = descriptorCeiling();
-  readonly handshaking = new Set<Connection>();
+  readonly handshaking = new Set<AcceptedConnection>();
   readonly delayedClose = new DelayedClose(this.descriptorCeiling / 2);
   readonly #floodGuard = new FloodGuard(() => this.#bound?.descriptors ?? []);
   #identity: Identity;
@@ -120,13 +69,13 @@ class TlsListener implements Listener {
   }
 
   bind(): void {
-    this.#bound = bind<Connection | undefined>(this.options.hostname, this.#port, {
+    this.#bound = bind<AcceptedConnection | undefined>(this.options.hostname, this.#port, {
       data: undefined,
       tls: {
         key: this.#identity.keyPem,
         cert: this.#identity.certificatePem,
         requestCert: true,
-        // Authorities mean nothing here: whether the key is trusted is asked in `handshake`.
+        // Certificate authorities play no role: the key is checked when the handshake is complete.
         rejectUnauthorized: false,
         ...(this.options.strangers === undefined
           ? {}
@@ -147,8 +96,8 @@ class TlsListener implements Listener {
 
   use(identity: Identity): void {
     this.#identity = identity;
-    // The key of a socket that listens cannot be changed. The next one takes its place in the same turn of the event
-    // loop, a tenth of a millisecond later; only who is between SYN and accept is reset and has to try again.
+    // The key of a listening socket can't be changed, so a new socket replaces it, 0.1 ms later. Only connections that
+    // the old one had not accepted yet are reset; those clients try again.
     this.#bound?.stop();
     this.#bound = undefined;
     this.bind();
@@ -160,9 +109,9 @@ class TlsListener implements Listener {
     this.delayedClose.flush();
   }
 
-  #opened(socket: Bun.Socket<Connection | undefined>): void {
+  #opened(socket: AcceptedSocket): void {
     const { remoteAddress } = socket;
-    // One that was reset before it was accepted has no address, or the text `unknown`.
+    // A connection that was reset before it was accepted has no address, or the text `unknown`.
     if (remoteAddress === undefined || isIP(remoteAddress) === 0) {
       this.#floodGuard.turnedAway(resetPeerAddress(descriptorOf(socket)));
       socket.terminate();
@@ -177,8 +126,8 @@ class TlsListener implements Listener {
   }
 
   /** Begins the handshake, or says why it may not begin. */
-  #letIn(socket: Bun.Socket<Connection | undefined>, ip: string): Postponed | undefined {
-    const connection = new Connection(ip);
+  #letIn(socket: AcceptedSocket, ip: string): Postponed | undefined {
+    const connection = new AcceptedConnection(ip);
     const entered = this.admission.enter(ip, connection);
     if (typeof entered === "string") return entered;
     socket.data = connection;
@@ -186,13 +135,9 @@ class TlsListener implements Listener {
     return undefined;
   }
 
-  /** It has a second chance a little later: many clients behind one address may come in the same moment. */
-  #turnAway(
-    socket: Bun.Socket<Connection | undefined>,
-    ip: string,
-    reason: Postponed | "out_of_descriptors",
-  ): void {
-    // A socket that is closed has forgotten where it came from.
+  /** Gives it a second chance a little later: many clients behind one address may connect at the same moment. */
+  #turnAway(socket: AcceptedSocket, ip: string, reason: Postponed | "out_of_descriptors"): void {
+    // Asked now: a closed socket no longer knows its port.
     const address = socketAddress(ip, socket.remotePort);
     this.#floodGuard.turnedAway(ip);
     this.delayedClose.add(socket, () => {
@@ -204,118 +149,5 @@ class TlsListener implements Listener {
   }
 }
 
-/** Why a connection may not begin its handshake now. */
-type Postponed = "too_many_handshakes" | "rate_limited";
-
-/** One accepted connection: a handshake first, then a peer. Refused ones are neither. */
-class Connection implements Expirable, Droppable {
-  peer: SocketPeer | undefined;
-  readonly #ip: string;
-  /** All that a handshake needs; undefined when it is over, so that an idle peer does not pay for it. */
-  #handshake: Handshake | undefined;
-
-  constructor(ip: string) {
-    this.#ip = ip;
-  }
-
-  begin(listener: TlsListener, socket: Bun.Socket<Connection | undefined>, visitor: Visitor): void {
-    const deadline = deadlines.arm(this, listener.options.limits.handshakeMs);
-    // A socket that is closed has forgotten where it came from.
-    const address = socketAddress(this.#ip, socket.remotePort);
-    this.#handshake = { listener, socket, address, visitor, deadline };
-    listener.handshaking.add(this);
-  }
-
-  handshaken(socket: Bun.Socket<Connection | undefined>, success: boolean): void {
-    if (this.#handshake === undefined) return;
-    const { options } = this.#handshake.listener;
-    // Without success the certificate may be somebody else's: its owner's signature was not seen, or was wrong.
-    const fingerprint = success ? peerFingerprint(socket) : undefined;
-    if (fingerprint === undefined) {
-      this.#refuse(success ? "no_certificate" : "handshake_failed");
-      return;
-    }
-    const { strangers } = options;
-    if (strangers !== undefined && socket.alpnProtocol === strangers.protocol) {
-      if (strangers.mayEnter()) this.#accept(socket, fingerprint, options, strangers);
-      else this.#refuse("untrusted", fingerprint);
-      return;
-    }
-    const answer = options.isTrusted(fingerprint, this.#ip);
-    if (answer !== true && answer !== "trusted") {
-      this.#refuse(answer === false ? "untrusted" : answer, fingerprint);
-      return;
-    }
-    this.#accept(socket, fingerprint, options, options);
-  }
-
-  #accept(
-    socket: Bun.Socket<Connection | undefined>,
-    fingerprint: Fingerprint,
-    { limits }: ListenOptions,
-    owner: Pick<ListenOptions, "onPeer">,
-  ): void {
-    const address = this.#endHandshake()?.address ?? "";
-    const addresses = { address, remoteAddress: this.#ip };
-    this.peer = new SocketPeer(socket, fingerprint, addresses, limits.maxQueuedBytes);
-    owner.onPeer(this.peer);
-  }
-
-  received(socket: Bun.Socket<Connection | undefined>, chunk: Uint8Array): void {
-    if (this.peer !== undefined) this.peer.duplex.received(chunk);
-    // Either refused, and this came with its last handshake bytes; or not authenticated at all.
-    else if (this.#handshake === undefined) socket.terminate();
-    else this.#refuse("handshake_failed");
-  }
-
-  failed(error: Error): void {
-    if (this.peer !== undefined) this.peer.duplex.abort(brokenBy(error));
-    else this.#refuse("handshake_failed");
-  }
-
-  closed(error: Error | undefined): void {
-    if (this.peer !== undefined) this.peer.duplex.ended(closeReasonOf(error));
-    else this.#refuse("handshake_failed");
-  }
-
-  expire(): void {
-    this.#refuse("handshake_timeout");
-  }
-
-  /** Droppable. */
-  drop(): void {
-    this.#refuse("too_many_handshakes");
-  }
-
-  /** The listener stops, which is no refusal. */
-  stop(): void {
-    this.#endHandshake()?.socket.terminate();
-  }
-
-  #refuse(reason: RefusalReason, fingerprint?: Fingerprint): void {
-    const handshake = this.#endHandshake();
-    if (handshake === undefined) return;
-    const { listener, socket, address } = handshake;
-    if (reason === "too_many_handshakes") listener.delayedClose.add(socket);
-    else socket.terminate();
-    listener.options.onRefused({ reason, address, ...(fingerprint === undefined ? {} : { fingerprint }) });
-  }
-
-  #endHandshake(): Handshake | undefined {
-    const handshake = this.#handshake;
-    if (handshake === undefined) return undefined;
-    this.#handshake = undefined;
-    handshake.deadline.disarm();
-    handshake.listener.admission.leave(handshake.visitor, this);
-    handshake.listener.handshaking.delete(this);
-    return handshake;
-  }
-}
-
-interface Handshake {
-  readonly listener: TlsListener;
-  readonly socket: Bun.Socket<Connection | undefined>;
-  readonly address: string;
-  readonly visitor: Visitor;
-  readonly deadline: Deadline;
-}
+/** Why a connection may not begin its handshake now. It may a little later. */
+type Postponed = Extract<RefusalReason, "too_many_handshakes" | "rate_limited">;

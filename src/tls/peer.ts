@@ -1,19 +1,19 @@
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Duplex } from "../protocol/duplex.ts";
 
-/** The other end of a TLS connection whose handshake is complete and whose key was accepted. */
+/** The other end of a TLS connection, after the handshake and with an accepted key. */
 export interface Peer {
   readonly fingerprint: Fingerprint;
-  /** `ip:port`, an IPv6 address in brackets. */
+  /** `ip:port`, with an IPv6 address in brackets. */
   readonly address: string;
-  /** The IP address alone. IPv4 is IPv4 even where the socket serves both families. */
+  /** The IP address without the port. IPv4 addresses are IPv4 even if the socket serves both families. */
   readonly remoteAddress: string;
-  /** Attach to it in the turn in which the peer is handed over. */
+  /** Attach to it in the same turn of the event loop in which you get the peer. */
   readonly duplex: Duplex;
-  /** How long it took to connect, handshake included. Only the side that connected knows. */
+  /** How long connecting took, including the handshake. Known only to the side that connected. */
   readonly connectMs?: number | undefined;
-  /** From now on the connection does not keep the process alive. What the kernel has taken is still sent. */
+  /** The connection no longer keeps the process alive. Data that the kernel has accepted is still sent. */
   unref?(): void;
-  /** The same secret bytes at both ends of this connection and nowhere else (RFC 8446 section 7.5). */
+  /** Secret bytes that are the same at both ends of this connection and nowhere else (RFC 8446 section 7.5). */
   exportKeyingMaterial(length: number, label: string): Uint8Array;
 }

@@ -5,7 +5,7 @@ const SOL_SOCKET = 1;
 const SO_PEERNAME = 28;
 const AF_INET = 2;
 const AF_INET6 = 10;
-/** struct sockaddr_in is 16 bytes long and has the address at 4, sockaddr_in6 is 28 bytes long and has it at 8. */
+/** struct sockaddr_in has 16 bytes, with the address at offset 4. sockaddr_in6 has 28, with the address at offset 8. */
 const shapes = [
   { length: 28, family: AF_INET6 },
   { length: 16, family: AF_INET },
@@ -15,8 +15,8 @@ const libcFunctions = { getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"],
 let libc: ReturnType<typeof openLibc<typeof libcFunctions>>;
 
 /**
- * Who has connected and reset the connection before it was accepted: getpeername(2) no longer tells, a socket option
- * does. Undefined when it cannot be known (not on Linux).
+ * The address of a peer that reset the connection before it was accepted. getpeername(2) no longer returns it, but a
+ * socket option does. Undefined when it is unknown, and on systems other than Linux.
  */
 export function resetPeerAddress(descriptor: number): string | undefined {
   if (process.platform !== "linux") return undefined;
@@ -36,7 +36,7 @@ export function resetPeerAddress(descriptor: number): string | undefined {
   return undefined;
 }
 
-/** Without shortening: it need not be what people read. */
+/** Not shortened, because nobody reads it. */
 function ipv6Text(bytes: Buffer): string {
   const isMapped = bytes.readBigUInt64BE(0) === 0n && bytes.readUInt32BE(8) === 0xffff;
   if (isMapped) return bytes.subarray(12).join(".");

@@ -2,18 +2,19 @@ import { X509Certificate } from "node:crypto";
 import { VeripyError } from "../base/errors.ts";
 import { reasonOf } from "../base/plain-reason.ts";
 import { type Fingerprint, fingerprintOfSpki } from "../identity/fingerprint.ts";
-import { type CloseReason, SocketDuplex } from "../protocol/duplex.ts";
+import type { CloseReason } from "../protocol/duplex.ts";
+import { SocketDuplex } from "../protocol/socket-duplex.ts";
 import type { Peer } from "./peer.ts";
 
-/** `SSL_OP_NO_TLSv1_2`; Bun has everything older off already. */
+/** `SSL_OP_NO_TLSv1_2`. Bun already disables older versions. */
 const noTls12 = 0x0800_0000;
-/** `SSL_OP_NO_TICKET`: every connection shows its key anew. */
+/** `SSL_OP_NO_TICKET`: every connection must prove its key. */
 const noTickets = 0x4000;
 
-/** TLS options that no caller may loosen: they are set last. */
+/** TLS options that no caller may weaken. Set them last. */
 export const tls13Only = { secureOptions: noTls12 | noTickets };
 
-/** A peer over a Bun socket. Two objects and no closure: there may be thousands of these. */
+/** A peer over a Bun socket. It takes two objects and no closure, because there may be thousands. */
 export class SocketPeer implements Peer {
   readonly fingerprint: Fingerprint;
   readonly address: string;
@@ -22,7 +23,7 @@ export class SocketPeer implements Peer {
   connectMs: number | undefined;
   readonly #socket: Bun.Socket<unknown>;
 
-  /** The addresses come from the caller, who has asked the socket already: it is a system call each time. */
+  /** The addresses are passed in, because each access of the socket's own is a system call. */
   constructor(
     socket: Bun.Socket<unknown>,
     fingerprint: Fingerprint,
@@ -37,7 +38,7 @@ export class SocketPeer implements Peer {
   }
 
   exportKeyingMaterial(length: number, label: string): Uint8Array {
-    // The types say void, and a context that is left out differs from an empty one only before TLS 1.3.
+    // The types say void. Omitting the context is the same as an empty one in TLS 1.3.
     return this.#socket.exportKeyingMaterial(length, label) as unknown as Uint8Array;
   }
 
@@ -47,8 +48,8 @@ export class SocketPeer implements Peer {
 }
 
 /**
- * The fingerprint of the key that the other end has proved to hold; undefined when it showed no certificate or one
- * with a key that cannot be read. Only to be asked after a handshake that is known to be complete.
+ * The fingerprint of the key that the other end has proved to hold; undefined when it has no certificate, or one with an
+ * unreadable key. Call this only after a complete handshake.
  */
 export function peerFingerprint(socket: Bun.Socket<unknown>): Fingerprint | undefined {
   try {
@@ -59,13 +60,13 @@ export function peerFingerprint(socket: Bun.Socket<unknown>): Fingerprint | unde
   }
 }
 
-/** Fingerprints of the keys in the certificates that came last, by their DER. The same clients come again and again. */
+/** Fingerprints of recent certificates, by their DER: the same clients connect again and again. */
 const fingerprints = new Map<string, Fingerprint>();
 const maxRemembered = 4_096;
-/** Ours have a third of it. A stranger chooses how long a certificate is. */
+/** VeriPy's own take a third of this. Strangers can send certificates of any length. */
 const maxRememberedBytes = 2_048;
 
-/** Reading and hashing the key was a third of the JavaScript in a handshake; the same bytes hold the same key. */
+/** Reading and hashing the key took a third of the JavaScript time of a handshake. */
 function remembered(certificate: X509Certificate): Fingerprint {
   const { raw } = certificate;
   const key = raw.length > maxRememberedBytes ? undefined : raw.toString("latin1");
@@ -73,18 +74,18 @@ function remembered(certificate: X509Certificate): Fingerprint {
   if (known !== undefined) return known;
   const fingerprint = fingerprintOfSpki(certificate.publicKey.export({ type: "spki", format: "der" }));
   if (key === undefined) return fingerprint;
-  // A flood of new keys costs what it cost before, and pushes the others out, nothing more.
+  // A flood of new keys only empties the cache.
   if (fingerprints.size >= maxRemembered) fingerprints.clear();
   fingerprints.set(key, fingerprint);
   return fingerprint;
 }
 
-/** How a duplex ends when its socket does: an error is a broken connection, its absence an orderly end. */
+/** Why a duplex ends with its socket: undefined for an orderly end, otherwise the connection broke. */
 export function closeReasonOf(error: Error | undefined): CloseReason {
   return error === undefined || error === null ? undefined : brokenBy(error);
 }
 
-/** The same for an error that is there. */
+/** The error of a broken connection. */
 export function brokenBy(error: unknown): VeripyError {
   if (error instanceof VeripyError) return error;
   return new VeripyError("unreachable", `The connection broke: ${reasonOf(error)}.`, { cause: error });

@@ -22,8 +22,8 @@ const libcFunctions = { setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"],
 let libc: ReturnType<typeof openLibc<typeof libcFunctions>>;
 
 /**
- * Makes the kernel drop what comes from `networks` (see `networkOf`) to a listening socket, and from no others: they
- * can't connect, while the connections that they have live on. Linux only; elsewhere it does nothing.
+ * Makes the kernel drop packets from `networks` (see `networkOf`) to a listening socket, replacing any earlier list. They
+ * can't connect, but their existing connections continue. Does nothing on systems other than Linux.
  */
 export function dropSyns(listener: number, networks: readonly string[]): void {
   if (process.platform !== "linux") return;
@@ -37,7 +37,7 @@ export function dropSyns(listener: number, networks: readonly string[]): void {
   setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, program(synFilter(networks)), descriptionBytes);
 }
 
-/** Classic BPF: compares the source address of an IPv4 packet, or the upper half of that of an IPv6 packet. */
+/** Classic BPF that compares an IPv4 packet's source address, or the upper half of an IPv6 packet's. */
 function synFilter(networks: readonly string[]): Instruction[] {
   const ipv4 = networks
     .filter((network) => !network.includes(":"))
@@ -77,8 +77,8 @@ function ipv6Halves(network: string): [high: number, low: number] {
 }
 
 /**
- * struct sock_fprog { unsigned short len; struct sock_filter *filter; }, and right behind it what it points to:
- * struct sock_filter { __u16 code; __u8 jt, jf; __u32 k; } each.
+ * struct sock_fprog { unsigned short len; struct sock_filter *filter; }, directly followed by the array it points to, of
+ * struct sock_filter { __u16 code; __u8 jt, jf; __u32 k; }.
  */
 function program(instructions: readonly Instruction[]): Uint8Array {
   const { ptr } = require("bun:ffi") as typeof import("bun:ffi");

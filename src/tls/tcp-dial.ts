@@ -1,8 +1,8 @@
 import { connect, type Socket } from "node:net";
 
-/** What becomes of a TCP connection under way; one of the two is called, at most once. */
+/** The outcome of a TCP connection attempt. At most one of the two is called, once. */
 export interface TcpDialHandler {
-  /** It is open. `upgrade` begins TLS over it; call it in the same turn, and once. */
+  /** It is open. `upgrade` starts TLS over it. Call that once, in the same turn. */
   opened(upgrade: Upgrade): void;
   failed(error: Error): void;
 }
@@ -10,9 +10,8 @@ export interface TcpDialHandler {
 export type Upgrade = <Data>(options: Bun.TLSUpgradeOptions<Data>) => Bun.Socket<Data>;
 
 /**
- * A TCP connection that can be called off before it is open. `Bun.connect` has no way to do that: where no packet is
- * answered, its socket lives for minutes and keeps the process alive. A socket of `node:net` can be destroyed, and
- * what is inside it is a `Bun.Socket`.
+ * A TCP connection that can be cancelled before it is open. `Bun.connect` can't: if no packet is answered, its socket
+ * keeps the process alive for minutes. A socket of `node:net` can be destroyed, and contains a `Bun.Socket`.
  */
 export class TcpDial {
   readonly #socket: Socket;
@@ -28,13 +27,13 @@ export class TcpDial {
     });
   }
 
-  /** Of a connection that is not upgraded: closes it, or gives it up while it is under way. */
+  /** Closes a connection that is not upgraded, or cancels the attempt. */
   cancel(): void {
     this.#socket.destroy();
   }
 }
 
-/** Bun's types leave it out. */
+/** Bun's types omit it. */
 function insideOf(socket: Socket): Bun.Socket<unknown> {
   return (socket as unknown as { _handle: Bun.Socket<unknown> })._handle;
 }

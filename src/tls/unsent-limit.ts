@@ -3,13 +3,13 @@ import { openLibc } from "../base/libc.ts";
 // netinet/in.h and linux/tcp.h.
 const IPPROTO_TCP = 6;
 const TCP_NOTSENT_LOWAT = 25;
-/** Enough to keep a fast link busy; a small answer waits behind no more than that. */
+/** Enough to keep a fast link busy. A small answer waits behind no more than this. */
 const maxUnsentBytes = 128 * 1024;
 
 /**
- * Keeps the kernel from taking 4 MiB for a connection whose other end is slow to read: what it has taken leaves in
- * order, while what waits in this process can still be put in a fair one. What is on its way is not limited. Connections
- * that `listeners`, which are descriptors, accept from now on inherit it. Linux only; elsewhere it does nothing.
+ * Keeps the kernel from buffering 4 MiB of unsent data for a slow reader: data in the kernel leaves in order, while data
+ * that waits in this process can still be scheduled fairly. Data in flight is not limited. Connections that `listeners`
+ * (descriptors) accept from now on inherit the limit. Does nothing on systems other than Linux.
  */
 export function limitUnsent(listeners: readonly number[]): void {
   if (process.platform !== "linux") return;

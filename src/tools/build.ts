@@ -1,6 +1,6 @@
 /**
- * `bun run build` makes both executables for this machine, `bun run build:all [--only target,…]` those of a
- * release with their SHA256SUMS. Ends with 0, with 1 when a build failed, with 2 for wrong arguments.
+ * `bun run build` builds both executables for this machine; `bun run build:all [--only target,…]` builds those of a
+ * release, with SHA256SUMS. The exit code is 0 on success, 1 if a build failed, 2 for wrong arguments.
  */
 import { rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
@@ -17,7 +17,7 @@ try {
   await (all ? buildAll(only) : buildHere());
 } catch (error) {
   console.error(`build: ${error instanceof Error ? error.message : String(error)}`);
-  // A failed bundle is an AggregateError; what is wrong and where stands in its parts.
+  // A failed bundle is an AggregateError whose parts say what is wrong, and where.
   if (error instanceof AggregateError) for (const part of error.errors) console.error(String(part));
   process.exitCode = 1;
 }
@@ -26,7 +26,7 @@ function readArguments(): { all: boolean; only: Target[] } {
   try {
     const { values } = parseArgs({ options: { all: { type: "boolean" }, only: { type: "string" } } });
     const all = values.all ?? false;
-    if (values.only !== undefined && !all) throw new Error("Cannot use --only without --all (build:all).");
+    if (values.only !== undefined && !all) throw new Error("--only needs --all (build:all).");
     return { all, only: parseTargets(values.only) };
   } catch (error) {
     console.error(`build: ${error instanceof Error ? error.message : String(error)}`);
@@ -47,14 +47,14 @@ async function buildAll(only: Target[]): Promise<void> {
   const origin = await readOrigin(root);
   const skipped: Target[] = [];
   const sums: string[] = [];
-  // Whoever reads SHA256SUMS while a build runs or after one failed must not take old sums for new files.
+  // While a build runs, or after one failed, there must be no old sums beside new files.
   await rm(join(dist, "SHA256SUMS"), { force: true });
   for (const [index, target] of only.entries()) {
     console.log(`[${index + 1}/${only.length}] ${target}`);
     const reason = await missingRuntime(targets[target], dist);
     if (reason !== undefined) {
       skipped.push(target);
-      console.log(`  skipped, its runtime is not to be had: ${reason}`);
+      console.log(`  skipped, because its runtime cannot be downloaded: ${reason}`);
       continue;
     }
     for (const { name, entry } of executables) {
@@ -63,7 +63,7 @@ async function buildAll(only: Target[]): Promise<void> {
       sums.push(sha256sumLine(await report(outfile), outfile));
     }
   }
-  if (sums.length === 0) throw new Error("Cannot build a release: no target's runtime is to be had.");
+  if (sums.length === 0) throw new Error("Cannot build a release: no target's runtime can be downloaded.");
   await writeFile(join(dist, "SHA256SUMS.tmp"), sums.join(""));
   await rename(join(dist, "SHA256SUMS.tmp"), join(dist, "SHA256SUMS"));
   console.log(
@@ -71,7 +71,7 @@ async function buildAll(only: Target[]): Promise<void> {
   );
 }
 
-/** Prints what was made, and returns its SHA-256 in hexadecimal. */
+/** Prints what was built, and returns its SHA-256 in hexadecimal. */
 async function report(path: string): Promise<string> {
   const sum = await fileSha256(path);
   const { size } = await stat(path);

@@ -2,36 +2,36 @@ import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises
 import { dirname, join } from "node:path";
 import { outputOf } from "./run.ts";
 
-/** What is written into an executable about its origin. */
+/** The origin that is written into an executable. */
 export interface Origin {
   readonly version: string;
   readonly commit: string;
 }
 
 export interface CompileRequest {
-  /** The root of the project; the entry is below it. */
+  /** The root of the project, which contains the entry. */
   readonly root: string;
   readonly entry: string;
-  /** Where the executable goes, an absolute path; what stood there is replaced at once, never half. */
+  /** The absolute path of the executable. An older file there is replaced in one step. */
   readonly outfile: string;
   /**
-   * The name under which it is compiled. The name becomes part of the bytes, so two builds are identical only
-   * under the same one.
+   * The name under which it is compiled. It becomes part of the bytes, so two builds are identical only if they have the
+   * same name.
    */
   readonly name: string;
   readonly origin: Origin;
-  /** Undefined: the runtime that runs this script. */
+  /** If undefined, the runtime that runs this script. */
   readonly target?: Bun.Build.CompileTarget;
 }
 
 /**
- * Compiles one self-contained executable; one at a time, for the process's working directory is the project's
- * meanwhile. Throws with the bundler's own message when it can't.
+ * Compiles one self-contained executable. Call it for one at a time, because it changes the process's working directory.
+ * Throws with the bundler's message if it fails.
  */
 export async function compileExecutable(request: CompileRequest): Promise<void> {
   const dist = dirname(request.outfile);
   await mkdir(dist, { recursive: true });
-  // Inside dist/, for the rename at the end must not cross file systems.
+  // Inside dist/, because the rename at the end must not cross file systems.
   const directory = await mkdtemp(join(dist, ".build-"));
   // The bundler writes paths relative to the working directory into the bytes.
   const cwd = process.cwd();
@@ -42,13 +42,13 @@ export async function compileExecutable(request: CompileRequest): Promise<void> 
       root: request.root,
       target: "bun",
       minify: true,
-      // Parsing was two thirds of a start (35 ms of commander and zod); bytecode makes it 14 ms for 3 MB more.
+      // Parsing took two thirds of a start (35 ms of commander and zod); with bytecode it takes 14 ms, for 3 MB more.
       bytecode: true,
       format: "esm",
-      // Embedded: stack traces name our files and lines instead of columns of one minified line.
+      // Embedded, so that stack traces name source files and lines instead of columns of one minified line.
       sourcemap: "linked",
-      // What is imported on demand is loaded on demand. A module host is this executable too, and without the
-      // server's code has 3.7 MB of its own instead of 6.3.
+      // Loads imports on demand only when they are needed. A module host is this executable too: without the server's
+      // code it has 3.7 MB of private memory instead of 6.3.
       splitting: true,
       define: {
         VERIPY_VERSION: JSON.stringify(request.origin.version),
@@ -57,7 +57,7 @@ export async function compileExecutable(request: CompileRequest): Promise<void> 
       compile: {
         ...(request.target === undefined ? {} : { target: request.target }),
         outfile: join(directory, request.name),
-        // The directory where somebody starts an executable must not change what it does.
+        // The directory that an executable is started in must not change what it does.
         autoloadBunfig: false,
         autoloadDotenv: false,
         autoloadTsconfig: false,
@@ -71,19 +71,19 @@ export async function compileExecutable(request: CompileRequest): Promise<void> 
   }
 }
 
-/** Bun adds `.exe` for Windows by itself, and leaves the source map beside the executable. */
+/** Finds the executable: Bun adds `.exe` for Windows, and leaves the source map beside it. */
 async function executableIn(directory: string): Promise<string> {
   const made = (await readdir(directory)).filter((file) => !file.endsWith(".map"));
   const [file] = made;
   if (file === undefined || made.length > 1) {
-    throw new Error(`The bundler should have made one executable; it made ${JSON.stringify(made)}.`);
+    throw new Error(`The bundler should have written one executable, but wrote ${JSON.stringify(made)}.`);
   }
   return file;
 }
 
 /**
- * Undefined when the runtime for `target` is here or could be fetched, else the reason. It compiles an empty
- * program, so that a fault of our own source is never taken for a runtime that is missing.
+ * Undefined if the runtime for `target` is here or could be downloaded, otherwise the reason. It compiles an empty
+ * program, so that an error in the sources is never mistaken for a missing runtime.
  */
 export async function missingRuntime(
   target: Bun.Build.CompileTarget,
@@ -104,8 +104,8 @@ export async function missingRuntime(
 }
 
 /**
- * The version of package.json and the commit that is checked out, with `-dirty` behind it when files differ
- * from the commit; `unknown` outside of a git checkout. Nothing of time or place: it must not change the bytes.
+ * The version in package.json and the commit that is checked out, followed by `-dirty` if files differ from it;
+ * `unknown` outside a git checkout. No time and no path, which would make every build different.
  */
 export async function readOrigin(root: string): Promise<Origin> {
   const { version } = (await Bun.file(join(root, "package.json")).json()) as { version: string };

@@ -1,7 +1,7 @@
 /**
- * `bun run prepare`, which `bun install` and `bun pm pack` do by themselves: writes the type declarations of the library
- * to dist-types/, unless they are newer than the sources. A program that adds VeriPy as a package is checked against
- * them, with its own settings; the sources would have to pass under those, too.
+ * `bun run prepare`, which `bun install` and `bun pm pack` run too, writes the type declarations of the library to
+ * dist-types/, unless they are newer than the sources. A program that adds VeriPy as a package is checked against them.
+ * Without them it would check the sources, with settings of its own that the sources may not pass.
  */
 import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -13,8 +13,8 @@ const declarations = join(root, "dist-types");
 const stamp = join(declarations, "src", "index.d.ts");
 
 if (!existsSync(compiler)) {
-  // An install for production has no compiler, and no use for types.
-  console.log("prepare: no declarations were made, for TypeScript is not installed.");
+  // A production install has no compiler, and does not need types.
+  console.log("prepare: skipped the type declarations, because TypeScript is not installed.");
 } else if (newestSource() > writtenAt()) {
   rmSync(declarations, { recursive: true, force: true });
   run([process.execPath, compiler, "-p", join(root, "tsconfig.declarations.json")], root);

@@ -1,7 +1,6 @@
 /**
- * `bun run demo`: the whole of VeriPy in a minute, with throw-away keys and modules in a temporary folder. On a
- * terminal it then stays up to be played with. From a fresh clone it installs and builds first, so nothing but
- * built-ins may be imported here.
+ * `bun run demo` shows VeriPy in a minute, with throw-away keys and modules in a temporary folder. On a terminal it then
+ * keeps running, to be tried out. It installs and builds first, so it may import built-ins only.
  */
 import { execFile } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -20,7 +19,7 @@ const isForPlay = process.stdin.isTTY && process.stdout.isTTY && !process.env.CI
 let directory: string | undefined;
 const programs: Program[] = [];
 let cleaning: Promise<void> | undefined;
-// A terminal that is closed can't be written to; the programs have to be stopped all the same.
+// Writing to a closed terminal fails. The programs must be stopped all the same.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 const signals = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 for (const signal of Object.keys(signals) as (keyof typeof signals)[]) {
@@ -33,7 +32,7 @@ for (const signal of Object.keys(signals) as (keyof typeof signals)[]) {
 try {
   await demo();
 } catch (error) {
-  // What a signal has stopped fails, too.
+  // After a signal, the programs are being stopped, and errors are expected.
   if (cleaning === undefined) {
     console.error(`demo: ${error instanceof Error ? error.message : String(error)}`);
     process.exitCode = 1;
@@ -49,30 +48,32 @@ async function demo(): Promise<void> {
   directory = mkdtempSync(join(tmpdir(), "veripy-demo-"));
   const mods = join(directory, "mods");
   const hello = join(mods, "hello.ts");
-  say("veripy-server init: a key for each side, the client's in trusted-keys.json, a first module.");
+  say(
+    "veripy-server init creates a key for each side, trusted-keys.json with the client's key, and a first module.",
+  );
   const { made } = JSON.parse(await outputOf(serverPath, ["init", "--json"], directory)) as {
     made: string[];
   };
-  for (const what of made) console.log(`  made ${what}`);
-  // The modules that VeriPy is shipped with; the copies may be edited.
+  for (const what of made) console.log(`  created ${what}`);
+  // Copies of the modules that come with VeriPy, so that they can be edited.
   cpSync(join(root, "mods"), mods, { recursive: true });
 
-  say("The server, on any free port:");
+  say("Starting the server on a free port:");
   const server = start(serverPath, ["start", "--port", "0", "--json"], "server", logText);
   const listening = await server.line("that it listens", (line) => textOf(line).startsWith("Listening on "));
   const port = String((JSON.parse(listening) as { port: number }).port);
   const flags = ["--port", port, "--certs", join(directory, "certs")];
 
-  say("The client fetches each module and hashes what it received, then stays:");
+  say("Starting the client. It fetches and hashes each module, then keeps running:");
   const client = start(clientPath, [...flags, "watch"], "client");
   for (const _ of readdirSync(mods).filter((name) => /^[^._].*\.[tj]s$/.test(name))) {
     await client.line("that a module is verified", isVerdict);
   }
 
-  say("Running one:");
+  say("Running a module:");
   await expectResult(["exec", "hello.ts", "World"], flags, "Hello, World!");
 
-  say("An edit of hello.ts, while both are running:");
+  say("Editing hello.ts while both are running:");
   writeFileSync(hello, readFileSync(hello, "utf8").replace("Hello,", "Welcome,"));
   await client.line("that hello.ts was reloaded", (line) => /^modreload\s+hello\.ts/.test(line));
   await client.line(
@@ -82,10 +83,10 @@ async function demo(): Promise<void> {
   await expectResult(["exec", "hello.ts", "World"], flags, "Welcome, World!");
 
   if (!isForPlay) {
-    say("That was all of it.");
+    say("That is all.");
     return;
   }
-  say("Both stay up until Ctrl-C. Edit or add modules in");
+  say("Both keep running until you press Ctrl-C. Edit or add modules in");
   console.log(`  ${mods}\nand in another terminal, try`);
   for (const command of ["list", "verify", "exec uname.ts -a", "--help"]) {
     console.log(`  ${clientPath} ${flags.join(" ")} ${command}`);
@@ -97,7 +98,7 @@ function isVerdict(line: string): boolean {
   return line.startsWith("verified ");
 }
 
-/** Shows the command as somebody would type it, and its output; throws when that is not the expected one. */
+/** Shows a command as you would type it, and its output. Throws if that is not the expected output. */
 async function expectResult(
   command: readonly string[],
   flags: readonly string[],
@@ -108,7 +109,7 @@ async function expectResult(
   if (output !== `${expected}\n`) throw new Error(`The result should have been '${expected}'.`);
 }
 
-/** What it printed on standard output. Throws with its standard error when it fails. */
+/** The standard output of a command. Throws with its standard error if it fails. */
 async function outputOf(path: string, args: readonly string[], cwd: string): Promise<string> {
   const { stdout } = await promisify(execFile)(path, args, { cwd, encoding: "utf8", timeout: 20_000 });
   return stdout;
@@ -120,7 +121,7 @@ function start(
   name: string,
   text: (line: string) => string = (line) => line,
 ): Program {
-  if (cleaning !== undefined) throw new Error("The demo is ending.");
+  if (cleaning !== undefined) throw new Error("The demo is already ending.");
   const program = new Program(path, args, directory ?? root, (line) =>
     console.log(`  ${name} | ${text(line)}`),
   );
@@ -133,7 +134,7 @@ function logText(line: string): string {
   return message === "" ? line : message;
 }
 
-/** The message of a log line of the server, which is a JSON object; nothing of any other line. */
+/** The message of a log line of the server, which is a JSON object; empty for any other line. */
 function textOf(line: string): string {
   return line.startsWith("{") ? (JSON.parse(line) as { message: string }).message : "";
 }
@@ -143,8 +144,8 @@ function say(what: string): void {
 }
 
 /**
- * Ctrl-C comes twice where `bun run` or `npx` is in between: from the terminal, and passed on by that program. So every
- * call waits for the same end, and none exits the process while a program still runs.
+ * Under `bun run` or `npx`, Ctrl-C arrives twice: from the terminal, and from that program. So every call waits for the
+ * same cleanup, and none exits the process while a program is still running.
  */
 function cleanUp(): Promise<void> {
   cleaning ??= stopAll();
@@ -152,7 +153,7 @@ function cleanUp(): Promise<void> {
 }
 
 async function stopAll(): Promise<void> {
-  // The client first: a server that goes away is news to it.
+  // The client first, because it would report that the server is gone.
   for (const program of programs.splice(0).reverse()) await program.stop();
   if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 
-/** The SHA-256 of a file in hexadecimal; the file is read in pieces, however large it is. */
+/** The SHA-256 of a file in hexadecimal. The file is read in pieces, so it may be large. */
 export async function fileSha256(path: string): Promise<string> {
   const hash = createHash("sha256");
   await pipeline(createReadStream(path), hash);

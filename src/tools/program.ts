@@ -2,17 +2,17 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
-/** A program that stays: its lines can be waited for, and it is stopped in the end. */
+/** A program in the background: the demo waits for lines that it prints, and stops it at the end. */
 export class Program {
   readonly #child: ChildProcess;
   readonly #name: string;
   readonly #unread: string[] = [];
   #arrived: () => void = () => {};
 
-  /** `onLine` sees every line of its standard output and standard error as it comes. */
+  /** `onLine` is called with every line of standard output and standard error as it arrives. */
   constructor(path: string, args: readonly string[], cwd: string, onLine: (line: string) => void) {
     this.#name = [path, ...args].join(" ");
-    // A group of its own: Ctrl-C in a terminal must reach the demo alone, which then stops what it started.
+    // A process group of its own: Ctrl-C must reach only the demo, which then stops this program.
     this.#child = spawn(path, args, { cwd, stdio: ["ignore", "pipe", "pipe"], detached: true });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       if (stream === null) continue;
@@ -26,7 +26,7 @@ export class Program {
     this.#child.once("exit", () => this.#arrived());
   }
 
-  /** The first line, of those not asked for yet, that `matches`. Throws after `ms`, and when the program ends. */
+  /** The first line that `matches`, after the last one returned. Throws after `ms`, or when the program ends. */
   async line(what: string, matches: (line: string) => boolean, ms = 20_000): Promise<string> {
     const deadline = performance.now() + ms;
     for (;;) {
@@ -46,7 +46,7 @@ export class Program {
     }
   }
 
-  /** Resolves when it has ended; asks first, and makes it after five seconds. */
+  /** Sends SIGTERM, after five seconds SIGKILL, and resolves when the program has ended. */
   async stop(): Promise<void> {
     if (this.#hasEnded()) return;
     const ended = once(this.#child, "exit");

@@ -1,6 +1,6 @@
 /**
- * `bun run build:reproducible`: builds the checked-out commit twice, from two fresh clones in two directories
- * of different depth, and compares the executables. Ends with 1 when a byte differs.
+ * `bun run build:reproducible` builds the checked-out commit twice, from two fresh clones in directories of different
+ * depth, and compares the executables. The exit code is 1 if a byte differs.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ const root = dirname(dirname(import.meta.dir));
 const directory = await mkdtemp(join(tmpdir(), "veripy-reproducible-"));
 try {
   const commit = outputOf(["git", "rev-parse", "HEAD"], root);
-  if (commit === undefined) throw new Error(`Cannot read the commit: ${root} is no git checkout.`);
+  if (commit === undefined) throw new Error(`Cannot read the commit: ${root} is not a git checkout.`);
   console.log(`Building commit ${commit} twice.`);
   const [first, second] = [
     await buildClone(join(directory, "first"), commit),

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 
-/** Runs a program to its end with its output shown; throws an Error with the command when it fails. */
+/** Runs a program to its end and shows its output. Throws an Error that names the command if it fails. */
 export function run(command: readonly [string, ...string[]], cwd: string): void {
   const [program, ...args] = command;
   const ended = spawnSync(program, args, { cwd, stdio: ["ignore", "inherit", "inherit"] });
@@ -10,7 +10,7 @@ export function run(command: readonly [string, ...string[]], cwd: string): void 
   }
 }
 
-/** The output of a program without the white space around it, or undefined when it fails or is not there. */
+/** The output of a program, trimmed, or undefined if it fails or does not exist. */
 export function outputOf(command: readonly [string, ...string[]], cwd: string): string | undefined {
   const [program, ...args] = command;
   const ended = spawnSync(program, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });

@@ -1,6 +1,6 @@
 import { basename, join } from "node:path";
 
-/** The machines that releases are built for, by the name that ends their file names. */
+/** The platforms that releases are built for, by the suffix of their file names. */
 export const targets = {
   "linux-x64": "bun-linux-x64",
   "linux-x64-baseline": "bun-linux-x64-baseline",
@@ -14,15 +14,15 @@ export const targets = {
 } as const satisfies Record<string, Bun.Build.CompileTarget>;
 export type Target = keyof typeof targets;
 
-/** The executables and the source file that each starts with. */
+/** The executables and their entry files. */
 export const executables = [
   { name: "veripy-server", entry: "src/cli/server.ts" },
   { name: "veripy-client", entry: "src/cli/client.ts" },
 ] as const;
 
 /**
- * The targets named by a comma-separated list, in the table's order; all of them for `undefined`.
- * Throws an Error that names what is unknown and what there is.
+ * The targets in a comma-separated list, in the table's order; all of them for `undefined`. Throws an Error that names
+ * the unknown targets and the known ones.
  */
 export function parseTargets(list: string | undefined): Target[] {
   const all = Object.keys(targets) as Target[];
@@ -30,17 +30,17 @@ export function parseTargets(list: string | undefined): Target[] {
   const wanted = list.split(",").map((name) => name.trim());
   const unknown = wanted.filter((name) => !Object.hasOwn(targets, name));
   if (unknown.length > 0) {
-    throw new Error(`Cannot build for '${unknown.join(", ")}': the targets are ${all.join(", ")}.`);
+    throw new Error(`Cannot build for '${unknown.join(", ")}'. The targets are ${all.join(", ")}.`);
   }
   return all.filter((target) => wanted.includes(target));
 }
 
-/** Where an executable for `target` is put, Windows suffix included. */
+/** The path of the executable for `target`, including the Windows suffix. */
 export function releasePath(dist: string, name: string, target: Target): string {
   return join(dist, `${name}-${target}${target.startsWith("windows") ? ".exe" : ""}`);
 }
 
-/** One line as `sha256sum` prints it and `sha256sum -c`, run beside the file, reads it. */
+/** A line as `sha256sum` prints it. `sha256sum -c` reads it in the file's folder. */
 export function sha256sumLine(sum: string, path: string): string {
   return `${sum}  ${basename(path)}\n`;
 }

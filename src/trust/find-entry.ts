@@ -6,7 +6,7 @@ import type { TrustedKeys } from "./trust-file.ts";
 
 const maxListed = 10;
 
-/** The entry that a name, a key or the next key of an entry stands for. */
+/** The entry with that name, key or next key. */
 export function findEntry(keys: Iterable<Grant>, who: string): Grant | undefined {
   const key = isFingerprint(who) ? parseFingerprint(who) : undefined;
   return [...keys].find(({ name, fingerprint, next }) =>
@@ -14,7 +14,7 @@ export function findEntry(keys: Iterable<Grant>, who: string): Grant | undefined
   );
 }
 
-/** What to say of a name or a key that stands for no entry. `what`: "Cannot …", without the name. */
+/** The error for a name or key that has no entry. `what` is "Cannot …", without the name. */
 export function unknownEntry(keys: Iterable<Grant>, who: string, what: string, file: string): VeripyError {
   const grants = [...keys];
   const names = grants.map(({ name, fingerprint }) => name ?? fingerprint);
@@ -22,11 +22,15 @@ export function unknownEntry(keys: Iterable<Grant>, who: string, what: string, f
     who,
     grants.flatMap(({ name, fingerprint }) => (name === undefined ? [fingerprint] : [name, fingerprint])),
   );
-  const hint = names.length === 0 ? "It trusts no key." : suggestion || `It has: ${listed(names)}.`;
-  return new VeripyError("bad_config", `${what} '${who}': no entry of ${file} has that name or key. ${hint}`);
+  const hint =
+    names.length === 0 ? "The file trusts no keys." : suggestion || `It contains: ${listed(names)}.`;
+  return new VeripyError(
+    "bad_config",
+    `${what} '${who}': ${file} has no entry with that name or key. ${hint}`,
+  );
 }
 
-/** Throws `bad_config` when a key other than `fingerprint` has the name. `what`: "Cannot …", without the name. */
+/** Throws `bad_config` when a key other than `fingerprint` has the name. `what` is "Cannot …", without the name. */
 export function refuseTakenName(
   keys: TrustedKeys,
   name: string | undefined,
@@ -37,12 +41,12 @@ export function refuseTakenName(
   if (holder === undefined || holder.fingerprint === fingerprint) return;
   throw new VeripyError(
     "bad_config",
-    `${what} '${name}': the key ${holder.fingerprint} has it already. Take another name, or ` +
+    `${what} '${name}': the key ${holder.fingerprint} already has it. Choose another name, or ` +
       `remove that key first: veripy-server untrust ${holder.fingerprint}`,
   );
 }
 
-/** The first few of a list, and how many more there are. */
+/** The first few items of a list, and the number of the others. */
 export function listed(items: readonly string[]): string {
   const shown = items.slice(0, maxListed).join(", ");
   return items.length <= maxListed ? shown : `${shown} and ${items.length - maxListed} more`;

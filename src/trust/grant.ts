@@ -12,13 +12,13 @@ const fingerprintField = z
   .string()
   .transform((text, context) => orIssue(context, () => parseFingerprint(text)));
 
-/** A key's name. Printable, without space at the ends: it goes into log lines and onto command lines as it is. */
+/** A key's name. Printable and without leading or trailing spaces, because it appears in logs and on command lines. */
 export const nameField = z
   .string()
   .max(64, "must have at most 64 characters")
   .regex(
     /^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u,
-    "must be printable characters, without spaces at its ends",
+    "must consist of printable characters, without leading or trailing spaces",
   )
   .refine((name) => !/^(sha256:)?[0-9a-f:]{64,}$/i.test(name), "must not look like a fingerprint");
 
@@ -37,7 +37,7 @@ const moduleField = z.string().min(1, "must not be empty").max(255, "must have a
 
 const maxConnectionsText = "must be a whole number from 1 to 1000000";
 
-/** The optional fields of an entry of `trusted-keys.json`, as the file has them. */
+/** The optional fields of an entry in `trusted-keys.json`, as written in the file. */
 export interface TrustedKeyFields {
   name?: string;
   modules?: readonly string[];
@@ -48,7 +48,7 @@ export interface TrustedKeyFields {
   max_connections?: number;
 }
 
-/** One entry of `trusted-keys.json` in its long form. */
+/** An entry of `trusted-keys.json` in its long form. */
 export const entrySchema = z.strictObject({
   fingerprint: fingerprintField,
   name: nameField.optional(),
@@ -64,18 +64,18 @@ export const entrySchema = z.strictObject({
   next: fingerprintField.optional(),
 });
 
-/** What one trusted key may do. A field that its entry leaves out is not limited by it. */
+/** What a trusted key may do. A field missing from its entry sets no limit. */
 export class Grant {
   readonly fingerprint: Fingerprint;
-  /** The key that its holder changes to: as good as `fingerprint` until its first connection, then in its place. */
+  /** The next key in a rotation. It is trusted like `fingerprint`, and replaces it with its first connection. */
   readonly next: Fingerprint | undefined;
-  /** Who it is, for people. */
+  /** The holder's name, for people. */
   readonly name: string | undefined;
-  /** Milliseconds since 1970. From this moment on the key is not trusted. */
+  /** Milliseconds since 1970. From then on the key is not trusted. */
   readonly expiresAt: number | undefined;
-  /** Connections at once. */
+  /** Simultaneous connections. */
   readonly maxConnections: number | undefined;
-  /** Patterns over the names of modules. */
+  /** Patterns of module names. See `matchesName`. */
   readonly modules: readonly string[] | undefined;
   readonly actions: readonly Action[] | undefined;
   readonly #from: AddressList | undefined;
@@ -91,12 +91,12 @@ export class Grant {
     this.#from = entry.from;
   }
 
-  /** The addresses that it may come from, as the file has them. */
+  /** The addresses that it may connect from, as written in the file. */
   get from(): readonly string[] | undefined {
     return this.#from?.ranges;
   }
 
-  /** Its entry, but for the next key. A date is given as a moment, in full. */
+  /** Its entry, without the next key. A date includes the time. */
   fields(): TrustedKeyFields & { readonly fingerprint: Fingerprint } {
     const { fingerprint, name, modules, actions, from, expiresAt, maxConnections } = this;
     return {
@@ -114,7 +114,7 @@ export class Grant {
     return this.actions === undefined || this.actions.includes(action);
   }
 
-  /** Whether this key may know of the module at all, by its name (`deploy.ts`). */
+  /** Whether this key may see that the module (`deploy.ts`) exists. */
   maySee(mod: string): boolean {
     return this.modules === undefined || this.modules.some((pattern) => matchesName(pattern, mod));
   }
@@ -128,7 +128,7 @@ export class Grant {
   }
 }
 
-/** Turns a throw of a parser into an issue at its place in the file. */
+/** Turns a parser's error into an issue with a path. */
 function orIssue<T>(context: z.RefinementCtx, parse: () => T): T {
   try {
     return parse();

@@ -27,17 +27,17 @@ import { readTrustedKeys } from "./trust-file.ts";
 const fileName = "invitations.json";
 const maxFileBytes = 1024 * 1024;
 const maxOpen = 100;
-/** Wrong proofs before an invitation dies. */
+/** Wrong proofs until an invitation ends. */
 export const maxAttempts = 5;
 
 const invitation = z.strictObject({
-  id: z.string().refine(isInvitationId, "must be an invitation's id"),
+  id: z.string().refine(isInvitationId, "must be an invitation ID"),
   verifier: z.custom<Sha256Hex>(
     (value) => typeof value === "string" && isSha256Hex(value),
     "must be a SHA-256",
   ),
   name: nameField.optional(),
-  /** The other fields of the entry that the joined key gets. */
+  /** The other fields of the joining key's entry. */
   entry: keyFieldsSchema.optional(),
   expires: z.iso.datetime({ offset: true }),
   attempts: z.int().min(0).max(maxAttempts),
@@ -45,20 +45,20 @@ const invitation = z.strictObject({
 type Invitation = z.infer<typeof invitation>;
 const invitationsFile = z.array(invitation).max(maxOpen);
 
-/** An invitation that can still be redeemed, without what would help to redeem it. */
+/** An invitation that can still be redeemed, without its secret. */
 export interface OpenInvitation {
   readonly id: string;
   readonly expires: Date;
   /** Wrong proofs so far. */
   readonly attempts: number;
-  /** The entry that the joined key gets, beside its key. */
+  /** The fields of the joining key's entry, without the key. */
   readonly fields: TrustedKeyFields;
 }
 
 export interface InviteOptions {
-  /** How long the code is good. */
+  /** How long the code is valid. */
   validMs: number;
-  /** The entry that the joined key gets, beside its key. */
+  /** The fields of the joining key's entry, without the key. */
   fields?: TrustedKeyFields;
   /** `fields.name`. */
   name?: string;
@@ -66,8 +66,8 @@ export interface InviteOptions {
 }
 
 /**
- * Makes an invitation and keeps what checking it needs in `<certsDir>/invitations.json`. Throws `bad_config` for fields
- * that the trust file may not have, or a name that a key in it has already, if `trustedKeysPath` says which file that is.
+ * Creates an invitation and stores what is needed to check its code in `<certsDir>/invitations.json`. Throws
+ * `bad_config` for invalid fields, and for a name that a key already has in the file `trustedKeysPath`, if that is given.
  */
 export async function createInvitation(
   certsDir: string,
@@ -82,11 +82,11 @@ export async function createInvitation(
     if (open.length >= maxOpen) {
       throw new VeripyError(
         "bad_config",
-        `There are ${maxOpen} open invitations already. Wait until some have expired, or end one: ` +
+        `There are already ${maxOpen} open invitations. Wait until some have expired, or revoke one: ` +
           "veripy-server invite --revoke ID",
       );
     }
-    // Of two with one id only one could ever be redeemed.
+    // Of two invitations with the same ID only one could be redeemed.
     const others = open.filter(({ id }) => id !== code.id);
     const made: Invitation = {
       id: code.id,
@@ -113,7 +113,7 @@ async function refuseName(name: string, trustedKeysPath: string | undefined): Pr
   refuseTakenName(await readTrustedKeys(trustedKeysPath), name, "Cannot invite under the name");
 }
 
-/** The invitations that can be redeemed now, in the order in which they were made. Empty when there is no file. */
+/** The invitations that can still be redeemed, oldest first. Empty when there is no file. */
 export async function listInvitations(certsDir: string): Promise<OpenInvitation[]> {
   const path = join(certsDir, fileName);
   try {
@@ -125,8 +125,8 @@ export async function listInvitations(certsDir: string): Promise<OpenInvitation[
 }
 
 /**
- * Ends the open invitations with that id or name; the whole code stands for its id. Gives those that have ended. Throws
- * `bad_config` when there is none, with those that there are.
+ * Revokes the open invitations with that ID or name, and returns them. The whole code is accepted in place of its ID.
+ * Throws `bad_config`, with a list of the open invitations, when there is none.
  */
 export async function revokeInvitations(certsDir: string, idOrName: string): Promise<OpenInvitation[]> {
   let revoked: Invitation[] = [];
@@ -137,8 +137,8 @@ export async function revokeInvitations(certsDir: string, idOrName: string): Pro
     const there = open.map((one) => (one.name === undefined ? one.id : `${one.id} ('${one.name}')`));
     throw new VeripyError(
       "bad_config",
-      `Cannot revoke the invitation '${idOrName}': no open one has that id or name. ` +
-        (there.length === 0 ? "None is open." : `Open are: ${listed(there)}.`),
+      `Cannot revoke the invitation '${idOrName}': no open invitation has that ID or name. ` +
+        (there.length === 0 ? "No invitations are open." : `Open invitations: ${listed(there)}.`),
     );
   });
   return revoked.map(toOpen);
@@ -161,24 +161,24 @@ function toOpen({ id, expires, attempts, name, entry }: Invitation): OpenInvitat
   };
 }
 
-/** What became of an attempt to redeem: `wrong` covers unknown, expired and spent ones too, and does not tell. */
+/** The outcome of an attempt to redeem. It does not tell a wrong code from an unknown, expired or spent one. */
 export type Redemption =
   | {
       readonly accepted: true;
-      /** The entry that the key gets, beside the key. */
+      /** The fields of the key's entry, without the key. */
       readonly fields: TrustedKeyFields;
       readonly proof: string;
-      /** Opens the invitation again, for a key that could not be trusted after all. */
+      /** Reopens the invitation when the key could not be trusted after all. */
       reopen(): Promise<void>;
     }
   | { readonly accepted: false };
 
 /**
- * Checks a client's proof and spends the invitation. A wrong proof counts, and the fifth ends the invitation.
- * When this resolves, the file says so already: a code cannot be spent twice, not even across a crash.
+ * Checks a client's proof and spends the invitation. Wrong proofs are counted, and the fifth ends the invitation. The
+ * file is written before this resolves, so a code can't be spent twice, even after a crash.
  *
- * `isNeeded` is asked when the proof is right, with the fields of the entry to make. The invitation stays open when it
- * says no, and when it throws, which this then throws too.
+ * `isNeeded` is called with the fields of the new entry when the proof is right. If it returns false or throws, the
+ * invitation stays open; this passes on what it throws.
  */
 export async function redeemInvitation(
   certsDir: string,
@@ -210,8 +210,8 @@ export async function redeemInvitation(
 }
 
 /**
- * Whether any invitation is open now. Synchronous, because the answer is needed inside a TLS handshake callback;
- * a file that cannot be read is none.
+ * Whether any invitation is open. Synchronous, because it is called inside a TLS handshake callback. False when the file
+ * can't be read.
  */
 export function hasOpenInvitation(certsDir: string): boolean {
   try {
@@ -244,7 +244,7 @@ async function edit(
   const path = join(certsDir, fileName);
   try {
     await withFileLock(path, async () => {
-      // The server checks it when it starts; this is for what has happened since.
+      // The server checks this at its start, but it may have changed since.
       await refuseWorldWritable(path);
       const before = await readInvitations(path);
       const after = await change(stillOpen(before));
@@ -253,7 +253,7 @@ async function edit(
     });
   } catch (error) {
     if (error instanceof VeripyError) throw error;
-    const hint = isSystemError(error, "ENOENT") ? " 'veripy-server init' makes the folder." : "";
+    const hint = isSystemError(error, "ENOENT") ? " 'veripy-server init' creates the directory." : "";
     throw new VeripyError("bad_identity", `Cannot edit ${path}: ${reasonOf(error)}.${hint}`, {
       cause: error,
     });

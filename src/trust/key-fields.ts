@@ -4,7 +4,7 @@ import { entrySchema, type TrustedKeyFields } from "./grant.ts";
 
 const fieldsSchema = entrySchema.omit({ fingerprint: true, next: true });
 
-/** What is wrong with the fields, as a clause that names one; undefined when the file may have them. */
+/** What is wrong with the fields, as a clause that names the first invalid one; undefined when they are valid. */
 export function faultOfFields(fields: unknown): string | undefined {
   const parsed = fieldsSchema.safeParse(fields);
   if (parsed.success) return undefined;
@@ -15,13 +15,14 @@ export function faultOfFields(fields: unknown): string | undefined {
   return field === undefined ? clause : `${String(field)}${where}: ${clause}`;
 }
 
-/** Throws `bad_config` for fields that `trusted-keys.json` may not have. */
+/** Throws `bad_config` for fields that are not valid in `trusted-keys.json`. */
 export function checkFields(fields: TrustedKeyFields): void {
   const fault = faultOfFields(fields);
-  if (fault !== undefined) throw new VeripyError("bad_config", `Cannot give a key such an entry: ${fault}.`);
+  if (fault !== undefined)
+    throw new VeripyError("bad_config", `Cannot use these fields for a key: ${fault}.`);
 }
 
-/** The same for a part of another file. It gives the fields as they are written. */
+/** The same as a schema, for other files. Returns the fields as written. */
 export const keyFieldsSchema = z.unknown().transform((fields, context) => {
   const fault = faultOfFields(fields);
   if (fault === undefined) return fields as TrustedKeyFields;

@@ -9,13 +9,13 @@ import { parseStrictJson } from "../base/strict-json.ts";
 import { type Fingerprint, fingerprintOfCertificate, parseFingerprint } from "../identity/fingerprint.ts";
 import { howToTrustInstead, pinnedByOption } from "./server-pin-advice.ts";
 
-/** Which keys each server may show, by `host:port` as `serverName` writes it. */
+/** The keys that each server may have, by `host:port` as returned by `serverName`. */
 export type KnownServers = ReadonlyMap<string, readonly Fingerprint[]>;
 
 export interface ServerPin {
-  /** Never empty. More than one while a server changes its key. */
+  /** Never empty. More than one while a server is rotating its key. */
   readonly fingerprints: readonly Fingerprint[];
-  /** What says so: a path, or `pinnedByOption`. */
+  /** Where they come from: a path, or `pinnedByOption`. */
   readonly source: string;
 }
 
@@ -23,17 +23,17 @@ const maxFileBytes = 4 * 1024 * 1024;
 const maxCertificateBytes = 64 * 1024;
 const fileName = "known-servers.json";
 
-/** `host:port`, the host in lower case, an IPv6 address in brackets. */
+/** `host:port`, with the host in lower case and an IPv6 address in brackets. */
 export function serverName(host: string, port: number): string {
   const plain = host.replace(/^\[(.*)\]$/, "$1").toLowerCase();
   return isIP(plain) === 6 ? `[${plain}]:${port}` : `${plain}:${port}`;
 }
 
 /**
- * Which key the server must show: that of `<certsDir>/server.crt` if it is there, else what
- * `<certsDir>/known-servers.json` has for it, else the option; undefined when nothing says. Throws `bad_config`
- * when the option says otherwise than the file that comes before it, and for a file that is not valid; `bad_identity`
- * when everyone on this machine may write one of the files, or the folder.
+ * The key that the server must have: that of `<certsDir>/server.crt` if it exists, else that of its entry in
+ * `<certsDir>/known-servers.json`, else the option; undefined when there is none. Throws `bad_config` when the option
+ * contradicts a file, and for an invalid file; `bad_identity` when every user may write to one of the files or the
+ * directory.
  */
 export async function resolveServerPin(options: {
   certsDir: string;
@@ -51,14 +51,14 @@ export async function resolveServerPin(options: {
   const advice = await howToTrustInstead({ certsDir, name, source: pin.source }, fingerprintOption);
   throw new VeripyError(
     "bad_config",
-    `Cannot tell which key ${name} must show: ${pin.source} says ${pin.fingerprints.join(" or ")}, ` +
-      `${pinnedByOption} says ${fingerprintOption}. If the file is right, leave out the option. ${advice}`,
+    `Cannot tell which key to expect from ${name}: ${pin.source} says ${pin.fingerprints.join(" or ")}, ` +
+      `but ${pinnedByOption} says ${fingerprintOption}. If the file is right, omit the option. ${advice}`,
   );
 }
 
 /**
- * Parses `known-servers.json`: `{"host:port": "fingerprint" | ["fingerprint", …]}`. Throws `bad_config` with the
- * line and column or the path for anything else.
+ * Parses `known-servers.json`: `{"host:port": "fingerprint" | ["fingerprint", …]}`. Throws `bad_config`, with line and
+ * column or the JSON path, for anything else.
  */
 export function parseKnownServers(text: string, file = fileName): KnownServers {
   const { value } = parseStrictJson(text, file);
@@ -70,11 +70,12 @@ export function parseKnownServers(text: string, file = fileName): KnownServers {
     const path = `${file}: [${JSON.stringify(name)}]`;
     const canonical = canonicalName(name);
     if (canonical === undefined) {
-      throw new VeripyError("bad_config", `${path}: must be host:port, an IPv6 address in brackets.`);
+      throw new VeripyError("bad_config", `${path}: must be host:port, with an IPv6 address in brackets.`);
     }
-    if (servers.has(canonical)) throw new VeripyError("bad_config", `${path}: is there twice.`);
+    if (servers.has(canonical))
+      throw new VeripyError("bad_config", `${path}: the same server has an entry above.`);
     const list = Array.isArray(pinned) ? pinned : [pinned];
-    if (list.length === 0) throw new VeripyError("bad_config", `${path}: must name a fingerprint.`);
+    if (list.length === 0) throw new VeripyError("bad_config", `${path}: must contain a fingerprint.`);
     servers.set(
       canonical,
       list.map((item, index) => fingerprintAt(item, Array.isArray(pinned) ? `${path}[${index}]` : path)),
@@ -87,7 +88,7 @@ export function knownServersFile(certsDir: string): string {
   return join(certsDir, fileName);
 }
 
-/** Reads `<certsDir>/known-servers.json`; nobody is known when there is none. */
+/** Reads `<certsDir>/known-servers.json`. No server is known when the file does not exist. */
 export async function readKnownServers(certsDir: string): Promise<KnownServers> {
   const path = knownServersFile(certsDir);
   let text: string | undefined;
@@ -99,7 +100,7 @@ export async function readKnownServers(certsDir: string): Promise<KnownServers> 
   return text === undefined ? new Map() : parseKnownServers(text, path);
 }
 
-/** Keeps a key for a server in place of what was kept for it before. */
+/** Replaces the keys of a server by one key. */
 export function keepKnownServer(
   certsDir: string,
   host: string,
@@ -109,7 +110,7 @@ export function keepKnownServer(
   return setKnownServer(certsDir, host, port, [fingerprint]);
 }
 
-/** The same with several keys, for the time in which a server changes its own. An empty list forgets it. */
+/** Replaces the keys of a server. There are several while it is rotating its key. An empty list removes the server. */
 export async function setKnownServer(
   certsDir: string,
   host: string,
@@ -118,9 +119,9 @@ export async function setKnownServer(
 ): Promise<void> {
   const path = knownServersFile(certsDir);
   const name = serverName(host, port);
-  // The file would be refused from then on.
+  // Otherwise the file would become invalid.
   if (canonicalName(name) === undefined) {
-    throw new VeripyError("bad_config", `Cannot keep the key of '${name}': it is no host and port.`);
+    throw new VeripyError("bad_config", `Cannot save the key of '${name}': that is not a host and port.`);
   }
   try {
     await withFileLock(path, async () => {
@@ -133,13 +134,13 @@ export async function setKnownServer(
     });
   } catch (error) {
     if (error instanceof VeripyError) throw error;
-    throw new VeripyError("bad_identity", `Cannot keep the key of ${name} in ${path}: ${reasonOf(error)}.`, {
+    throw new VeripyError("bad_identity", `Cannot save the key of ${name} in ${path}: ${reasonOf(error)}.`, {
       cause: error,
     });
   }
 }
 
-/** The key of `<certsDir>/server.crt`, which comes before all others; undefined when there is none. */
+/** The key of `<certsDir>/server.crt`, which takes precedence; undefined when the file does not exist. */
 export async function certificatePin(certsDir: string): Promise<ServerPin | undefined> {
   const source = join(certsDir, "server.crt");
   try {

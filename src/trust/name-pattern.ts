@@ -1,11 +1,11 @@
 /**
- * A pattern over module names: `*` is any number of characters, `?` is one, everything else is itself.
- * It covers the whole name, and upper and lower case differ, as they do in file names.
+ * Matches a whole module name: `*` stands for any number of characters, `?` for one, any other character for itself.
+ * Case matters, as in file names.
  */
 export function matchesName(pattern: string, name: string): boolean {
   let p = 0;
   let n = 0;
-  // The last `*`, and what it had swallowed: going back there alone keeps this linear in each.
+  // The last `*` and where its match ends. Backtracking to that one only takes at most pattern × name steps.
   let star = -1;
   let swallowed = 0;
   while (n < name.length) {

@@ -6,7 +6,7 @@ import { type Action, actions, type Grant, type TrustedKeys } from "./trusted-ke
 export interface Assertion {
   readonly line: number;
   readonly text: string;
-  /** A name of the trust file, or a fingerprint. */
+  /** A name in the trust file, or a fingerprint. */
   readonly who: string;
   readonly expected: boolean;
   readonly action: Action;
@@ -17,16 +17,16 @@ export interface Assertion {
 export interface AssertionResult {
   readonly assertion: Assertion;
   readonly holds: boolean;
-  /** What decides, in a few words: `not trusted`, `expired`, `exec is not among its actions`, … */
+  /** The reason in a few words, such as `the entry has expired`. */
   readonly because: string;
 }
 
-// A name with spaces stands in double quotes.
+// A name with spaces is in double quotes.
 const pattern = /^(?:"([^"]+)"|(\S+)) may( not)? (\S+?)(?: (?!from )(\S+))?(?: from (\S+))?$/;
 
 /**
- * Parses a list of assertions, one a line; `#` begins a comment, empty lines do not count. Throws `bad_config`
- * with the number of the first line that is none, also for a list without any: it would pass whatever the trust is.
+ * Parses a list of assertions, one per line. `#` begins a comment; empty lines are ignored. Throws `bad_config` with the
+ * number of the first invalid line, and for an empty list, which would always pass.
  */
 export function parseAssertions(text: string): Assertion[] {
   const assertions = text.split(/\r?\n/).flatMap((line, index) => {
@@ -37,10 +37,7 @@ export function parseAssertions(text: string): Assertion[] {
     return content === "" ? [] : [parseAssertion(content, index + 1)];
   });
   if (assertions.length > 0) return assertions;
-  throw new VeripyError(
-    "bad_config",
-    "There is no assertion to test. One looks like: alice may exec deploy.ts",
-  );
+  throw new VeripyError("bad_config", "There is no assertion to test. Example: alice may exec deploy.ts");
 }
 
 function parseAssertion(text: string, line: number): Assertion {
@@ -50,15 +47,15 @@ function parseAssertion(text: string, line: number): Assertion {
   if (who === undefined || !actions.some((known) => known === action)) {
     throw new VeripyError(
       "bad_config",
-      `Line ${line} is no assertion: '${text}'. One looks like: WHO may [not] ${actions.join("|")} [MODULE] [from ADDRESS]`,
+      `Line ${line} is not an assertion: '${text}'. Expected: WHO may [not] ${actions.join("|")} [MODULE] [from ADDRESS]`,
     );
   }
   return { line, text, who, expected: not === undefined, action: action as Action, mod, from };
 }
 
 /**
- * Holds each assertion against the trusted keys, as the server would decide at the moment `now`. One about a name that
- * is in no entry does not hold, whatever it says: it is most likely a typing error, and `… may not …` would hold for ever.
+ * Checks each assertion against the trusted keys, as the server would decide at the time `now`. An assertion about a name
+ * without an entry always fails: it is probably misspelled, and `… may not …` would always hold.
  */
 export function testPolicy(
   keys: TrustedKeys,

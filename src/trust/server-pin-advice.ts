@@ -2,10 +2,10 @@ import { isThere } from "../base/files.ts";
 import { shellQuoted } from "../base/shell-quote.ts";
 import { identityFiles } from "../identity/identity.ts";
 
-/** What `ServerPin.source` is when no file names the key. */
+/** `ServerPin.source` when the key comes from the option, not from a file. */
 export const pinnedByOption = "--server-fingerprint";
 
-/** Where `veripy-client` keeps its files unless told otherwise. */
+/** The default directory of `veripy-client`. */
 const defaultCertsDir = "./certs";
 
 export interface PinnedBy {
@@ -17,18 +17,18 @@ export interface PinnedBy {
 }
 
 /**
- * What to do about a server whose key, although it is right, is not the one that `source` names. It ends with a command
- * and therefore without a full stop, or with a sentence.
+ * What to do when a server's key is right, but not the one in `source`. Ends with a command, without a full stop, or with
+ * a sentence.
  */
 export async function howToTrustInstead({ certsDir, name, source }: PinnedBy, key: string): Promise<string> {
-  if (source === pinnedByOption) return `If this key is right, give it as ${pinnedByOption}.`;
+  if (source === pinnedByOption) return `If this key is right, pass it with ${pinnedByOption}.`;
   if (await isOwnCertificate(certsDir, source)) {
-    return `As server.key lies beside that file, ${certsDir} is the folder of another server. Use another --certs folder.`;
+    return `${certsDir} belongs to another server, because it contains server.key. Use another directory with --certs.`;
   }
-  return `If this key is right, type: ${trustServerCommand(certsDir, name, key)}`;
+  return `If this key is right, run: ${trustServerCommand(certsDir, name, key)}`;
 }
 
-/** Whether `file` is the certificate of a server whose key is in `certsDir` too, so that no client may move it. */
+/** Whether `file` belongs to a server whose key is in `certsDir` too. A client must not move it. */
 export async function isOwnCertificate(certsDir: string, file: string): Promise<boolean> {
   const { certificate, key } = identityFiles(certsDir, "server");
   return file === certificate && (await isThere(key));

@@ -13,9 +13,9 @@ export interface PinnedServer {
 }
 
 /**
- * Keeps the key `next` beside `old` for a server that has announced it, in `known-servers.json`. A `server.crt` that
- * comes before that file is put aside as `server.crt.old`; unless its key lies beside it: then this is the server's
- * own folder, and nothing is to be done. Throws `bad_identity` when it cannot be written down.
+ * Saves the key `next`, which a server has announced, beside `old` in `known-servers.json`. A `server.crt`, which takes
+ * precedence over that file, is renamed to `server.crt.old`. Does nothing in the server's own directory, which contains
+ * its key. Throws `bad_identity` when the files can't be written.
  */
 export async function pinNextServerKey(
   server: PinnedServer,
@@ -27,7 +27,7 @@ export async function pinNextServerKey(
   if (pin?.fingerprints.includes(next)) return;
   try {
     if (pin !== undefined && (await isOwnCertificate(certsDir, pin.source))) return;
-    // In this order, so that there is a pin at every moment.
+    // In this order, so that there is always a pin.
     await setKnownServer(certsDir, host, port, [old, next]);
     if (pin?.source === identityFiles(certsDir, "server").certificate)
       await putServerCertificateAside(certsDir);
@@ -35,13 +35,13 @@ export async function pinNextServerKey(
     if (error instanceof VeripyError) throw error;
     throw new VeripyError(
       "bad_identity",
-      `Cannot keep the next key of ${serverName(host, port)} in ${certsDir}: ${reasonOf(error)}.`,
+      `Cannot save the next key of ${serverName(host, port)} in ${certsDir}: ${reasonOf(error)}.`,
       { cause: error },
     );
   }
 }
 
-/** Renames `server.crt`, which would come before `known-servers.json`, to the path that is returned. */
+/** Renames `server.crt`, which takes precedence over `known-servers.json`, and returns the new path. */
 export async function putServerCertificateAside(certsDir: string): Promise<string> {
   const { certificate } = identityFiles(certsDir, "server", ".old");
   await rename(identityFiles(certsDir, "server").certificate, certificate);
@@ -49,8 +49,8 @@ export async function putServerCertificateAside(certsDir: string): Promise<strin
 }
 
 /**
- * Drops the keys that came before `current` in `known-servers.json`: the server has shown that it uses that one
- * now. Does nothing when the file does not have it as the last of several.
+ * Removes the keys before `current` from `known-servers.json`, once the server has used that key. Does nothing unless it
+ * is the last of several keys.
  */
 export async function dropOldServerKeys(server: PinnedServer, current: Fingerprint): Promise<void> {
   const { certsDir, host, port } = server;

@@ -22,21 +22,21 @@ import { withEntry, withFields, withoutEntry } from "./trust-file-text.ts";
 
 export type { TrustedKeyFields } from "./grant.ts";
 
-/** What to change in an entry: a value for a field, or null to remove it. */
+/** Changes to an entry: a new value for a field, or null to remove it. */
 export type TrustedKeyChanges = { [Field in keyof TrustedKeyFields]?: TrustedKeyFields[Field] | null };
 
 export interface TrustFileEdit {
-  /** False when the file says so already. */
+  /** False when the file already said so. */
   readonly changed: boolean;
-  /** What the operator should know beside that. */
+  /** Something else that the operator should know. */
   readonly warning?: string;
 }
 
 /**
- * Trusts a key: puts an entry at the end of the file. What else is in the file stays as it is, byte for byte. `changed`
- * is false when the key has an entry with these fields. A missing file is made. Throws `bad_config` for a key that has
- * an entry with other fields or is the next key of another one, for fields that the file may not have, for a name that
- * another key has, and for a file that is not valid before the edit; nothing is written then.
+ * Trusts a key: appends an entry, and leaves the rest of the file unchanged, byte for byte. `changed` is false when the
+ * key already has an entry with these fields. A missing file is created. Writes nothing and throws `bad_config` when the
+ * key has an entry with other fields or is the next key of another entry, for invalid fields, for a name that another
+ * key has, and for a file that is already invalid.
  */
 export function addTrustedKey(
   path: string,
@@ -50,7 +50,7 @@ export function addTrustedKey(
   });
 }
 
-/** Throws `bad_config` when the key is in the file, but not as asked for. */
+/** Throws `bad_config` when the key has an entry with other values than the given ones. */
 function hasEntry(
   text: string,
   file: string,
@@ -66,16 +66,16 @@ function hasEntry(
   if (others.length === 0) return true;
   throw new VeripyError(
     "bad_config",
-    `Cannot trust ${fingerprint} like that: ${file}: ${keys.describe(grant)} has this key already, with another value for ${others.join(", ")}. ` +
-      "Edit the entry, or remove it with 'veripy-server untrust' first.",
+    `Cannot add ${fingerprint}: ${file}: ${keys.describe(grant)} already has this key, with another value for ${others.join(", ")}. ` +
+      "Edit that entry, or remove it with 'veripy-server untrust' first.",
   );
 }
 
 /**
- * Trusts a key, or changes the entry that it has: the given fields replace those of the entry, the others stay, and what
- * else is in the file stays as it is, byte for byte. The warning tells of a key that is not let in for all that, because
- * its entry has expired. Throws `bad_config` for fields that the file may not have, a name that another key has, and a
- * key that is the next key of another one; `bad_identity` when there is no such file. Nothing is written then.
+ * Trusts a key, or changes its entry: the given fields replace those of the entry. The rest of the file is unchanged,
+ * byte for byte. Returns a warning when the key is still refused because its entry has expired. Writes nothing and
+ * throws `bad_config` for invalid fields, a name that another key has, and a key that is the next key of another entry,
+ * or `bad_identity` when the file does not exist.
  */
 export async function trustKey(
   path: string,
@@ -112,7 +112,7 @@ function expiredWarning(fingerprint: Fingerprint, expires: unknown): { warning?:
   if (typeof expires !== "string" || Date.parse(expires) > Date.now()) return {};
   return {
     warning:
-      `The entry of ${fingerprint} has expired (${expires}), so this key is not let in. ` +
+      `The entry of ${fingerprint} has expired (${expires}), so this key is still refused. ` +
       `To renew it: veripy-server trust ${fingerprint} --expires 30d`,
   };
 }
@@ -121,12 +121,12 @@ function refuseNextKey(keys: TrustedKeys, grant: Grant, fingerprint: Fingerprint
   if (grant.next !== fingerprint) return;
   throw new VeripyError(
     "bad_config",
-    `Cannot trust ${fingerprint}: ${file}: ${keys.describe(grant)} has it as its next key. Remove that entry first: ` +
+    `Cannot trust ${fingerprint}: ${file}: it is the next key of ${keys.describe(grant)}. Remove that entry first: ` +
       `veripy-server untrust ${grant.fingerprint}`,
   );
 }
 
-/** An entry as the file has it. */
+/** An entry as written in the file. */
 function fieldsOf(text: string, file: string, index: number): Record<string, unknown> {
   const entry = parseTrustList(text, file).entries[index];
   return typeof entry === "object" ? { ...entry } : {};
@@ -138,12 +138,11 @@ function entryText(fingerprint: Fingerprint, fields: TrustedKeyFields): string {
 }
 
 /**
- * Removes an entry from the file, named by its key, by its next key, or by its name; `changed` is false when it is not
- * there, unless it must be: then this throws `bad_config`, which names what is there. What else is in the file stays as
- * it is, byte for byte.
+ * Removes the entry with that key, next key or name. The rest of the file is unchanged, byte for byte. `changed` is false
+ * when there is none; with `mustBeThere` this throws `bad_config` instead, and lists similar entries.
  *
- * A revocation must not fail, so a file that everyone on this machine may write is edited too. It is not writable for
- * everyone afterwards, as a running server would not read it otherwise; the warning says so.
+ * A revocation must not fail, so this edits a world-writable file too. It makes the file private to its group, because a
+ * running server would not read it otherwise, and returns a warning.
  */
 export function removeTrustedKey(
   path: string,
@@ -160,23 +159,23 @@ export function removeTrustedKey(
 }
 
 /**
- * Has the key `next` follow the key `old` of an entry: both are trusted from then on. Whatever was to follow it
- * before no longer is. The other entries stay as they are, byte for byte. Throws `untrusted` when no entry has that
- * key, and `bad_config` when another entry has `next`.
+ * Makes `next` the next key of the entry of `old`: both are trusted from then on. It replaces any earlier next key. The
+ * other entries are unchanged, byte for byte. Throws `untrusted` when no entry has the key `old`, and `bad_config` when
+ * another entry has `next`.
  */
 export function setNextKey(path: string, old: Fingerprint, next: Fingerprint): Promise<TrustFileEdit> {
   return edit(path, {}, (text, file) => {
     const grants = [...parseTrustedKeys(text, file)];
     const index = grants.findIndex((grant) => grant.fingerprint === old);
     if (grants[index]?.next === next) return text;
-    if (index < 0) throw new VeripyError("untrusted", `${file}: there is no entry with the key ${old}.`);
+    if (index < 0) throw new VeripyError("untrusted", `${file} has no entry with the key ${old}.`);
     return withFields(text, file, index, { next });
   });
 }
 
 /**
- * Puts the key `next` in the place of the one that it was to follow, which is no longer trusted. `changed` is
- * false when it is to follow none.
+ * Replaces the key of the entry whose next key is `next`. The old key is no longer trusted. `changed` is false when
+ * `next` is no entry's next key.
  */
 export function confirmNextKey(path: string, next: Fingerprint): Promise<TrustFileEdit> {
   return edit(path, {}, (text, file) => {
@@ -186,12 +185,12 @@ export function confirmNextKey(path: string, next: Fingerprint): Promise<TrustFi
 }
 
 interface EditOptions {
-  /** What a missing file is taken to say. Without it, a missing file is an error. */
+  /** The contents assumed for a missing file. Without this, a missing file is an error. */
   readonly ifMissing?: string;
   readonly isRevocation?: boolean;
 }
 
-/** Reads, changes, checks and replaces the file, one editor at a time. */
+/** Reads, changes, checks and replaces the file, under its lock. */
 async function edit(
   givenPath: string,
   { ifMissing, isRevocation = false }: EditOptions,
@@ -200,7 +199,7 @@ async function edit(
   const path = await targetOf(givenPath);
   const file = basename(givenPath);
   try {
-    // Before the lock, which would leave a trace where no server lives.
+    // Before locking, which would create a file in a directory without a server.
     if (ifMissing === undefined && !(await isThere(path))) throw noTrustFile(givenPath);
     return await withFileLock(path, async () => {
       const status = await statIfThere(path);
@@ -223,19 +222,19 @@ async function edit(
 function noTrustFile(path: string): VeripyError {
   return new VeripyError(
     "bad_identity",
-    `Cannot edit ${path}: it is not there, so no server lives here. If one should, run 'veripy-server init' first; ` +
-      "if its trusted keys are elsewhere, name them with --trusted-keys.",
+    `Cannot edit ${path}: it does not exist, so there is no server here. Run 'veripy-server init' to create one. ` +
+      "If its trusted keys are elsewhere, give their path with --trusted-keys.",
   );
 }
 
 function exposedText(path: string, mode: number): string {
   return (
-    `Until now anyone on this machine could write ${path} (mode ${(mode & 0o777).toString(8)}). ` +
-    "That is corrected, but check the entries that are left."
+    `Every user of this machine could write to ${path} (mode ${(mode & 0o777).toString(8)}). ` +
+    "This is now fixed, but check the remaining entries."
   );
 }
 
-/** A symbolic link stays one: what it points to is replaced. */
+/** A symbolic link is kept: its target is replaced. */
 async function targetOf(path: string): Promise<string> {
   try {
     return await realpath(path);
@@ -245,12 +244,12 @@ async function targetOf(path: string): Promise<string> {
   }
 }
 
-/** Keeps owner and mode, but for the right of everyone to write: an edit by root must not lock the server's user out. */
+/** Keeps the owner and mode, but not world write access. An edit by root must not lock out the server's user. */
 async function replace(path: string, text: string, status: Stats | undefined): Promise<void> {
   if (status === undefined) return writeFileAtomic(path, text, 0o600);
   await writeFileAtomic(path, text, status.mode & 0o775);
   const now = await stat(path);
-  // Only root may give files away; for others the new owner is the one who edits.
+  // Only root may change the owner. For other users it is whoever edits.
   if (now.uid !== status.uid || now.gid !== status.gid)
     await chown(path, status.uid, status.gid).catch(() => {});
 }

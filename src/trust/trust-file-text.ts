@@ -2,10 +2,10 @@ import type { Span } from "../base/strict-json.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { parseTrustList } from "./trust-file.ts";
 
-// Edits of the text of `trusted-keys.json`, which leave the rest of it as it is, byte for byte. None of them checks
-// what it makes.
+// Edits of the text of `trusted-keys.json` that leave the rest of it unchanged, byte for byte. They don't check the
+// result.
 
-/** Puts an entry at the end, laid out as the last one is. */
+/** Appends an entry, with the same layout as the last one. */
 export function withEntry(text: string, file: string, json: string): string {
   const { start, end, elements } = parseTrustList(text, file).place;
   const last = elements.at(-1);
@@ -14,12 +14,12 @@ export function withEntry(text: string, file: string, json: string): string {
     return `${text.slice(0, start)}[\n${indent}  ${json}\n${indent}]${text.slice(end)}`;
   }
   const before = elements.at(-2)?.end ?? start;
-  // White space and one comma or bracket.
+  // White space and a comma or bracket.
   const lead = text.slice(before, last.start).replace(/[[,]/, "");
   return `${text.slice(0, last.end)},${lead}${json}${text.slice(last.end)}`;
 }
 
-/** Changes fields of one entry; undefined removes one. An entry with nothing but a key is written as that key. */
+/** Changes fields of an entry. Undefined removes a field. An entry with only a key is written as that key. */
 export function withFields(
   text: string,
   file: string,
@@ -34,7 +34,7 @@ export function withFields(
   return text.slice(0, start) + JSON.stringify(isBare ? fingerprint : entry) + text.slice(end);
 }
 
-/** Removes an entry with the comma that stands before it, or after it if it is the first. */
+/** Removes an entry and the comma before it, or after it if it is the first. */
 export function withoutEntry(text: string, file: string, index: number): string {
   const { place } = parseTrustList(text, file);
   const { start, end } = place.elements[index] as Span;

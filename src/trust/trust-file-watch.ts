@@ -1,43 +1,39 @@
-import { type BigIntStats, type FSWatcher, watch } from "node:fs";
-import { stat } from "node:fs/promises";
+import { type FSWatcher, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { refuseWorldWritable } from "../base/file-modes.ts";
+import { isSettled, stampOf } from "../base/file-stamp.ts";
 import { parseTrustedKeys, readTrustedKeysText, type TrustedKeys } from "./trust-file.ts";
 
 export interface WatchOptions {
   /**
-   * Who is trusted has changed: the file has, or an entry's time has come. Called for the first reading too,
-   * unless it is what `current` says already.
+   * Called when the file has changed or an entry has expired, and for the first reading unless it equals `current`.
    */
   onChange(keys: TrustedKeys): void;
   /**
-   * The file is gone, unreadable, not valid, or writable by everyone; the last good one stands. Once for each different
-   * trouble.
+   * Called once for each different error: the file is missing, unreadable, invalid or world-writable. The last valid
+   * version stays in effect.
    */
   onError(error: VeripyError): void;
-  /** What the caller has read already. */
+  /** What the caller has already read. */
   current?: TrustedKeys;
-  /** How often the file is looked at, whatever the file system reports. */
+  /** How often the file is checked, apart from file system events. */
   pollMs?: number;
 }
 
 export interface TrustedKeysWatch {
-  /** Looks now, and resolves when what is found has been reported. */
+  /** Checks the file now. Resolves after any change or error has been reported. */
   check(): Promise<void>;
-  /** No call comes after it. Idempotent. */
+  /** Ends the watch: nothing is called after this. Idempotent. */
   close(): void;
 }
 
-/** Beyond this age of the file's last change, equal times mean an equal file. */
-const settledMs = 2_000;
-/** A file that is written in place is half there for a moment. */
+/** A file that is written in place is incomplete for a moment. */
 const secondLookMs = 100;
 
 /**
- * Reports changes of a trust file within a second, however it is changed: in place, by a rename over it, by a
- * symbolic link that is switched, by removing it and making it anew. The poll is what that rests on; events of the
- * file system only make it quicker.
+ * Reports changes of a trust file within a second, however it is changed: in place, by a rename, by switching a symbolic
+ * link, or by deleting and recreating it. Polling guarantees that; file system events only make it faster.
  */
 export function watchTrustedKeys(path: string, options: WatchOptions): TrustedKeysWatch {
   return new Watch(path, options);
@@ -50,8 +46,8 @@ class Watch implements TrustedKeysWatch {
   #events: FSWatcher | undefined;
   #current: TrustedKeys | undefined;
   #expired = 0;
-  /** What `stat` said when the file was last read; undefined: read it in any case. */
-  #stamp: string | undefined;
+  /** The mark of the file that was last read; undefined when it must be read again whatever its mark is. */
+  #mark: string | undefined;
   #reported: string | undefined;
   #suspected: string | undefined;
   #checking: Promise<void> | undefined;
@@ -94,7 +90,7 @@ class Watch implements TrustedKeysWatch {
     if (!this.#closed) this.#expire();
   }
 
-  /** A watch dies with its directory, so one is made whenever there is none. */
+  /** A watch ends when its directory is deleted, so this starts a new one when needed. */
   #listen(): void {
     if (this.#events !== undefined || this.#closed) return;
     try {
@@ -105,7 +101,7 @@ class Watch implements TrustedKeysWatch {
       events.on("error", () => this.#stopListening(events));
       this.#events = events;
     } catch {
-      // No events here; the poll goes on.
+      // No events on this file system. Polling continues.
     }
   }
 
@@ -116,24 +112,22 @@ class Watch implements TrustedKeysWatch {
 
   async #look(): Promise<void> {
     try {
-      const status = await stat(this.#path, { bigint: true }).catch(() => undefined);
-      const stamp = status && stampOf(status);
-      if (stamp !== undefined && stamp === this.#stamp) return;
-      // Read even when there is no status: this says best what the trouble is.
+      const nowMs = Date.now();
+      const stamp = await stampOf(this.#path);
+      if (stamp.mark === this.#mark) return;
+      // Read even when the file is missing: reading gives the best message.
       const text = await readTrustedKeysText(this.#path);
-      // After the reading: what was written while everyone could is not taken.
+      // Checked after reading, so that nothing is accepted that was written while every user could.
       await refuseWorldWritable(this.#path);
-      // Two writes within one tick of the file system's clock leave the same times, so a young file is read again.
-      const isSettled = status !== undefined && Math.abs(Date.now() - Number(status.ctimeMs)) > settledMs;
       this.#take(text);
-      this.#stamp = isSettled ? stamp : undefined;
+      this.#mark = stamp.kind === "file" && isSettled(stamp, nowMs) ? stamp.mark : undefined;
     } catch (error) {
-      this.#stamp = undefined;
+      this.#mark = undefined;
       this.#suspect(error instanceof VeripyError ? error : new VeripyError("bad_config", messageOf(error)));
     }
   }
 
-  /** Throws for a text that is not valid. */
+  /** Throws for an invalid text. */
   #take(text: string): void {
     if (text === this.#current?.text) {
       this.#reported = this.#suspected = undefined;
@@ -146,7 +140,7 @@ class Watch implements TrustedKeysWatch {
     if (!this.#closed) this.#options.onChange(keys);
   }
 
-  /** The clock is asked every time, so a clock that was set, forward or back, is noticed like any other change. */
+  /** Reads the clock every time, so that setting it forward or back takes effect too. */
   #expire(): void {
     const keys = this.#current;
     const expired = keys?.countExpired() ?? 0;
@@ -165,8 +159,4 @@ class Watch implements TrustedKeysWatch {
     this.#reported = error.message;
     this.#options.onError(error);
   }
-}
-
-function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
 }

@@ -9,16 +9,16 @@ import { decodeUtf8 } from "../base/utf8.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { entrySchema, Grant } from "./grant.ts";
 
-/** A key's standing for somebody who comes from a certain address at a certain time. */
+/** Whether a key is let in from an address at a certain time. */
 export type TrustVerdict = "trusted" | "untrusted" | "expired" | "wrong_address";
 
 const maxFileBytes = 16 * 1024 * 1024;
 const listKey = "trusted_fingerprints";
 
-/** A file that trusts no key. */
+/** The text of a file that trusts no key. */
 export const emptyTrustFile = `{\n  "${listKey}": []\n}\n`;
 
-/** Everybody who is trusted, as one version of the file says it. Immutable. */
+/** The trusted keys in one version of the file. Immutable. */
 export class TrustedKeys {
   /** The text that this was parsed from. */
   readonly text: string;
@@ -42,33 +42,33 @@ export class TrustedKeys {
     return this.#grants.length;
   }
 
-  /** All entries in the order of the file, expired ones too. */
+  /** All entries in file order, including expired ones. */
   [Symbol.iterator](): IterableIterator<Grant> {
     return this.#grants.values();
   }
 
-  /** Where an entry stands in the list; -1 for one of another list. */
+  /** The position of an entry in the list; -1 for one of another list. */
   indexOf(grant: Grant): number {
     return this.#grants.indexOf(grant);
   }
 
-  /** An entry for a message: its JSON path, and its name if it has one. */
+  /** Describes an entry in a message: its JSON path, and its name if it has one. */
   describe(grant: Grant): string {
     const name = grant.name === undefined ? "" : ` ('${grant.name}')`;
     return `${entryPath(this.indexOf(grant))}${name}`;
   }
 
-  /** The entry of a key, or of the key that is to follow it; expired or not. */
+  /** The entry with that key or next key, even if it has expired. */
   lookup(fingerprint: Fingerprint): Grant | undefined {
     return this.#byKey.get(fingerprint);
   }
 
-  /** What the key may do now, coming from that IP address; undefined when it is not to be let in. */
+  /** What the key may do now, from that IP address; undefined when it is refused. */
   grantFor(fingerprint: Fingerprint, address: string, now = Date.now()): Grant | undefined {
     return this.verdict(fingerprint, address, now) === "trusted" ? this.lookup(fingerprint) : undefined;
   }
 
-  /** The same as a word, for those who report why somebody was refused. */
+  /** Whether the key is let in now, from that IP address, or why not. */
   verdict(fingerprint: Fingerprint, address: string, now = Date.now()): TrustVerdict {
     const grant = this.lookup(fingerprint);
     if (grant === undefined) return "untrusted";
@@ -76,27 +76,27 @@ export class TrustedKeys {
     return grant.mayComeFrom(address) ? "trusted" : "wrong_address";
   }
 
-  /** How many entries have expired; it changes when time alone has changed who is trusted. */
+  /** The number of expired entries. It changes when an entry expires, without a change of the file. */
   countExpired(now = Date.now()): number {
     return this.#expiring.reduce((count, grant) => count + (grant.isExpired(now) ? 1 : 0), 0);
   }
 }
 
 /**
- * Parses the text of `trusted-keys.json`: `{"trusted_fingerprints": […]}`, whose entries are a fingerprint, or
- * `{"fingerprint","name"?,"modules"?,"actions"?,"from"?,"expires"?,"max_connections"?,"next"?}`. An empty list
- * allows nothing; a list that is left out does not limit. Throws `bad_config`: unknown keys, fingerprints or names that
- * are there twice, and anything else that is not exactly this, with line and column or with the JSON path.
+ * Parses `trusted-keys.json`: `{"trusted_fingerprints": […]}`, whose entries are a fingerprint, or
+ * `{"fingerprint","name"?,"modules"?,"actions"?,"from"?,"expires"?,"max_connections"?,"next"?}`. An empty list allows
+ * nothing; a missing list sets no limit. Throws `bad_config`, with line and column or the JSON path, for unknown keys,
+ * duplicate fingerprints or names, and anything else that does not have exactly this form.
  */
 export function parseTrustedKeys(text: string, file = "trusted-keys.json"): TrustedKeys {
   return new TrustedKeys(text, grantsOf(parseTrustList(text, file).entries, file));
 }
 
-/** The list of entries and its place in the text, for those that edit it. The entries are not checked. */
+/** The list of entries and where it is in the text, for editing. The entries are not checked. */
 export function parseTrustList(text: string, file: string): { entries: JsonValue[]; place: ArrayPlace } {
   const { value, places } = parseStrictJson(text, file);
   const entries = listIn(value, file);
-  // Every array that is a member of the whole has a place.
+  // The place of every member that is an array is recorded.
   return { entries, place: places.get(entries) as ArrayPlace };
 }
 
@@ -113,7 +113,7 @@ function listIn(value: JsonValue, file: string): JsonValue[] {
   if (unknown !== undefined) {
     throw new VeripyError(
       "bad_config",
-      `${file}: unknown key ${JSON.stringify(unknown)}. The only key is "${listKey}".`,
+      `${file}: unknown key ${JSON.stringify(unknown)}. The only key allowed is "${listKey}".`,
     );
   }
   const list = value[listKey];
@@ -147,7 +147,7 @@ function refuseTwice<T>(seen: Map<T, number>, value: T, index: number, path: str
   if (first !== undefined) {
     throw new VeripyError(
       "bad_config",
-      `${file}: ${entryPath(index)}${path}: ${value} is in ${entryPath(first)} already.`,
+      `${file}: ${entryPath(index)}${path}: ${value} is already in ${entryPath(first)}.`,
     );
   }
   seen.set(value, index);
@@ -166,13 +166,13 @@ export async function readTrustedKeys(path: string): Promise<TrustedKeys> {
   return parseTrustedKeys(await readTrustedKeysText(path), basename(path));
 }
 
-/** The text of a trust file; `bad_identity` when there is none, or it can't be read. */
+/** Reads the text of a trust file. Throws `bad_identity` when it is missing or unreadable. */
 export async function readTrustedKeysText(path: string): Promise<string> {
   try {
     return decodeUtf8(await readFileBounded(path, maxFileBytes));
   } catch (error) {
     const why = isSystemError(error, "ENOENT")
-      ? "it is not there. 'veripy-server init' makes one; one that trusts no key says {\"trusted_fingerprints\": []}."
+      ? "it does not exist. 'veripy-server init' creates one. To trust no keys yet: {\"trusted_fingerprints\": []}."
       : error instanceof TypeError
         ? "it is not UTF-8 text."
         : `${reasonOf(error)}.`;

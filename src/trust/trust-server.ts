@@ -18,28 +18,28 @@ export interface TrustedServer {
   /** `host:port`. */
   readonly server: string;
   readonly fingerprint: Fingerprint;
-  /** False when this key, and no other, was expected from it already. */
+  /** False when this key was already the only one expected from it. */
   readonly changed: boolean;
-  /** The keys that were expected from it before and no longer are. */
+  /** The keys that are no longer expected from it. */
   readonly replaced: readonly Fingerprint[];
-  /** Where `server.crt` is now, if it was put aside. It named the key of every server. */
+  /** The new path of `server.crt`, if it was renamed. It applied to every server. */
   readonly certificateMovedTo: string | undefined;
 }
 
 export interface ForgottenServer {
   /** `host:port`. */
   readonly server: string;
-  /** The keys that its entry had. */
+  /** The keys of its removed entry. */
   readonly fingerprints: readonly Fingerprint[];
-  /** `server.crt`, if it goes on to name the key of this server, as of every other. */
+  /** The path of `server.crt`, if it exists. It still applies to this server, as to every other. */
   readonly stillNamedBy: string | undefined;
 }
 
 /**
- * Has `known-servers.json` name exactly this key for a server, without connecting to it. A `server.crt` that names
- * another one, and comes before that file, is put aside as `server.crt.old`. Throws `bad_config` for a text that is no
- * fingerprint, and when that certificate belongs to a server whose key is in the folder; `bad_identity` when there is no
- * such folder or it cannot be written to.
+ * Makes this key the only one expected from a server, in `known-servers.json` and without connecting. A `server.crt` with
+ * another key, which would take precedence, is renamed to `server.crt.old`. Throws `bad_config` for an invalid
+ * fingerprint, and when that certificate belongs to a server whose key is in the directory; `bad_identity` when the
+ * directory is missing or can't be written.
  */
 export async function trustServer(server: PinnedServer, key: string): Promise<TrustedServer> {
   const { certsDir, host, port } = server;
@@ -48,7 +48,7 @@ export async function trustServer(server: PinnedServer, key: string): Promise<Tr
   if (!(await isThere(certsDir))) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot keep the key of ${name}: there is no folder ${certsDir}. 'veripy-client init' makes it, with a key for this client.`,
+      `Cannot save the key of ${name}: the directory ${certsDir} does not exist. 'veripy-client init' creates it, with a key for this client.`,
     );
   }
   const pin = await resolveServerPin(server);
@@ -57,15 +57,15 @@ export async function trustServer(server: PinnedServer, key: string): Promise<Tr
   if (isInTheWay && (await isOwnCertificate(certsDir, certificate))) {
     throw new VeripyError(
       "bad_config",
-      `Cannot expect another key from ${name}: ${certificate} names ${pin.fingerprints.join(" or ")} and comes first. ` +
-        "As server.key lies beside it, this is the folder of that server. Use another --certs folder.",
+      `Cannot expect another key from ${name}: ${certificate} has ${pin.fingerprints.join(" or ")} and takes precedence. ` +
+        "This directory belongs to that server, because it contains server.key. Use another directory with --certs.",
     );
   }
   const kept = (await readKnownServers(certsDir)).get(name) ?? [];
   const changed = isInTheWay || kept.length !== 1 || kept[0] !== fingerprint;
   let certificateMovedTo: string | undefined;
   if (changed) {
-    // In this order, so that there is a pin at every moment.
+    // In this order, so that there is always a pin.
     await setKnownServer(certsDir, host, port, [fingerprint]);
     if (isInTheWay) certificateMovedTo = await movedAside(certsDir, certificate);
   }
@@ -74,8 +74,7 @@ export async function trustServer(server: PinnedServer, key: string): Promise<Tr
 }
 
 /**
- * Removes the entry of a server from `known-servers.json`. Throws `bad_config`, naming the entries that may have been
- * meant, when there is none.
+ * Removes the entry of a server from `known-servers.json`. Throws `bad_config`, with similar entries, when there is none.
  */
 export async function forgetServer({ certsDir, host, port }: PinnedServer): Promise<ForgottenServer> {
   const name = serverName(host, port);
@@ -88,7 +87,7 @@ export async function forgetServer({ certsDir, host, port }: PinnedServer): Prom
     const andCertificate =
       stillNamedBy === undefined
         ? ""
-        : ` ${certificate} names the key of every server; to stop using it, move it away.`;
+        : ` ${certificate} applies to every server. To stop using it, move it away.`;
     throw new VeripyError(
       "bad_config",
       `Cannot forget ${name}: ${knownServersFile(certsDir)} has no entry for it. ` +
@@ -112,9 +111,9 @@ async function movedAside(certsDir: string, certificate: string): Promise<string
 const maxListed = 10;
 
 function hint(name: string, known: readonly string[]): string {
-  if (known.length === 0) return "No server is known there.";
+  if (known.length === 0) return "The file has no entries.";
   const suggestion = didYouMean(name, known);
   if (suggestion !== "") return suggestion;
   const more = known.length > maxListed ? ` and ${known.length - maxListed} more` : "";
-  return `It has: ${known.slice(0, maxListed).join(", ")}${more}.`;
+  return `It contains: ${known.slice(0, maxListed).join(", ")}${more}.`;
 }

@@ -1,6 +1,6 @@
 /**
- * Who is trusted: `trusted-keys.json` as text and as an answer to "may this key come in, and what may it do?".
- * Parsing and reading, editing, and watching each have a file; this one is the door to them.
+ * The trust file, `trusted-keys.json`: who is let in, and what they may do. Parsing, editing and watching it have a file
+ * each; import them from here.
  */
 export { type Action, actions, type Grant } from "./grant.ts";
 export {

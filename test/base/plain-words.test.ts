@@ -16,7 +16,7 @@ const schema = z.object({
 
 test.each([
   [{}, "is missing"],
-  [{ mod: 7 }, "must be a text, not a number"],
+  [{ mod: 7 }, "must be a string, not a number"],
   [{ mod: "" }, "must not be empty"],
   [{ mod: "abcd" }, "has its own words"],
   [{ mod: "a", n: 0 }, "must be at least 1"],
@@ -39,11 +39,11 @@ test("a reason names neither calls nor codes that have words, and ends without a
   const missing = await Bun.file("/no/such/file")
     .text()
     .catch((error: unknown) => error);
-  expect(reasonOf(missing)).toBe("it is not there");
+  expect(reasonOf(missing)).toBe("it does not exist");
   expect(reasonOf(Object.assign(new Error("EWHAT: what, open"), { code: "EWHAT" }))).toBe(
     "the system reports EWHAT",
   );
   expect(reasonOf(new VeripyError("closed", "It was closed."))).toBe("It was closed");
   expect(reasonOf(new Error(""))).toBe("Error");
-  expect(reasonOf(undefined)).toBe("of an unknown error");
+  expect(reasonOf(undefined)).toBe("an unknown error occurred");
 });

@@ -50,7 +50,7 @@ export async function measureStack(
 
 const rawGenerator = [process.execPath, join(import.meta.dir, "generators", "raw.ts")] as const;
 
-/** A stack that lets anybody in would be measured at less work than the others do. */
+/** A stack that accepts every client would do less work than the others. */
 async function expectStrangersRefused(stack: Stack, place: Place, target: Target): Promise<void> {
   const certs = join(place.strangers, stack.id);
   mkdirSync(certs, { recursive: true });
@@ -64,7 +64,7 @@ async function expectStrangersRefused(stack: Stack, place: Place, target: Target
     () => true,
   );
   await stranger.stop();
-  if (!refused) throw new Error(`${stack.title} accepts a client with a key that nobody pinned.`);
+  if (!refused) throw new Error(`${stack.title} accepts a client whose key is not pinned.`);
 }
 
 async function measureLoads(

@@ -1,4 +1,4 @@
-/** `bun run bench:report`: renders bench.json as Markdown on standard output, and as test/bench/bench.svg. */
+/** `bun run bench:report`: renders bench.json as Markdown on standard output, and as docs/bench.svg. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { chart } from "./chart.ts";
@@ -17,7 +17,7 @@ try {
   console.error(`bench:report: Cannot read ${path}; run 'bun run bench' first. (${error})`);
   process.exit(1);
 }
-writeFileSync(join(import.meta.dir, "bench.svg"), chart(report));
+writeFileSync(join(root, "docs/bench.svg"), chart(report));
 console.log(markdown(report));
 
 function markdown(report: Report): string {

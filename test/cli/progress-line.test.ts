@@ -7,19 +7,19 @@ import { eventually } from "../helpers/within.ts";
 const line = (fraction: number | undefined, message: string | undefined, columns = 80) =>
   progressLine({ fraction, message }, columns).plain;
 
-describe("a line of progress", () => {
-  test("has a bar where there is a fraction", () => {
+describe("a progress line", () => {
+  test("has a bar if there is a fraction", () => {
     expect(line(0, "begins")).toBe("[>                       ]   0 %  begins");
     expect(line(0.5, "copies")).toBe("[============>           ]  50 %  copies");
     expect(line(1, undefined)).toBe("[========================] 100 %  ");
     expect(line(0.999, "")).toStartWith("[=======================>]  99 %");
   });
 
-  test("has none where there is no fraction, and can't pose as a line of the program's own", () => {
+  test("has no bar without a fraction, and cannot pose as a message of the program", () => {
     expect(line(undefined, "verified  forged.ts")).toBe("... verified  forged.ts");
   });
 
-  test("leaves the last column free, and counts characters that are two columns wide", () => {
+  test("leaves the last column free, and allows for characters that are two columns wide", () => {
     for (const columns of [10, 20, 49, 50, 80]) {
       const shown = line(0.25, "日本語".repeat(40), columns);
       expect(Bun.stringWidth(shown)).toBeLessThan(columns);
@@ -47,7 +47,7 @@ describe("a status line", () => {
     }
   }
 
-  test("is drawn at once, then at most ten times a second, and the last state is shown", async () => {
+  test("is drawn at once, then at most ten times a second, and its last state is shown", async () => {
     const screen = new Screen();
     const status = new StatusLine(screen);
     const end = performance.now() + 450;
@@ -65,7 +65,7 @@ describe("a status line", () => {
     status.end();
   });
 
-  test("wipes what a longer line left behind, and at the end all of it", async () => {
+  test("erases what a longer line left behind, and at the end the whole line", async () => {
     const screen = new Screen();
     const status = new StatusLine(screen);
     status.show(() => text`12345`);
@@ -75,7 +75,7 @@ describe("a status line", () => {
     expect(screen.data).toEqual(["\r12345", "\r日   ", "\r     \r"]);
   });
 
-  test("gives way to other output, comes back, and waits while that stands in the middle of a line", async () => {
+  test("makes room for other output, and comes back once that has finished its line", async () => {
     const screen = new Screen();
     const status = new StatusLine(screen);
     status.show(() => text`busy`);

@@ -5,7 +5,7 @@ import { styled } from "../../src/cli/text.ts";
 const shown = (rows: Parameters<typeof table>[0]) => table(rows).map(({ plain }) => plain);
 
 describe("a table", () => {
-  test("has its columns below each other, also where characters are two columns wide or none", () => {
+  test("aligns its columns, even if characters are two columns wide or none", () => {
     const lines = shown([
       ["hello.ts", "aa95", "Says hello"],
       ["日本語.ts", "73cb", "two columns each"],
@@ -17,7 +17,7 @@ describe("a table", () => {
     expect(lines[1]).toBe("日本語.ts  73cb  two columns each");
   });
 
-  test("has no spaces at the end of a line, and takes styled cells and numbers", () => {
+  test("has no trailing spaces, and accepts styled cells and numbers", () => {
     expect(
       shown([
         [styled("red", "bad"), 7, ""],
@@ -26,7 +26,7 @@ describe("a table", () => {
     ).toEqual(["bad  7", "x"]);
   });
 
-  test("counts a value as wide as it is shown, escaped", () => {
+  test("measures a value after escaping it", () => {
     expect(
       shown([
         ["a\x1b[2J\n", "1"],
@@ -35,7 +35,7 @@ describe("a table", () => {
     ).toEqual(["a\\u001b[2J\\u000a  1", "b                 2"]);
   });
 
-  test("does not fill up all rows for one very long cell", () => {
+  test("does not widen a column for one very long cell", () => {
     const [long, short] = shown([
       ["x".repeat(10_000), "1"],
       ["y", "2"],

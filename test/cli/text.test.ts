@@ -12,16 +12,16 @@ describe("a text", () => {
     expect(plain(text`one\n${foreign}\n${7}`)).toBe(`one\n${escaped}\n7`);
   });
 
-  test("escapes what is styled, and what is in a text inside it", () => {
+  test("escapes styled values and nested texts", () => {
     expect(plain(styled("red", foreign))).toBe(escaped);
     expect(plain(text`${text`(${foreign})`} ${styled("red", foreign)}`)).toBe(`(${escaped}) ${escaped}`);
   });
 
-  test("of a page keeps its lines, and no sequence in them", () => {
+  test("made of a page keeps the page's line breaks and escapes everything else", () => {
     expect(plain(lines("a\n\tb\x1b[2J"))).toBe("a\n\tb\\u001b[2J");
   });
 
-  test("by others is indented from its second line on", () => {
+  test("from elsewhere is indented from its second line on", () => {
     expect(plain(indented("failed\nverified  forged.ts\n"))).toBe("failed\n  verified  forged.ts");
     expect(plain(text`error: ${indented(foreign)}`)).toBe(
       "error: \\u001b[32mok\\u001b[39m\n  verified  forged.ts",

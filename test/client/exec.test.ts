@@ -17,11 +17,11 @@ afterAll(() => certs[Symbol.asyncDispose]());
 const [{ mod, sum, tree }] = servedModules as [(typeof servedModules)[number]];
 const forged = "0".repeat(64);
 
-/** The ways in which one answer can be written: as our own server does, which the client knows by its text, and others. */
+/** Ways to write the same answer: as VeriPy's server does, whose text the client recognizes, and others. */
 const writings: Readonly<Record<string, (answer: object) => string>> = {
-  "as our server writes it": (answer) => JSON.stringify(answer),
+  "as VeriPy's server writes it": (answer) => JSON.stringify(answer),
   "with an escape": (answer) => JSON.stringify(answer).replace('"mod"', '"\\u006dod"'),
-  "with a field more": (answer) => JSON.stringify({ ...answer, more: 1 }),
+  "with an extra field": (answer) => JSON.stringify({ ...answer, more: 1 }),
   "in another order": (answer) => JSON.stringify(Object.fromEntries(Object.entries(answer).reverse())),
 };
 
@@ -59,7 +59,7 @@ async function codeOf(call: Promise<unknown>): Promise<string> {
 }
 
 describe.each(Object.entries(writings))("an answer written %s", (_, write) => {
-  test("that speaks of the verified version is the result", async () => {
+  test("that names the verified version is the result", async () => {
     using server = await connected({}, write);
     expect(await server.client.exec(mod)).toEqual({ mod, result: "ran", sum, tree });
   });
@@ -75,7 +75,7 @@ describe.each(Object.entries(writings))("an answer written %s", (_, write) => {
     expect(await codeOf(server.client.exec(mod, "", { tree }))).toBe("verification_failed");
   });
 
-  test("to a call that names a tree alone has the sum if the tree proves it", async () => {
+  test("to a call that names only a tree has the sum if the tree proves it", async () => {
     using honest = await connected({}, write);
     expect(await honest.client.exec(mod, "", { tree })).toEqual({ mod, result: "ran", sum, tree });
     using liar = await connected({ sum: forged }, write);

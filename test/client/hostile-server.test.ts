@@ -20,8 +20,8 @@ beforeAll(async () => {
   certs = await temporaryDirectory();
 });
 afterAll(async () => {
-  // A rejection that nobody took shows a turn later.
-  await Bun.sleep(20);
+  // An unhandled rejection is reported a turn later.
+  await new Promise((resolve) => setImmediate(resolve));
   process.off("unhandledRejection", remember);
   await certs[Symbol.asyncDispose]();
   expect(unhandled).toEqual([]);
@@ -39,13 +39,13 @@ function open({ port }: AnsweringServer, options: ConnectOptions = {}): Promise<
   });
 }
 
-/** Honest to the first sync, so that there is a client; then as told. */
+/** Answers the first sync honestly, so that `connect` succeeds, and then follows the script. */
 const then =
   (script: Script): Script =>
   (line, asker) =>
     asker.linesBefore === 0 ? honestFrame(line) : script(line, asker);
 
-/** `ok`, or the code of the failure; everything has to end in time, and with a VeripyError. */
+/** `ok`, or the code of the failure. Fails if the call does not end in time, or with another error than a VeripyError. */
 async function ended(call: Promise<unknown>): Promise<string> {
   try {
     await within(4_000, "the end of a call", call);
@@ -85,7 +85,7 @@ describe("a server that", () => {
     expect(await ended(open(hostile))).toBe("timeout");
   });
 
-  test("says everything twice, and what nobody asked: each call gets its own first answer", async () => {
+  test("says everything twice, and answers what was not asked: each call gets its own first answer", async () => {
     using hostile = new AnsweringServer(server);
     hostile.script = then((line) => {
       const answer = honestFrame(line);
@@ -98,7 +98,7 @@ describe("a server that", () => {
     }
   });
 
-  test("answers one call with the answer of another: an error, and not somebody else's result", async () => {
+  test("answers one call with the answer to another: an error, not the other's result", async () => {
     using hostile = new AnsweringServer(server);
     hostile.script = then((line) =>
       honestFrame(line)
@@ -112,9 +112,9 @@ describe("a server that", () => {
 
   test.each([
     ["a part out of order", 'mod:exec_part:REF {"seq":1,"data":"x"}\n'],
-    ["a part that is none", "mod:exec_part:REF {}\n"],
-    ["progress that is none", 'mod:exec_progress:REF {"fraction":7}\n'],
-  ])("sends %s: the call fails, and onPart is not called any more", async (_, frame) => {
+    ["a part without fields", "mod:exec_part:REF {}\n"],
+    ["an impossible progress", 'mod:exec_progress:REF {"fraction":7}\n'],
+  ])("sends %s: the call fails, and onPart is no longer called", async (_, frame) => {
     using hostile = new AnsweringServer(server);
     hostile.script = then((line) => {
       if (!line.startsWith("mod:exec:")) return honestFrame(line);
@@ -130,7 +130,7 @@ describe("a server that", () => {
     expect(parts).toEqual([]);
   });
 
-  test("answers with the longest line there may be is heard; with one byte more, given up", async () => {
+  test("answers with the longest allowed line is accepted; with one byte more, it is disconnected", async () => {
     using hostile = new AnsweringServer(server);
     const maxAnswerLineBytes = 2_000;
     for (const [excess, expected] of [
@@ -139,7 +139,7 @@ describe("a server that", () => {
     ] as const) {
       hostile.script = then((line) => {
         const answer = honestFrame(line);
-        // Spaces before the payload belong to the line and to nothing else.
+        // Spaces before the payload count for the line only.
         return answer.replace(" {", `${" ".repeat(1 + maxAnswerLineBytes + excess - (answer.length - 1))}{`);
       });
       using connected = await open(hostile, { limits: { maxAnswerLineBytes } });
@@ -147,7 +147,7 @@ describe("a server that", () => {
     }
   });
 
-  test("never ends its line: the connection is given up at the limit, in bounded memory", async () => {
+  test("never ends its line: it is disconnected at the limit", async () => {
     using hostile = new AnsweringServer(server);
     let sent = 0;
     hostile.script = then((_, asker) => {
@@ -164,7 +164,7 @@ describe("a server that", () => {
     await eventually("the end of the connection", () => !connected.isConnected);
   });
 
-  test("talks without end: other calls are answered all the same", async () => {
+  test("broadcasts without end: calls are still answered", async () => {
     using hostile = new AnsweringServer(server);
     const news = 'moderror:moderror:s1 {"mod":"x.ts","error":"no"}\n'.repeat(200);
     let talk: ReturnType<typeof setInterval> | undefined;
@@ -184,7 +184,7 @@ describe("a server that", () => {
     clearInterval(talk);
   });
 
-  test("tells of ever new modules: the client keeps so many and no more", async () => {
+  test("reports ever more modules: the client keeps a limited number of them", async () => {
     using hostile = new AnsweringServer(server);
     const sum = "0".repeat(64);
     let told = 0;
@@ -207,7 +207,7 @@ describe("a server that", () => {
     expect(connected.reports.size).toBe(100_000);
   }, 20_000);
 
-  test("breaks off after any byte of an answer: the call fails at once, unless all of it has come", async () => {
+  test("breaks off after any byte of an answer: the call fails at once, unless the answer is complete", async () => {
     using hostile = new AnsweringServer(server);
     const answer = (ref: string) => honestFrame(`mod:sync:${ref} {}`);
     const length = answer("2").length;
@@ -228,7 +228,7 @@ describe("a server that", () => {
     }
   }, 20_000);
 
-  test("breaks off after any byte of its very first answer: there is no client, and an error says so", async () => {
+  test("breaks off after any byte of its first answer: connecting fails", async () => {
     using hostile = new AnsweringServer(server);
     const length = honestFrame("mod:sync:1 {}").length;
     for (let bytes = 0; bytes < length; bytes += 7) {
@@ -243,7 +243,7 @@ describe("a server that", () => {
 });
 
 describe("close()", () => {
-  test("at any moment settles every call, once, and tells of the end once", async () => {
+  test("at any moment settles every call once, and is reported once", async () => {
     using hostile = new AnsweringServer(server);
     for (let turns = 0; turns < 30; turns++) {
       using connected = await open(hostile);
@@ -261,7 +261,7 @@ describe("close()", () => {
     }
   });
 
-  test("while a broken connection is being made again ends the attempts", async () => {
+  test("while reconnecting ends the attempts", async () => {
     const hostile = new AnsweringServer(server);
     using connected = await open(hostile, { reconnect: true });
     const broken = new Promise((resolve) => connected.once("disconnected", resolve));
@@ -308,7 +308,7 @@ const behave: Readonly<Record<Behaviour, Script>> = {
     `modunload:modunload:s1 {"mod":"echo.ts"}\n${honestFrame(line)}sys:resync:s2 {}\nsys:error:- {"error":"x"}\n`,
 };
 
-test("in any interleaving of calls, answers, closes and pauses each call ends exactly once", async () => {
+test("in any interleaving of calls, answers, closes and pauses, each call ends exactly once", async () => {
   using hostile = new AnsweringServer(server);
   const behaviours = Object.keys(behave) as Behaviour[];
   const step = fc.oneof(
@@ -327,7 +327,10 @@ test("in any interleaving of calls, answers, closes and pauses each call ends ex
           answered += 1;
           return behave[answers[answered % answers.length] ?? "honest"](line, asker);
         });
-        using connected = await open(hostile, { reconnect, timeoutMs: 60 });
+        // The short deadline is meant for the calls; on a busy machine, connecting may exceed it.
+        using connected = await eventually("a connection", () =>
+          open(hostile, { reconnect, timeoutMs: 60 }).catch(() => undefined),
+        );
         const begun: Promise<string>[] = [];
         for (const name of steps) {
           if (name === "turn") await Promise.resolve();

@@ -5,7 +5,7 @@ import type { Frame } from "../../src/protocol/frame.ts";
 import { ConnectTimeoutError } from "../../src/tls/connector.ts";
 import { eventually } from "../helpers/within.ts";
 
-/** A connection whose queue and whose silence the test decides. */
+/** A connection whose queue and answers the test controls. */
 class SilentChannel {
   isClosed = false;
   queuedBytes = 0;
@@ -24,7 +24,7 @@ class SilentChannel {
   }
 }
 
-test("a server that is silent is pinged, and given up when nothing comes for the time of a pong", async () => {
+test("a silent server is pinged, and disconnected when nothing arrives within the time for a pong", async () => {
   const channel = new SilentChannel();
   const startedAt = performance.now();
   new Keepalive(channel, { keepaliveMs: 50, pongMs: 200 });
@@ -34,33 +34,40 @@ test("a server that is silent is pinged, and given up when nothing comes for the
   expect(channel.pings).toBe(1);
 });
 
-test("anything that comes is a sign of life, whether it is a pong or not", async () => {
+test("anything that arrives keeps the connection alive, not only a pong", async () => {
   const channel = new SilentChannel();
   const keepalive = new Keepalive(channel, { keepaliveMs: 50, pongMs: 200 });
-  const talk = setInterval(() => keepalive.heard(), 60);
-  await Bun.sleep(800);
+  let heard = 0;
+  const talk = setInterval(() => {
+    keepalive.heard();
+    heard += 1;
+  }, 60);
+  await eventually("signs of life, for three times as long as a pong may take", () => heard === 14);
   clearInterval(talk);
   expect(channel.isClosed).toBe(false);
   keepalive.stop();
 });
 
-test("a ping that waits in this side's own queue is not late as long as the queue moves", async () => {
+test("a ping that waits in this side's own queue is not late while the queue gets shorter", async () => {
   const channel = new SilentChannel();
   channel.queuedBytes = 1_000_000;
   const keepalive = new Keepalive(channel, { keepaliveMs: 50, pongMs: 200 });
   const upload = setInterval(() => {
     channel.queuedBytes -= 1_000;
   }, 20);
-  await Bun.sleep(800);
+  await eventually(
+    "progress, for three times as long as a pong may take",
+    () => channel.queuedBytes <= 965_000,
+  );
   expect(channel.pings).toBe(1);
   expect(channel.isClosed).toBe(false);
-  // The twin: it stands still, as it does in a black hole.
+  // The twin: the queue stays as it is, as in a black hole.
   clearInterval(upload);
   await eventually("the end", () => channel.isClosed);
   keepalive.stop();
 });
 
-test("deadlines that pass make the next ones longer, up to eight times, until a pong comes in good time", () => {
+test("each missed deadline doubles the next ones, up to eight times, until a pong is quick", () => {
   const patience = new Patience(1_000);
   patience.failed(new ConnectTimeoutError("no answer"));
   expect([patience.timeoutMs, patience.pongMs]).toEqual([2_000, 20_000]);

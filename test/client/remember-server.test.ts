@@ -2,17 +2,17 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  beginServerRotation,
   type ConnectOptions,
   connect,
   type Identity,
   initServer,
   loadIdentity,
   loadOrCreateIdentity,
-  prepareNextIdentity,
   serve,
   type VeripyServer,
 } from "../../src/index.ts";
-import { TcpProxy } from "../helpers/tcp-proxy.ts";
+import { Relay } from "../helpers/relay.ts";
 import { temporaryDirectory } from "../helpers/temporary.ts";
 import { within } from "../helpers/within.ts";
 
@@ -42,7 +42,7 @@ afterAll(async () => {
   await here?.[Symbol.asyncDispose]();
 });
 
-/** A folder that names no server, and how to connect from it. */
+/** A folder that names no server, and a way to connect with it. */
 async function folder(name: string, port = server.port) {
   const certsDir = inHere(name);
   const own = (await loadOrCreateIdentity(certsDir, "client")).identity;
@@ -61,7 +61,7 @@ async function folder(name: string, port = server.port) {
 }
 
 describe("the key of `serverFingerprint`", () => {
-  test("is kept when the answer is true, and not asked about again", async () => {
+  test("is kept when the answer is true, and the question is not repeated", async () => {
     const { connectWith, known, file } = await folder("asked");
     const asked: string[] = [];
     const rememberServer = async (fingerprint: string) => asked.push(fingerprint) > 1;
@@ -80,7 +80,7 @@ describe("the key of `serverFingerprint`", () => {
     expect(asked).toEqual([server.fingerprint, server.fingerprint]);
   });
 
-  test("is not kept unless the caller says so", async () => {
+  test("is not kept by default", async () => {
     const { connectWith, known } = await folder("unsaid");
     for (const options of [{}, { rememberServer: false }]) {
       using client = await connectWith(options);
@@ -89,7 +89,7 @@ describe("the key of `serverFingerprint`", () => {
     }
   });
 
-  test("is not asked about when the server is another, or does not let this client in", async () => {
+  test("is not asked about when the server has another key, or refuses this client", async () => {
     const { connectWith, known, own } = await folder("refused");
     let questions = 0;
     const rememberServer = async () => ++questions > 0;
@@ -99,13 +99,13 @@ describe("the key of `serverFingerprint`", () => {
     expect({ questions, known: known() }).toEqual({ questions: 0, known: undefined });
   });
 
-  test("that cannot be written down is an error", async () => {
+  test("that can't be written is an error", async () => {
     const { connectWith } = await folder("unwritable");
     const options = { certsDir: inHere("nowhere"), rememberServer: true };
     await expect(connectWith(options)).rejects.toMatchObject({ code: "bad_identity" });
   });
 
-  test("is kept over no other key that came while the question was open", async () => {
+  test("does not replace a key that was pinned while the question was open", async () => {
     const { connectWith, known, file } = await folder("meanwhile");
     const pins = { [`localhost:${server.port}`]: "ab".repeat(32) };
     using client = await connectWith({
@@ -119,17 +119,17 @@ describe("the key of `serverFingerprint`", () => {
   });
 
   test("a connection that breaks while the question is open does not end unnoticed", async () => {
-    using proxy = new TcpProxy(server.port);
-    const { connectWith } = await folder("broken", proxy.port);
+    using relay = new Relay(server.port);
+    const { connectWith } = await folder("broken", relay.port);
     const opened = connectWith({
       rememberServer: async () => {
         const broken = nextDisconnect();
-        proxy[Symbol.dispose]();
+        relay[Symbol.dispose]();
         await within(5_000, "the end of the connection", broken);
         return false;
       },
     });
-    // This end may notice a moment after the server.
+    // The client may notice a moment after the server.
     const reason = await opened.then(
       (client) => within(5_000, "the end", new Promise((resolve) => client.once("closed", resolve))),
       (error: unknown) => error,
@@ -137,10 +137,10 @@ describe("the key of `serverFingerprint`", () => {
     expect(reason).toMatchObject({ code: "unreachable" });
   });
 
-  test("of a server that is changing its key is kept together with the next one", async () => {
-    const { next } = await prepareNextIdentity(inHere("certs"), "server");
+  test("of a server that is rotating its key is kept together with the next one", async () => {
+    const { new: next } = await beginServerRotation(inHere("certs"));
     const { connectWith, known } = await folder("rotating");
-    const both = { [`localhost:${server.port}`]: [server.fingerprint, next.fingerprint] };
+    const both = { [`localhost:${server.port}`]: [server.fingerprint, next] };
     using told = await connectWith({ certsDir: inHere("certs") });
     const announced = new Promise<void>((resolve) => {
       told.on("news", ({ kind }) => kind === "rotate" && resolve());

@@ -7,7 +7,7 @@ import { treeSum } from "../../src/protocol/tree.ts";
 
 const other = sha256Hex("something else");
 
-/** What an honest server says of a module with the given files; the first is the module itself. */
+/** What an honest server says about a module with the given files; the first is the module itself. */
 function honest(contents: Record<string, string>): { report: ModuleReport; answer: VerifyResponse } {
   const all = Object.entries(contents).map(([path, content]) => ({ path, content, sum: sha256Hex(content) }));
   const [entry, ...files] = all;
@@ -31,7 +31,7 @@ describe("an honest module is verified", () => {
     expect(verdict.verified && verdict.files.map(({ path }) => path)).toEqual(Object.keys(source));
   });
 
-  test("from a server that knows no trees; it cannot be called", () => {
+  test("from a server that knows no trees, but can't be called", () => {
     const { report, answer } = honest({ "hello.ts": "x" });
     const { tree, ...plainReport } = report;
     const { tree: _, files, ...plainAnswer } = answer;
@@ -78,10 +78,10 @@ describe("a lie is caught", () => {
       ({ answer }) => void Object.assign(answer, { tree: other }),
       "the tree of hello.ts",
     ],
-    ["a file left out", ({ answer }) => void answer.files?.pop(), "the tree of hello.ts"],
-    ["all files left out", ({ answer }) => void delete answer.files, "the tree of hello.ts"],
+    ["a missing file", ({ answer }) => void answer.files?.pop(), "the tree of hello.ts"],
+    ["all files missing", ({ answer }) => void delete answer.files, "the tree of hello.ts"],
     [
-      "a file added",
+      "an added file",
       ({ answer }) => void answer.files?.push({ path: "c.ts", content: "", sum: sha256Hex("") }),
       "the tree of hello.ts",
     ],
@@ -111,7 +111,7 @@ describe("a lie is caught", () => {
     expect(mismatchesOf(verifyModule(said.report, said.answer))).toContain(what);
   });
 
-  test("both values stand in the verdict in full", () => {
+  test("the verdict has both values in full", () => {
     const said = honest(source);
     said.answer.content = "changed";
     const verdict = verifyModule(said.report, said.answer);
@@ -123,7 +123,7 @@ describe("a lie is caught", () => {
     });
   });
 
-  test("text that is no Unicode, which would hash as if it were other text", () => {
+  test("text that is not valid Unicode, and would have the digest of other text", () => {
     const { report, answer } = honest({ "m.ts": "\uFFFD" });
     expect(sha256Hex("\uD800")).toBe(sha256Hex("\uFFFD"));
     expect(mismatchesOf(verifyModule(report, { ...answer, content: "\uD800" }))).toEqual(["m.ts"]);

@@ -56,7 +56,7 @@ describe("an exec stays in a small audit log", () => {
       .filter((entry) => Object.entries(wanted).every(([key, value]) => entry[key] === value))
       .reduce((sum, { count }) => sum + Number(count ?? 1), 0);
 
-  test("while strangers knock, with fresh keys, without a key, and without TLS", async () => {
+  test("while strangers connect with fresh keys, without a key, and without TLS", async () => {
     const keys = await Promise.all(Array.from({ length: 50 }, () => newIdentity()));
     for (const identity of [...keys, undefined, undefined]) {
       using stranger = await LineClient.connect({
@@ -113,7 +113,7 @@ describe("an exec stays in a small audit log", () => {
     expect(counted(entries, { event: "sync", name: "bob" })).toBe(1_000);
   });
 
-  test("while a client that may nothing connects and leaves, again and again", async () => {
+  test("while a client without permissions connects and disconnects in a loop", async () => {
     const identity = await clientWith({ actions: [] });
     for (let count = 0; count < 100; count++) {
       using client = await LineClient.connect({ port: site.port, identity });

@@ -43,7 +43,7 @@ describe("the audit log", () => {
   });
   afterAll(() => site[Symbol.asyncDispose]());
 
-  test("has a record of every request before its answer is there, with digests as sha256sum prints them", async () => {
+  test("has a record of every request before its answer arrives, with digests as sha256sum prints them", async () => {
     using client = await dial(site.port, site.certs);
     const args = "pässword-123 \u{1f511}";
     const { payload } = await request(client, "mod:exec", { mod: "shout.ts", args }, "my-ref");
@@ -80,7 +80,7 @@ describe("the audit log", () => {
     });
   });
 
-  test("has no content: not of arguments, results, parts or sources", async () => {
+  test("has no content of arguments, results, parts or sources", async () => {
     using client = await dial(site.port, site.certs);
     await request(client, "mod:exec", { mod: "shout.ts", args: "open sesame" });
     await request(client, "mod:verify", { mod: "shout.ts" }, "2");
@@ -95,7 +95,7 @@ describe("the audit log", () => {
     expect((await records()).find(({ ref }) => ref === "3")).toMatchObject({ mod: "parts.ts", parts: 2 });
   });
 
-  test("has what failed, with its code, and names that are no module's", async () => {
+  test("has failures with their codes, and names that no module has", async () => {
     using client = await dial(site.port, site.certs);
     await request(client, "mod:exec", { mod: "no-such.ts", args: "" }, "none");
     await request(client, "mod:exec", { mod: "shout.ts" }, "bad");
@@ -109,7 +109,7 @@ describe("the audit log", () => {
     ]);
   });
 
-  test("has connections and their ends, and who was refused", async () => {
+  test("has connections, disconnections and refusals", async () => {
     const client = await dial(site.port, site.certs);
     await request(client, "sys:ping", {});
     const { address } = (await records()).filter(({ event }) => event === "connected").at(-1) as Entry;
@@ -137,7 +137,7 @@ describe("the audit log", () => {
     await recorded(({ event, mod }) => event === "modunload" && mod === "fresh.ts");
   });
 
-  test("has every change of trust, and who brought it about", async () => {
+  test("has every change of trust, and who caused it", async () => {
     const trusted = join(site.path, "trusted-keys.json");
     const good = await Bun.file(trusted).text();
     await writeFile(trusted, "[");
@@ -167,14 +167,14 @@ describe("the audit log", () => {
     await recorded((entry) => entry.event === "key_confirmed" && entry.fingerprint === next);
   });
 
-  test("is for its owner's eyes alone", async () => {
+  test("can be read by its owner only", async () => {
     if (process.platform === "win32") return;
     for (const file of [path(), `${path()}.refused`]) expect((await stat(file)).mode & 0o777).toBe(0o600);
   });
 });
 
 describe("an audit log with a size", () => {
-  test("is put aside when it would grow past it, at the end of a line, and only so many are kept", async () => {
+  test("is rotated before it would exceed the size, at the end of a line, and only the given number is kept", async () => {
     await using site = await Site.create({ "shout.ts": shout });
     await site.start(["--audit", "audit.log", "--audit-max-size", "2048", "--audit-keep", "2"]);
     using client = await dial(site.port, site.certs);
@@ -196,7 +196,7 @@ describe("an audit log with a size", () => {
     expect(refs.length).toBeGreaterThan(5);
   });
 
-  test("goes on in the file that is there after a restart", async () => {
+  test("continues in the existing file after a restart", async () => {
     await using site = await Site.create();
     for (let start = 0; start < 2; start++) {
       const server = await site.start(["--audit", "audit.log"]);
@@ -210,7 +210,7 @@ describe("an audit log with a size", () => {
 });
 
 describe("an audit log of a server that stops", () => {
-  test("has the end of every connection, also of a client that does not answer, and nothing is written after", async () => {
+  test("has the end of every connection, even of a client that does not answer, and nothing is written after", async () => {
     await using site = await Site.create();
     const server = await site.start(["--audit", "audit.log"]);
     using prompt = await dial(site.port, site.certs);
@@ -229,7 +229,7 @@ describe("an audit log of a server that stops", () => {
 });
 
 describe("an audit log that cannot be written", () => {
-  test.each([["/nowhere/audit.log"], ["."]])("at the start is a mistake: %s", async (path) => {
+  test.each([["/nowhere/audit.log"], ["."]])("at the start is a configuration error: %s", async (path) => {
     await using site = await Site.create();
     const { exitCode, stderr } = await site.manage(["--port", "0", "--audit", path]);
     expect(exitCode).toBe(2);
@@ -242,12 +242,12 @@ describe("an audit log that cannot be written", () => {
   });
 
   const hasFull = process.platform === "linux";
-  test.skipIf(!hasFull)("and is required: nothing is run, and the client is told why", async () => {
+  test.skipIf(!hasFull)("but is required: nothing runs, and the client is told why", async () => {
     await using site = await Site.create({ "count.ts": count });
     const server = await site.start(["--audit", "/dev/full", "--audit-required"]);
     const refused = await site.call(["exec", "count"]);
     expect(refused).toMatchObject({ exitCode: 1, stdout: "" });
-    expect(refused.stderr).toContain("must audit every call and cannot: ENOSPC");
+    expect(refused.stderr).toContain("must audit every call but cannot write its audit log: ENOSPC");
     // What runs nothing is still answered.
     expect((await site.call(["list"])).exitCode).toBe(0);
     expect(await server.line("Cannot write the audit log /dev/full")).toContain('"level":"fatal"');
@@ -303,7 +303,7 @@ describe("an audit log that cannot be written", () => {
 
       await rm(join(disk.path, "ballast"));
       const { stdout } = await site.call(["exec", "count"]);
-      await server.line("The audit log is written again");
+      await server.line("The audit log can be written again");
       const records = await recordsIn(path);
       const ran = records.filter(({ event, code }) => event === "exec" && code === "ok");
       const began = records.filter(({ event }) => event === "exec_begin");
@@ -329,7 +329,7 @@ describe("an audit log that cannot be written", () => {
       expect(during).toBeGreaterThan(0);
       await rm(join(disk.path, "ballast"));
       expect((await site.call(["exec", "count"])).stdout).toBe(`${during + 1}\n`);
-      await server.line("The audit log is written again");
+      await server.line("The audit log can be written again");
       const ran = (await recordsIn(path)).filter(({ event }) => event === "exec");
       expect(ran).toHaveLength(during + 1);
     },

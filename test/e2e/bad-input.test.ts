@@ -9,14 +9,14 @@ import { jsonLines } from "../helpers/tools.ts";
 
 setDefaultTimeout(20_000);
 
-describe("a server that cannot start says why and what to do, and ends with 2", () => {
+describe("a server that cannot start says why and what to do, and exits with 2:", () => {
   let site: Site;
   beforeAll(async () => {
     site = await Site.create();
   });
   afterAll(() => site[Symbol.asyncDispose]());
 
-  /** Standard error of a start that must fail. */
+  /** The standard error of a start that must fail. */
   async function refusal(...flags: string[]): Promise<string> {
     const { exitCode, stdout, stderr } = await site.manage(["--port", "0", ...flags]);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
@@ -38,12 +38,12 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     expect(await refusal(...flags)).toContain(help);
   });
 
-  test("a file where the modules' folder should be", async () => {
+  test("--mods is a file", async () => {
     const file = join(site.path, "trusted-keys.json");
     expect(await refusal("--mods", file)).toContain(`${file}: it is a file, not a folder`);
   });
 
-  test("a port that is in use", async () => {
+  test("the port is in use", async () => {
     const other = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
     const said = await refusal("--port", String(other.port));
     other.stop(true);
@@ -52,7 +52,7 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     expect(said).toContain("--port");
   });
 
-  test("a second instance on the port of the first", async () => {
+  test("another server uses the port", async () => {
     await using first = await site.start();
     const said = await refusal("--port", String(site.port));
     expect(said).toContain("in use");
@@ -78,12 +78,12 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     [
       "a key twice in one entry",
       `{"trusted_fingerprints": [{"fingerprint":"${"ab".repeat(32)}","name":"x","name":"y"}]}`,
-      '"name" is there twice',
+      'duplicate key "name"',
     ],
     [
       "a fingerprint twice",
       trustText("ab".repeat(32), "AB".repeat(32)),
-      "is in trusted_fingerprints[0] already",
+      "is already in trusted_fingerprints[0]",
     ],
   ])("a trust file with %s", async (_, text, place) => {
     const good = await Bun.file(trusted()).text();
@@ -94,14 +94,14 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     expect(said).toContain(place);
   });
 
-  test("no trust file, or a folder in its place", async () => {
+  test("the trust file is missing, or is a folder", async () => {
     const missing = await refusal("--trusted-keys", "nobody.json");
     expect(missing).toContain("nobody.json");
     expect(missing).toContain("veripy-server init");
     expect(await refusal("--trusted-keys", "mods")).toContain("not a regular file");
   });
 
-  test("a key that others can read, with the command that mends it", async () => {
+  test("others can read the key, and the message gives the command that fixes it", async () => {
     const key = join(site.certs, "server.key");
     await chmod(key, 0o644);
     const said = await refusal();
@@ -113,7 +113,7 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     await mended.line("Listening");
   });
 
-  test("the same of the client's key", async () => {
+  test("a client refuses a key that others can read, and gives the command that fixes it", async () => {
     const { certs } = await site.newClient("careless");
     await chmod(join(certs, "client.key"), 0o640);
     const { exitCode, stderr } = await site.call(["--certs", certs, "list"]);
@@ -121,7 +121,7 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     expect(stderr).toContain(`chmod 600 ${certs}/client.key`);
   });
 
-  test("a certificate of its own that has expired, and the command that renews it", async () => {
+  test("its certificate has expired, and the message gives the command that renews it", async () => {
     const before = (await site.manage(["fingerprint"])).stdout;
     await expire(site.certs, "server");
     const said = await refusal();
@@ -134,23 +134,23 @@ describe("a server that cannot start says why and what to do, and ends with 2", 
     await server.line("Listening");
   });
 
-  test("a key and a certificate that do not belong together, or one alone", async () => {
+  test("the key does not match the certificate, or one of them is missing", async () => {
     await using other = await Site.create();
     await Bun.write(join(site.path, "mixed/server.crt"), Bun.file(join(other.certs, "server.crt")));
     const alone = await refusal("--certs", "mixed");
-    expect(alone).toContain("mixed/server.key is gone");
+    expect(alone).toContain("mixed/server.key is missing");
     await Bun.write(join(site.path, "mixed/server.key"), Bun.file(join(site.certs, "server.key")));
     await chmod(join(site.path, "mixed/server.key"), 0o600);
-    expect(await refusal("--certs", "mixed")).toContain("do not belong together");
+    expect(await refusal("--certs", "mixed")).toContain("do not match");
     await writeFile(join(site.path, "mixed/server.key"), "not a key\n");
     expect(await refusal("--certs", "mixed")).toContain("Cannot use the key mixed/server.key");
   });
 });
 
-test("the expiry of the other side's certificate does not matter, its key does", async () => {
+test("the other side's certificate may have expired; only its key matters", async () => {
   await using site = await Site.create();
   await site.start();
-  // The copy that the client compares with, and the client's own as the server sees it: the keys are the same.
+  // Both the copy that the client pins and the client's own certificate have expired; their keys are unchanged.
   const { certs } = await site.newClient("pinned");
   await expire(site.certs, "server");
   await Bun.write(join(certs, "server.crt"), Bun.file(join(site.certs, "server.crt")));
@@ -166,14 +166,14 @@ test("the expiry of the other side's certificate does not matter, its key does",
   expect(own.stderr).toContain("veripy-client renew");
 });
 
-/** Gives the key in a folder a certificate whose time is over. */
+/** Replaces the certificate in a folder with an expired one for the same key. */
 async function expire(certs: string, role: "server" | "client"): Promise<void> {
   const keyPem = await Bun.file(join(certs, `${role}.key`)).text();
   const certificate = await makeCertificate({ commonName: `veripy ${role}`, keyPem, days: -2 });
   await writeFile(join(certs, `${role}.crt`), certificate);
 }
 
-describe("a module that cannot be loaded is named with its fault, and everything else goes on", () => {
+describe("a module that cannot be loaded is reported with the reason, and nothing else is affected:", () => {
   let site: Site;
   let server: Running;
   let watching: Running;
@@ -194,107 +194,112 @@ describe("a module that cannot be loaded is named with its fault, and everything
     mod: string;
     make: (path: string) => Promise<unknown>;
     says: string[];
-    /** What only the server's own log says. */
+    /** What only the server's log says. */
     logs?: string[];
   }> = [
     {
-      fault: "a directory",
+      fault: "it is a directory",
       mod: "directory.ts",
       make: (path) => mkdir(path),
       says: ["directory.ts: it is a directory"],
     },
-    { fault: "empty", mod: "empty.ts", make: (path) => writeFile(path, ""), says: ["empty.ts: it is empty"] },
     {
-      fault: "not UTF-8",
+      fault: "it is empty",
+      mod: "empty.ts",
+      make: (path) => writeFile(path, ""),
+      says: ["empty.ts: it is empty"],
+    },
+    {
+      fault: "it is not UTF-8",
       mod: "latin1.ts",
       make: (path) => writeFile(path, Buffer.from(`${good}// caf\xe9\n`, "latin1")),
       says: ["latin1.ts: it is not valid UTF-8", "save it as UTF-8"],
     },
     {
-      fault: "over the size limit",
+      fault: "it is larger than the limit",
       mod: "large.ts",
       make: (path) => writeFile(path, good).then(() => truncate(path, 64 * 1024 + 1)),
       says: ["large.ts: it has more than 65536 bytes"],
     },
     {
-      fault: "over the limit of its tree",
+      fault: "its tree is larger than the limit",
       mod: "tree.ts",
       make: async (path) => {
         const text = `export const text = "${"x".repeat(40_000)}";\n`;
         await Promise.all(["a", "b", "c"].map((name) => site.write(`lib/${name}.ts`, `${text}// ${name}`)));
         return writeFile(path, `import "./lib/a.ts"; import "./lib/b.ts"; import "./lib/c.ts";\n${good}`);
       },
-      says: ["lib/c.ts: the module's files have more than 98304 bytes"],
+      says: ["lib/c.ts: the module's files together have more than 98304 bytes"],
     },
     {
-      fault: "a FIFO",
+      fault: "it is a FIFO",
       mod: "fifo.ts",
       make: async (path) => Bun.spawnSync(["mkfifo", path]),
       says: ["fifo.ts: it is not a regular file"],
     },
     {
-      fault: "a link out of mods/",
+      fault: "it is a link out of mods/",
       mod: "outside.ts",
       make: (path) => symlink("/etc/hostname", path),
-      says: ["outside.ts: it is a symbolic link out of mods/"],
+      says: ["outside.ts: it is a symbolic link that leads out of mods/"],
       logs: ["/etc/hostname"],
     },
     {
-      fault: "a link to nothing",
+      fault: "it is a dangling link",
       mod: "dangling.ts",
       make: (path) => symlink("nowhere.ts", path),
-      says: ["dangling.ts: it is a symbolic link to what is not there"],
+      says: ["dangling.ts: it is a dangling symbolic link"],
     },
     {
-      fault: "links in a circle",
+      fault: "it is a circle of links",
       mod: "circle.ts",
       make: (path) => symlink("circle.ts", path),
-      says: ["circle.ts: it cannot be read: its symbolic links lead in a circle"],
+      says: ["circle.ts: it cannot be read: its symbolic links form a loop"],
     },
     {
-      fault: "a syntax error",
+      fault: "it has a syntax error",
       mod: "syntax.ts",
       make: (path) => writeFile(path, `${good}\nconst = 7;\n`),
       says: ["syntax.ts:3:"],
     },
     {
-      fault: "without execute",
+      fault: "it does not export execute",
       mod: "lacking.ts",
       make: (path) => writeFile(path, "export function run() {}\n"),
       says: ["lacking.ts exports no function 'execute', but run", "export async function execute"],
     },
     {
-      fault: "with an execute that is no function",
+      fault: "its execute is not a function",
       mod: "constant.ts",
       make: (path) => writeFile(path, "export const execute = 7;\n"),
-      says: ["constant.ts exports 'execute' as a number"],
+      says: ["constant.ts must export 'execute' as a function, not as a number"],
     },
     {
-      fault: "with a description that is no string",
+      fault: "its description is not a string",
       mod: "described.ts",
       make: (path) => writeFile(path, `export const description = ["x"];\n${good}`),
-      says: ["described.ts exports 'description' as an array"],
+      says: ["described.ts must export 'description' as a string, not as an array"],
     },
     {
-      fault: "importing a package",
+      fault: "it imports a package",
       mod: "package.ts",
       make: (path) => writeFile(path, `import "left-pad";\n${good}`),
       says: ["package.ts: cannot import 'left-pad'", "below mods/"],
     },
     {
-      fault: "importing from outside mods/",
+      fault: "it imports a file outside mods/",
       mod: "escaping.ts",
       make: (path) => writeFile(path, `import "../trusted-keys.json";\n${good}`),
       says: ["escaping.ts: cannot import '../trusted-keys.json': it is outside mods/"],
     },
     {
-      fault: "importing what is not there",
+      fault: "it imports a file that does not exist",
       mod: "missing.ts",
       make: (path) => writeFile(path, `import "./lib/none.ts";\n${good}`),
       says: ["missing.ts: cannot import './lib/none.ts': there is no such file"],
     },
     {
-      fault: "throwing while it is loaded",
+      fault: "it throws while being loaded",
       mod: "throwing.ts",
       make: (path) => writeFile(path, `throw new Error("not today");\n${good}`),
       says: ["throwing.ts", "not today"],
@@ -315,7 +320,7 @@ describe("a module that cannot be loaded is named with its fault, and everything
     expect((await site.call(["list"])).stdout).not.toContain(mod);
   });
 
-  test("and when its fault is mended, it is loaded", async () => {
+  test("it is loaded once the fault is fixed", async () => {
     await rm(inMods("directory.ts"), { recursive: true });
     await writeFile(inMods("directory.ts"), good);
     await watching.line(/"cause":"modload","verified":true,"mod":"directory.ts"/);
@@ -330,7 +335,7 @@ describe("a module that cannot be loaded is named with its fault, and everything
     expect(event?.error).toContain("secret.ts: it cannot be read");
   });
 
-  test("all that time no connection broke and nothing was reported as a fault of the server", () => {
+  test("no connection broke, and no internal error was logged", () => {
     expect(watching.stdout.join("\n")).not.toContain("disconnected");
     expect(server.stderr.filter((line) => line.includes('"level":"fatal"'))).toEqual([]);
     expect(server.process.exitCode).toBeNull();

@@ -36,11 +36,11 @@ async function failureOf(promise: Promise<unknown>): Promise<VeripyError> {
     ),
   );
   if (error instanceof VeripyError) return error;
-  throw new Error(`A VeripyError was expected, this came: ${error}`);
+  throw new Error(`Expected a VeripyError, got ${error}`);
 }
 
 describe("connecting", () => {
-  test("a command ends at its connect deadline, also when no packet is answered", async () => {
+  test("a command ends at its connect deadline even when no packet is answered", async () => {
     using silent = await FullBacklog.start();
     const startedAt = performance.now();
     const to = ["--host", "127.0.0.1", "--port", String(silent.port)];
@@ -50,7 +50,7 @@ describe("connecting", () => {
     expect(performance.now() - startedAt).toBeLessThan(5_000);
   });
 
-  test("a loss of the handshake's last message is not told as missing trust", async () => {
+  test("the loss of the handshake's last message is not reported as missing trust", async () => {
     using relay = new Relay(port, { down: { delayMs: 100 } });
     const opening = failureOf(open({ port: relay.port }));
     await eventually("the first message", () => relay.up.forwarded > 0);
@@ -60,7 +60,7 @@ describe("connecting", () => {
     expect(error.message).not.toContain("veripy-server trust");
   });
 
-  test("a key that is not trusted is told so, over a slow link too", async () => {
+  test("a client whose key is not trusted learns that, even over a slow link", async () => {
     const { certs, fingerprint } = await site.newClient("stranger");
     using relay = new Relay(port, { both: { delayMs: 150 } });
     const error = await failureOf(open({ port: relay.port, certsDir: certs }));
@@ -68,7 +68,7 @@ describe("connecting", () => {
     expect(error.message).toContain(`veripy-server trust ${fingerprint}`);
   });
 
-  test("300 clients of one address that connect at once all get in", async () => {
+  test("300 clients that connect at once from one address all succeed", async () => {
     await using own = await Site.create(testModules);
     await own.start();
     const all = { host: "127.0.0.1", port: own.port, certsDir: own.certs };
@@ -87,7 +87,7 @@ describe("connecting", () => {
   });
 });
 
-test("exec ends when it has its answer, without the round trip of a goodbye", async () => {
+test("exec ends with its answer, and does not wait a round trip for the close", async () => {
   const roundTripMs = 600;
   using relay = new Relay(port, { both: { delayMs: roundTripMs / 2 } });
   const calling = site.call(["exec", "--port", String(relay.port), "echo", "here"]);
@@ -98,8 +98,8 @@ test("exec ends when it has its answer, without the round trip of a goodbye", as
   expect((performance.now() - startedAt) / roundTripMs).toBeLessThan(4.8);
 });
 
-describe("the fate of a call", () => {
-  test("that broke in flight is unknown", async () => {
+describe("a call", () => {
+  test("whose connection breaks while it is in flight may have run", async () => {
     using relay = new Relay(port);
     using client = await open({ port: relay.port, reconnect: true });
     await client.verify("wait");
@@ -109,7 +109,7 @@ describe("the fate of a call", () => {
     expect(await call).toMatchObject({ code: "unreachable", started: "unknown" });
   });
 
-  test("that was made without a connection: it waits for one, and runs once", async () => {
+  test("made without a connection waits for one, and runs once", async () => {
     using relay = new Relay(port);
     using client = await open({ port: relay.port, reconnect: true });
     const gone = new Promise((resolve) => client.once("disconnected", resolve));
@@ -119,7 +119,7 @@ describe("the fate of a call", () => {
     expect((await client.exec("echo", "late")).result).toBe("late");
   });
 
-  test("that was made without a connection ends at its deadline, and has not run", async () => {
+  test("made without a connection ends at its deadline, and has not run", async () => {
     using relay = new Relay(port);
     using client = await open({ port: relay.port, reconnect: true });
     const gone = new Promise((resolve) => client.once("disconnected", resolve));
@@ -131,7 +131,7 @@ describe("the fate of a call", () => {
     expect(performance.now() - startedAt).toBeLessThan(3_000);
   });
 
-  test("that was made without a connection fails at once with waitForConnection: false", async () => {
+  test("made without a connection fails at once with waitForConnection: false", async () => {
     using relay = new Relay(port);
     using client = await open({ port: relay.port, reconnect: true, waitForConnection: false });
     const gone = new Promise((resolve) => client.once("disconnected", resolve));
@@ -140,7 +140,7 @@ describe("the fate of a call", () => {
     expect(await failureOf(client.exec("echo"))).toMatchObject({ code: "unreachable", started: false });
   });
 
-  test("that is refused because the module is busy: it is made again within its deadline", async () => {
+  test("refused because the module is busy is repeated within its deadline", async () => {
     using client = await open({});
     await client.verify("wait");
     const occupied = new AbortController();
@@ -156,7 +156,7 @@ describe("the fate of a call", () => {
     expect((await first).code).toBe("cancelled");
   });
 
-  test("that 'exec' makes of a busy module: it is made again, and with --no-repeat it is not", async () => {
+  test("made with 'exec' to a busy module is repeated, but not with --no-repeat", async () => {
     using client = await open({});
     await client.verify("wait");
     const occupied = new AbortController();
@@ -179,7 +179,7 @@ describe("the fate of a call", () => {
     { flags: [], outcome: { exitCode: 0, stdout: "once\n", stderr: "" }, calls: 1 },
     { flags: ["--no-repeat"], outcome: { exitCode: 3, stdout: "" }, calls: 0 },
   ])(
-    "that 'exec' could not send, since the connection broke first, with $flags",
+    "that 'exec' could not send, because the connection broke first, with $flags",
     async ({ flags, outcome, calls }) => {
       const identity = await newIdentity("server");
       using broken = new AnsweringServer(identity);
@@ -201,7 +201,7 @@ describe("the fate of a call", () => {
     },
   );
 
-  test("that a stopping server refuses: it is made again at the server that comes after", async () => {
+  test("refused by a stopping server is repeated at the next server", async () => {
     await using own = await Site.create(testModules);
     const first = await own.start(["--shutdown-timeout", "1s"]);
     using client = await connect({ host: "127.0.0.1", port: own.port, certsDir: own.certs, reconnect: true });
@@ -217,7 +217,7 @@ describe("the fate of a call", () => {
     const single = await failureOf(client.exec("echo", "no", { repeat: false }));
     expect(single).toMatchObject({ code: "shutting_down", started: false });
     const again = client.exec("echo", "again");
-    // It was running, so nothing is known of it.
+    // It was running, so its outcome is unknown.
     expect(await inFlight).toMatchObject({ started: "unknown" });
     await first.ended();
     await own.start();

@@ -44,7 +44,7 @@ test("without it no call is logged", async () => {
   expect(calls(server)).toEqual([]);
 });
 
-test("a line holds no escape sequence that a client has sent as the name of a module", async () => {
+test("a line has no escape sequence that a client sent as the name of a module", async () => {
   await using server = new Running([site.server, "--port", "0", "--log-calls"], { cwd: site.path });
   const port = Number(
     /:(\d+)/.exec((await server.line("Listening on ")).split("Listening on ")[1] ?? "")?.[1],

@@ -27,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => site[Symbol.asyncDispose]());
 
 describe("exec", () => {
-  test("prints the result alone, and ends with 0", async () => {
+  test("prints only the result, and exits with 0", async () => {
     expect(await site.call(["exec", "hello.ts", "Ann"])).toEqual({
       exitCode: 0,
       stdout: "Hello, Ann!\n",
@@ -35,18 +35,18 @@ describe("exec", () => {
     });
   });
 
-  test("takes 'hello' for 'hello.ts', and 'plain' for 'plain.js'", async () => {
+  test("accepts 'hello' for 'hello.ts', and 'plain' for 'plain.js'", async () => {
     expect((await site.call(["exec", "hello"])).stdout).toBe("Hello, World!\n");
     expect((await site.call(["exec", "plain"])).stdout).toBe("from JavaScript\n");
   });
 
-  test("gives everything behind the module's name to the module, flags too", async () => {
+  test("passes everything after the module's name to the module, flags too", async () => {
     const given = ["-a", "--json", "--port", "1", "--", "--help", "x y"];
     const { exitCode, stdout } = await site.call(["exec", "echo", ...given]);
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: `${given.join(" ")}\n` });
   });
 
-  test("runs uname with its flags", async () => {
+  test("passes flags to uname.ts, which refuses other words", async () => {
     await Bun.write(`${site.path}/mods/uname.ts`, Bun.file(`${import.meta.dir}/../../mods/uname.ts`));
     const { stdout } = Bun.spawnSync(["uname", "-a"]);
     const local = site.watch([]);
@@ -58,12 +58,12 @@ describe("exec", () => {
     expect(refused.stderr).toContain("uname does not know ';'");
   });
 
-  test("reads the arguments from standard input when asked to", async () => {
+  test("reads the arguments from standard input with --stdin", async () => {
     const text = 'several\nlines, "quotes" and \u{1f40d}';
     expect((await site.call(["exec", "--stdin", "echo"], { stdin: text })).stdout).toBe(`${text}\n`);
   });
 
-  test("takes flags before and after its name", async () => {
+  test("accepts flags before and after its name", async () => {
     for (const args of [
       ["--json", "exec", "hello"],
       ["exec", "--json", "hello"],
@@ -74,7 +74,7 @@ describe("exec", () => {
     }
   });
 
-  test("prints the parts of a module that streams as they are", async () => {
+  test("prints the parts of a stream unchanged", async () => {
     expect((await site.call(["exec", "parts"])).stdout).toBe("onetwo");
     expect(jsonLines((await site.call(["--json", "exec", "parts"])).stdout)).toMatchObject([
       { part: "one" },
@@ -94,7 +94,7 @@ describe("the exit code", () => {
     ]);
   });
 
-  test("is 2 when there is no such module, which has not failed", async () => {
+  test("is 2 when there is no such module", async () => {
     const missing = await site.call(["exec", "nothing"]);
     expect(missing).toMatchObject({ exitCode: 2, stdout: "" });
     expect(missing.stderr).toContain("'nothing'");
@@ -115,16 +115,16 @@ describe("the exit code", () => {
     [["exec", "--timeout", "soon", "hello"], "30s"],
     [["--server-fingerprint", "abc", "list"], "64 hexadecimal digits"],
     [["--certs", "nowhere", "list"], "veripy-client init"],
-  ])("is 2 for %p, and the message helps", async (args, help) => {
+  ])("is 2 for %p, and the message says what is wrong", async (args, help) => {
     const refused = await site.call(args);
     expect(refused).toMatchObject({ exitCode: 2, stdout: "" });
     expect(refused.stderr).toContain(help);
   });
 
-  test("is 3 when nothing listens, or nobody of that name is there", async () => {
+  test("is 3 when nothing listens, or the host does not exist", async () => {
     const { exitCode, stderr } = await site.call(["--port", "1", "list"]);
     expect(exitCode).toBe(3);
-    expect(stderr).toContain("nothing listens there");
+    expect(stderr).toContain("nothing is listening there");
     const nobody = await site.call(["--host", "no-such-host.invalid", "list"]);
     expect(nobody.exitCode).toBe(3);
     expect(nobody.stderr).toContain("no-such-host.invalid");
@@ -136,7 +136,7 @@ describe("the exit code", () => {
     liar.lies = { sync: ([report]) => Object.assign(report ?? {}, { sum: "0".repeat(64) }) };
     for (const command of [["verify"], ["verify", "hello"], ["exec", "hello"]])
       expect((await site.call(["--port", String(liar.port), ...command])).exitCode).toBe(4);
-    // Only looking is not verifying.
+    // 'list' does not verify.
     expect((await site.call(["--port", String(liar.port), "list"])).exitCode).toBe(0);
   });
 
@@ -146,20 +146,20 @@ describe("the exit code", () => {
     expect(late.stderr).toContain("200 ms");
   });
 
-  test("is 2 for a command that does not exist, which is named", async () => {
+  test("is 2 for a command that does not exist, and the error names it", async () => {
     for (const ended of [await site.call(["lits"]), await site.manage(["tust", "ab"])]) {
       expect(ended).toMatchObject({ exitCode: 2, stdout: "" });
       expect(ended.stderr).toMatch(/^error: there is no command '(lits|tust)'\.\n.* --help/);
     }
   });
 
-  test("is 0 for help and the version, which go to standard output", async () => {
+  test("is 0 for --help and --version, which print to standard output", async () => {
     const help = await site.call(["--help"]);
     expect(help).toMatchObject({ exitCode: 0, stderr: "" });
     for (const code of [
-      "0 fine",
+      "0 success",
       "1 the module failed",
-      "2 usage",
+      "2 wrong usage",
       "3 cannot connect",
       "4 ",
       "5 timed out",
@@ -172,7 +172,7 @@ describe("the exit code", () => {
   });
 });
 
-describe("with --json every line is an object", () => {
+describe("with --json, every line is an object in the output", () => {
   test("of list", async () => {
     const { stdout, stderr } = await site.call(["list", "--json"]);
     const echo = modules["echo.ts"];
@@ -182,7 +182,7 @@ describe("with --json every line is an object", () => {
     expect(stderr).toBe("");
   });
 
-  test("of verify, of one module and of all", async () => {
+  test("of verify, for one module and for all", async () => {
     const [one, ...more] = jsonLines((await site.call(["--json", "verify", "echo"])).stdout);
     expect(more).toEqual([]);
     expect(one).toMatchObject({ mod: "echo.ts", verified: true, sum: sha256(modules["echo.ts"]) });
@@ -198,14 +198,14 @@ describe("with --json every line is an object", () => {
     expect(again).toEqual({ ...own, created: false });
   });
 
-  test("of a failure, which goes to standard output too", async () => {
+  test("of a command that fails", async () => {
     const { exitCode, stdout } = await site.call(["--json", "--port", "1", "list"]);
     expect(exitCode).toBe(3);
     expect(jsonLines(stdout)).toMatchObject([{ code: "unreachable" }]);
   });
 });
 
-test("what a module says of itself cannot move the cursor or forge a line", async () => {
+test("a module's description cannot move the cursor or forge a line", async () => {
   for (const command of [["list"], ["verify", "escape"]]) {
     const { stdout } = await site.call(command);
     expect(stdout).toContain("\\u001b[2Jwiped\\u000averified  forged.ts");

@@ -10,7 +10,7 @@ import { jsonLines } from "../helpers/tools.ts";
 setDefaultTimeout(20_000);
 
 const literal = JSON.stringify(evilArgument);
-/** As a terminal shows what a program has written. */
+/** A program's output as a terminal shows it. */
 const onTerminal = (text: string) => text.replaceAll("\n", "\r\n");
 
 let site: Site;
@@ -21,12 +21,12 @@ beforeAll(async () => {
     "parts.ts": `export async function* execute() { yield ${literal}; yield "a\\n\\tb\\n"; return "\\x1b[0m"; }\n`,
     "echo.ts": "export const execute = (args: string) => args;\n",
     "letters.ts": `export async function* execute(args: string) { yield "a"; yield "b"; return args; }\n`,
-    // Half a character in each part.
+    // Half a surrogate pair in each part.
     "halves.ts": `export async function* execute() { yield "<\\ud83d"; yield "\\udc0d>"; yield "\\ud83d"; }\n`,
     "fails.ts": `export async function* execute() { yield "half a l"; throw new Error("no more"); }\n`,
     "ran.ts": `import { writeFileSync } from "node:fs";
       export const execute = (path: string) => { writeFileSync(path, "it ran"); return "result"; };\n`,
-    // A thousand reports and some parts, in a second.
+    // A thousand reports and some parts within a second.
     "busy.ts": `export async function* execute(_: string, context: import("veripy").ModuleContext) {
       for (let n = 0; n <= 100; n++) {
         for (let m = 0; m < 10; m++) context.progress(n / 100, "step " + n + "." + m);
@@ -59,7 +59,7 @@ async function terminalOf(args: string[], { exitCode = 0, ...options }: Shown = 
 const shown = async (...args: string[]) => (await terminalOf(args)).output;
 
 describe.skipIf(process.platform === "win32")("on a terminal", () => {
-  test("a result and parts are escaped, and keep their lines and tabs", async () => {
+  test("results and parts are escaped, except for line breaks and tabs", async () => {
     const result = await shown("exec", "result");
     expect(strayEscapes(result)).toEqual([]);
     expect(result).toContain(
@@ -72,23 +72,23 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
     expect(await shown("exec", "lines")).toBe("naïve 日本語 🐍\r\n\tone\r\n");
   });
 
-  test("one newline follows a stream that has none at its end", async () => {
+  test("a newline is added to a stream that does not end with one", async () => {
     expect(await shown("exec", "letters")).toBe("ab\r\n");
     expect(await shown("exec", "letters", "\n")).toBe("ab\r\n");
   });
 
-  test("an error after half a line stands on a line of its own", async () => {
+  test("an error after an unfinished line is printed on a line of its own", async () => {
     const { output } = await terminalOf(["exec", "fails"], { exitCode: 1 });
     expect(output).toStartWith("half a l\r\n");
     expect(output).toContain("no more");
   });
 
-  test("--raw prints them exactly as received, with no newline added", async () => {
+  test("--raw prints results and parts exactly as received, with no newline added", async () => {
     expect(await shown("exec", "--raw", "result")).toBe(onTerminal(evilArgument));
     expect(await shown("exec", "--raw", "parts")).toBe(onTerminal(`${evilArgument}a\n\tb\n\x1b[0m`));
   });
 
-  test("JSON is escaped, and says the same", async () => {
+  test("JSON is escaped, and parses to the same values", async () => {
     for (const flags of [["--json"], ["--json", "--raw"]]) {
       const output = await shown("exec", ...flags, "parts");
       expect(strayEscapes(output)).toEqual([]);
@@ -103,11 +103,11 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
 
 const piped = async (...args: string[]) => (await site.call(["exec", ...args])).stdout;
 
-/** What was drawn of progress, each time. */
+/** Each progress line that was drawn. */
 const drawn = (output: string) => output.split("\r").filter((line) => /^\[[=>]/.test(line));
 
 describe.skipIf(process.platform === "win32")("progress on a terminal", () => {
-  test("is one line that is redrawn ten times a second, gives way to the stream, and is gone at the end", async () => {
+  test("is one line that is redrawn ten times a second, makes room for the stream, and is erased at the end", async () => {
     const start = performance.now();
     const terminal = await terminalOf(["exec", "busy"]);
     const seconds = (performance.now() - start) / 1000;
@@ -124,14 +124,14 @@ describe.skipIf(process.platform === "win32")("progress on a terminal", () => {
     for (const line of lines) expect(line.length).toBeLessThan(20);
   });
 
-  test("is nothing where the terminal can't go back in a line", async () => {
+  test("is not shown if the terminal cannot redraw a line", async () => {
     const { output } = await terminalOf(["exec", "busy"], { env: { TERM: "dumb" } });
     expect(output).toBe("part 0\r\nhalf of part 40\r\nhalf of part 80\r\nhalf of \r\n");
   });
 });
 
 describe("in a pipe", () => {
-  test("progress is nothing, and an object each with --json", async () => {
+  test("progress is not printed, except as objects with --json", async () => {
     expect(await site.call(["exec", "busy"])).toEqual({
       exitCode: 0,
       stdout: "part 0\nhalf of part 40\nhalf of part 80\nhalf of ",
@@ -142,7 +142,7 @@ describe("in a pipe", () => {
     expect(jsonLines(stdout)).toContainEqual({ progress: { fraction: 1, message: "step 100.9" } });
   });
 
-  test("a stream has no newline but its own, and a plain result has one", async () => {
+  test("no newline is added to a stream, and one is added to a plain result", async () => {
     expect(await piped("letters")).toBe("ab");
     expect(await piped("letters", "c\n")).toBe("abc\n");
     expect(await piped("echo", "c")).toBe("c\n");
@@ -150,29 +150,29 @@ describe("in a pipe", () => {
     expect(await piped("echo")).toBe("");
   });
 
-  test("a character that is cut in two by parts is whole", async () => {
+  test("a character that two parts share is printed whole", async () => {
     expect(await piped("halves")).toBe("<🐍>\ufffd");
   });
 
-  test("a result and parts are untouched", async () => {
+  test("results and parts are unchanged", async () => {
     expect(await piped("result")).toBe(`${evilArgument}\n`);
     expect(await piped("parts")).toBe(`${evilArgument}a\n\tb\n\x1b[0m`);
   });
 
-  test("--raw adds no newline", async () => {
+  test("--raw adds no newline to a plain result", async () => {
     expect(await piped("--raw", "result")).toBe(evilArgument);
     expect(await piped("--raw", "parts")).toBe(`${evilArgument}a\n\tb\n\x1b[0m`);
   });
 });
 
-test("after the module's name, --raw belongs to the module", async () => {
+test("--raw after the module's name goes to the module", async () => {
   expect((await site.call(["exec", "echo", "--raw"])).stdout).toBe("--raw\n");
 });
 
 describe("--output", () => {
   const leftOvers = async () => (await readdir(site.path)).filter((name) => name.endsWith(".tmp"));
 
-  test("writes exactly the result or the stream to a file, and nothing else", async () => {
+  test("writes exactly the result or the stream to a file, and prints nothing", async () => {
     for (const [args, bytes] of [
       [["echo", "x"], "x"],
       [["echo"], ""],
@@ -187,11 +187,11 @@ describe("--output", () => {
     expect(await leftOvers()).toEqual([]);
   });
 
-  test("with - writes the same to standard output", async () => {
+  test("with - writes exactly the same to standard output", async () => {
     expect((await site.call(["exec", "-o", "-", "echo", "x"])).stdout).toBe("x");
   });
 
-  test("with --json names the file in place of the result", async () => {
+  test("with --json prints the file's name instead of the result", async () => {
     const { stdout } = await site.call(["exec", "--json", "-o", "out", "letters", "c"]);
     const { tree, sum, ...rest } = jsonLines(stdout)[0] as Record<string, unknown>;
     expect(rest).toEqual({ mod: "letters.ts", output: "out" });
@@ -242,7 +242,7 @@ describe("standard input", () => {
     ["nothing", ""],
   ])("with %s reaches the module as it is", async (_, text) => {
     expect(await echoed(text)).toEqual({ exitCode: 0, stdout: "", stderr: "" });
-    // Byte for byte: `text()` would drop the mark.
+    // As bytes, because `text()` would drop the byte order mark.
     const bytes = Buffer.from(await Bun.file(join(site.path, "echoed")).bytes());
     expect(bytes.equals(Buffer.from(text))).toBe(true);
   });

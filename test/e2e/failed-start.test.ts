@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => taken?.stop(true));
 
 const trusted = JSON.stringify({ trusted_fingerprints: ["ab".repeat(32)] });
-/** Says that it has run, for nothing else of a module can be seen before the server listens. */
+/** Leaves a file when it is run, the only trace of a module before the server listens. */
 const telling = `
 import { writeFileSync } from "node:fs";
 writeFileSync(process.cwd() + "/loaded", "");
@@ -33,7 +33,7 @@ async function folder(files: Record<string, string>) {
   return here;
 }
 
-describe("a start that fails leaves no key behind, and has run no module", () => {
+describe("a start that fails creates no key and runs no module:", () => {
   const inUse = "the port is in use";
   const cases: [string, () => string[], Record<string, string>, string][] = [
     ["a port in use", () => ["-i", "127.0.0.1", "--port", String(taken.port)], {}, inUse],
@@ -61,7 +61,7 @@ describe("a start that fails leaves no key behind, and has run no module", () =>
   });
 });
 
-test("a start that succeeds makes a key, and one that fails later keeps it", async () => {
+test("a start that succeeds creates a key, and a later one that fails keeps it", async () => {
   await using here = await folder({ "trusted-keys.json": trusted });
   {
     await using running = new Running([server, "--port", "0"], { cwd: here.path });
@@ -75,7 +75,7 @@ test("a start that succeeds makes a key, and one that fails later keeps it", asy
 });
 
 test.each(["list", "verify", "exec hello", "watch"])(
-  "a client without a key makes none for '%s'",
+  "a client without a key does not create one for '%s'",
   async (command) => {
     await using here = await temporaryDirectory();
     const { exitCode, stderr } = await run([client, "-p", String(taken.port), ...command.split(" ")], {
@@ -87,27 +87,27 @@ test.each(["list", "verify", "exec hello", "watch"])(
   },
 );
 
-describe("a modules folder that is not there", () => {
-  test("is warned of at the start, and its modules are loaded when it appears", async () => {
+describe("a --mods folder that does not exist", () => {
+  test("causes a warning at the start, and its modules are loaded when it appears", async () => {
     await using here = await temporaryDirectory();
     await Bun.write(join(here.path, "trusted-keys.json"), trusted);
     await using running = new Running([server, "--port", "0", "--mods", "later"], { cwd: here.path });
     const warning = await running.line(join(here.path, "later"));
-    expect(warning).toMatch(/warning.*There is no folder .*They are loaded when it appears/);
+    expect(warning).toMatch(/warning.*The folder .* does not exist.*They will be loaded when it appears/);
     await running.line("Listening on ");
     await Bun.write(join(here.path, "later/hello.ts"), "export const execute = () => '';\n");
     await running.line(/modload: hello\.ts/);
   });
 
-  test("is not warned of when it is there, even empty", async () => {
+  test("causes a warning that an empty folder does not cause", async () => {
     await using here = await folder({ "trusted-keys.json": trusted });
     await using running = new Running([server, "--port", "0"], { cwd: here.path });
     await running.line("Listening on ");
-    expect(running.stderr.join("\n")).not.toContain("There is no folder");
+    expect(running.stderr.join("\n")).not.toContain("does not exist, so there are no modules");
   });
 });
 
-test("two servers that start at once with one new folder get the same key", async () => {
+test("two servers that start at the same time in one new folder get the same key", async () => {
   await using here = await folder({ "trusted-keys.json": trusted });
   const start = () => new Running([server, "--port", "0"], { cwd: here.path });
   await using first = start();

@@ -4,8 +4,8 @@ import { connect, type VeripyClient, VeripyError } from "../../src/index.ts";
 import { clientOf, trust } from "../helpers/keys.ts";
 import { LineClient } from "../helpers/line-client.ts";
 import type { Running } from "../helpers/processes.ts";
+import { Relay, type Way } from "../helpers/relay.ts";
 import { Site } from "../helpers/site.ts";
-import { type Direction, TcpProxy } from "../helpers/tcp-proxy.ts";
 import { testModules } from "../helpers/test-modules.ts";
 import { vitalsOf } from "../helpers/vitals.ts";
 import { eventually, within } from "../helpers/within.ts";
@@ -44,28 +44,31 @@ async function ended(call: Promise<unknown>): Promise<string> {
 describe("a connection that breaks", () => {
   test.each(["up", "down"] as const)(
     "after any byte that goes %s leaves nothing behind, and the call fails",
-    async (direction: Direction) => {
+    async (way: Way) => {
       const before = descriptors();
-      using proxy = new TcpProxy(port);
-      // How much there is to cut: a handshake, a sync and a verify and an exec with their answers.
+      using relay = new Relay(port);
+      const ends: number[] = [];
+      relay[way].onForwarded = (bytes) => ends.push(bytes);
+      // What can be cut: a handshake, and a sync, a verify and an exec with their answers.
       {
-        using client = await open(proxy.port);
+        using client = await open(relay.port);
         await client.exec("echo.ts", "x");
       }
-      const total = proxy.forwarded[direction];
-      const handshake = direction === "up" ? 700 : 1_000;
+      relay[way].onForwarded = undefined;
+      const total = relay[way].forwarded;
+      const handshake = way === "up" ? 700 : 1_000;
       expect(total).toBeGreaterThan(handshake);
-      // Where a message ends, the cut comes together with what the message brings about.
-      const cuts = new Set(proxy.ends[direction].flatMap((end) => [end - 1, end, end + 1]));
+      // A cut at the end of a message comes together with the reaction to the message.
+      const cuts = new Set(ends.flatMap((end) => [end - 1, end, end + 1]));
       for (let bytes = 1; bytes < total; bytes += bytes < handshake ? 41 : 3) cuts.add(bytes);
       cuts.delete(total);
       cuts.delete(total + 1);
       for (const bytes of cuts) {
-        proxy.cutAfter = { direction, bytes };
+        relay[way].set({ cutAfterBytes: bytes });
         const code = await ended(
-          open(proxy.port).then((client) => client.exec("echo.ts", "x").finally(() => client.close())),
+          open(relay.port).then((client) => client.exec("echo.ts", "x").finally(() => client.close())),
         );
-        // The cut may come behind the last byte that the client needed.
+        // The cut may come after the last byte that the client needed.
         expect(["unreachable", "untrusted", "ok"]).toContain(code);
         if (bytes < total * 0.8) expect(code).not.toBe("ok");
       }
@@ -74,7 +77,7 @@ describe("a connection that breaks", () => {
     20_000,
   );
 
-  test.each(["reset", "goodbye"])(
+  test.each(["reset", "close"])(
     "by a %s aborts the calls of that client, and the module sees its signal",
     async (way) => {
       using client = await LineClient.connect({ port, identity });
@@ -87,16 +90,16 @@ describe("a connection that breaks", () => {
   );
 
   test("by the client closing its half of it aborts its calls too", async () => {
-    using proxy = new TcpProxy(port);
-    using client = await LineClient.connect({ port: proxy.port, identity });
+    using relay = new Relay(port);
+    using client = await LineClient.connect({ port: relay.port, identity });
     client.send('mod:exec:half {"mod":"wait.ts","args":"60000"}\n');
     await server.line("half waits");
-    proxy.endUp();
+    relay.endUp();
     await server.line("half aborted", 3_000);
     await within(3_000, "the end", client.closed);
   });
 
-  test("while the server does not read, because the client's calls fill its limit, aborts them as well", async () => {
+  test("while the server has stopped reading, because the client is at its limit, aborts the calls", async () => {
     await using own = await site.start(["--port", "0", "--max-requests", "1"]);
     const ownPort = site.port;
     using client = await LineClient.connect({ port: ownPort, identity });
@@ -109,14 +112,14 @@ describe("a connection that breaks", () => {
     expect(own.stderr.some((line) => line.includes("next waits"))).toBe(false);
   });
 
-  test("in one moment for many clients with calls in flight leaves no call, no descriptor, no process", async () => {
+  test("at once for many clients with calls in flight leaves no call, descriptor or process behind", async () => {
     const before = vitalsOf(server.process.pid);
-    using proxy = new TcpProxy(port);
-    const clients = await Promise.all(Array.from({ length: 30 }, () => open(proxy.port)));
+    using relay = new Relay(port);
+    const clients = await Promise.all(Array.from({ length: 30 }, () => open(relay.port)));
     const calls = clients.map((client) => ended(client.exec("wait.ts", "60000")));
-    await eventually("the calls to begin", () => proxy.forwarded.up > 0);
+    await eventually("the calls to begin", () => relay.up.forwarded > 0);
     await Promise.all(clients.map((client) => client.ping()));
-    proxy.cutAll();
+    relay.cutAll();
     expect(new Set(await Promise.all(calls))).toEqual(new Set(["unreachable"]));
     await eventually("everything to be as before", () => {
       const now = vitalsOf(server.process.pid);
@@ -129,25 +132,25 @@ describe("a connection that breaks", () => {
 
 describe("a black hole", () => {
   test("on the way: the server gives the client up after its idle time and aborts its calls", async () => {
-    using proxy = new TcpProxy(port);
-    using client = await LineClient.connect({ port: proxy.port, identity });
+    using relay = new Relay(port);
+    using client = await LineClient.connect({ port: relay.port, identity });
     client.send('mod:exec:hole {"mod":"wait.ts","args":"60000"}\n');
     await server.line("hole waits");
-    proxy.blackHole(true);
+    relay.blackHole(true);
     await server.line("hole aborted", 5_000);
   });
 
   test("on the way: a call of the client ends at its deadline", async () => {
-    using proxy = new TcpProxy(port);
-    using client = await open(proxy.port);
-    proxy.blackHole(true);
+    using relay = new Relay(port);
+    using client = await open(relay.port);
+    relay.blackHole(true);
     const startedAt = performance.now();
     expect(await ended(client.sync())).toBe("timeout");
     expect(performance.now() - startedAt).toBeLessThan(3_000);
   });
 
-  test("a client that is stopped is given up, and comes back by itself when it goes on", async () => {
-    // A key of its own: the log leaves out a line that it has just had of the same key.
+  test("a suspended client is disconnected, and reconnects by itself when it continues", async () => {
+    // A key of its own, because the log suppresses repeated lines about one key.
     const { certs, fingerprint } = await site.newClient("stopped");
     await trust(site, { fingerprint, name: "stopped" });
     await server.line("Trusted keys changed");
@@ -162,28 +165,28 @@ describe("a black hole", () => {
 
 describe("a client that reconnects", () => {
   test("resumes with a sync: it learns what has changed while it was away", async () => {
-    using proxy = new TcpProxy(port);
+    using relay = new Relay(port);
     await site.write("before.ts", 'export const execute = () => "1";\n');
     await eventually("the module", () => logged("modload: before.ts"));
-    using client = await open(proxy.port, true);
+    using client = await open(relay.port, true);
     const back = new Promise<{ added: unknown[]; changed: unknown[]; removed: readonly string[] }>(
       (resolve) => client.once("reconnected", (difference) => resolve(difference as never)),
     );
-    const call = ended(client.exec("wait.ts", "60000"));
-    proxy.cutAll();
+    const call = ended(client.exec("wait.ts", "60000", { repeat: false }));
+    relay.cutAll();
     expect(await call).toBe("unreachable");
     await site.write("after.ts", 'export const execute = () => "2";\n');
     await site.write("before.ts", 'export const execute = () => "3";\n');
     await eventually("both changes", () => logged("modload: after.ts") && logged("modreload: before.ts"));
     const difference = await within(8_000, "the reconnection", back);
-    // What was loaded before the connection was back is in the sync, the rest comes as a broadcast.
+    // What was loaded before the reconnect is in the sync; the rest comes as a broadcast.
     await eventually("the client to know", () => client.reports.has("after.ts"));
     expect(difference.removed).toEqual([]);
     expect((await client.exec("before.ts")).result).toBe("3");
     expect((await client.exec("after.ts")).result).toBe("2");
   });
 
-  test("outlives a restart of the server", async () => {
+  test("survives a restart of the server", async () => {
     await using first = await site.start(["--port", "0"]);
     const ownPort = site.port;
     using client = await open(ownPort, true);

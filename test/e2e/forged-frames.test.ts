@@ -71,7 +71,7 @@ describe("a forged report of a module", () => {
     expect(answer.payload.result).toBe("still here");
   });
 
-  test("that nests so deep in a module that never loaded is nothing to the others", async () => {
+  test("that nests so deeply in a module that never loaded does not affect the others", async () => {
     const forgery = `${say}
       await say('host:ready:0 {"input":{"a":' + "[".repeat(50_000) + "]".repeat(50_000) + "}}\\n");
       export const execute = () => "";`;
@@ -109,7 +109,7 @@ describe("a module that floods its control channel with", () => {
   });
 });
 
-test("progress does not close a client that reads slowly: it is left out, and the answers come", async () => {
+test("progress does not disconnect a slow reader: it is dropped, and the answers arrive", async () => {
   using slow = await dial(site.port, site.certs);
   await request(slow, "sys:ping", {});
   const refs = Array.from({ length: 50 }, (_, index) => `p${index}`);

@@ -3,8 +3,8 @@ import type { Identity } from "../../src/identity/identity.ts";
 import { clientOf } from "../helpers/keys.ts";
 import { LineClient } from "../helpers/line-client.ts";
 import { Running } from "../helpers/processes.ts";
+import { Relay } from "../helpers/relay.ts";
 import { Site } from "../helpers/site.ts";
-import { TcpProxy } from "../helpers/tcp-proxy.ts";
 import { python, pythonFixture } from "../helpers/tools.ts";
 import { within } from "../helpers/within.ts";
 
@@ -62,7 +62,7 @@ describe.skipIf(python === undefined || process.platform !== "linux")("eight add
 
   test.each(["silent", "byte"])("(%s): a client 200 ms away is served too", async (kind) => {
     await using attack = await flood(kind);
-    using relay = new TcpProxy(site.port, { delayMs: 100 });
+    using relay = new Relay(site.port, { both: { delayMs: 100 } });
     for (let client = 1; client <= 5; client++) {
       expect(await within(5_000, `client ${client}`, serve(relay.port))).toBeWithin(400, 1_500);
     }

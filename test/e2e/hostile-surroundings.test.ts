@@ -21,10 +21,10 @@ export const execute = async () => [word, typeof hostname(), process.env.FROM_DO
 });
 afterAll(() => site[Symbol.asyncDispose]());
 
-/** A file that this leaves behind says that something of a folder was executed. */
+/** Leaves a file behind, as a sign that something in a folder was executed. */
 const trapped = (folder: string) => join(folder, "EXECUTED");
 
-/** Everything by which a folder can change what a JavaScript runtime does there. */
+/** Every file by which a folder can change what a JavaScript runtime does in it. */
 async function setTraps(folder: string): Promise<void> {
   const evil = `require("node:fs").writeFileSync(${JSON.stringify(trapped(folder))}, process.argv.join(" "));\n`;
   await mkdir(folder, { recursive: true });
@@ -52,8 +52,8 @@ async function nothingWasTrapped(): Promise<void> {
     expect(await Bun.file(trapped(join(site.path, folder))).exists()).toBe(false);
 }
 
-describe("in a folder that is full of traps", () => {
-  test("they would work on the runtime itself", async () => {
+describe("in a folder full of traps for a JavaScript runtime", () => {
+  test("the traps work on the runtime itself", async () => {
     const folder = join(site.path, "elsewhere");
     await setTraps(folder);
     const program = 'console.log(process.env.FROM_DOTENV, require("zod") !== undefined)';
@@ -62,7 +62,7 @@ describe("in a folder that is full of traps", () => {
     expect(await Bun.file(trapped(folder)).exists()).toBe(true);
   });
 
-  test("server, modules and client work as anywhere else, and nothing of it is executed", async () => {
+  test("server, modules and client work as usual, and no trap is executed", async () => {
     expect((await site.manage(["init"])).stdout).toContain("nothing was changed");
     const fingerprint = (await site.manage(["fingerprint"])).stdout;
     expect(fingerprint).toMatch(/^[0-9a-f]{64}\n$/);
@@ -82,7 +82,7 @@ describe("in a folder that is full of traps", () => {
   const strace = Bun.which("strace");
   const canTrace = strace !== null && Bun.spawnSync([strace, "-f", "-qq", "-D", "true"]).exitCode === 0;
 
-  test.skipIf(!canTrace)("nothing of it is even opened (seen with strace, where that works)", async () => {
+  test.skipIf(!canTrace)("no trap is even opened, as strace shows", async () => {
     const trace = join(site.path, "trace");
     const flags = ["-f", "-qq", "-D", "-e", "trace=open,openat,execve", "-o", trace];
     const traced = (command: string[]) => [strace ?? "", ...flags, ...command];
@@ -102,7 +102,7 @@ describe.each([
   ["with an empty PATH", { PATH: "" }],
   ["with no environment at all", {}],
 ])("%s", (_, env) => {
-  test("everything works", async () => {
+  test("init, serving, calls and reloads work", async () => {
     await using other = await Site.create();
     const second = join(other.path, "second");
     const made = await other.manage(["init", "--certs", second, "--trusted-keys", join(second, "t.json")], {
@@ -122,7 +122,7 @@ describe.each([
   });
 });
 
-test("secrets in the server's environment do not reach modules; what they need does", async () => {
+test("modules get the variables they need from the server's environment, but not its secrets", async () => {
   await using other = await Site.create({
     "env.ts": "export const execute = async () => JSON.stringify(process.env);\n",
   });
@@ -136,7 +136,7 @@ test("secrets in the server's environment do not reach modules; what they need d
   expect(JSON.parse(stdout)).toEqual({ PATH: "/usr/bin:/bin", HOME: "/tmp" });
 });
 
-test("flags may come from the environment, and a flag on the command line wins", async () => {
+test("variables can stand for flags, and a flag on the command line wins", async () => {
   await using other = await Site.create();
   await other.start([], { VERIPY_PORT: "1", VERIPY_LOG_LEVEL: "info" });
   const listed = await other.call(["list"], { env: { VERIPY_JSON: "1", VERIPY_PORT: "1" } });

@@ -109,7 +109,7 @@ describe("veripy-server trust and untrust", () => {
     const again = await here.server("trust", bob);
     expect(again).toMatchObject({
       exitCode: 0,
-      stdout: `${bob} was trusted already; nothing was changed.\n`,
+      stdout: `${bob} is already trusted; nothing was changed.\n`,
     });
     expect(await Bun.file(path).text()).toBe(after);
 
@@ -117,7 +117,7 @@ describe("veripy-server trust and untrust", () => {
     expect(await Bun.file(path).text()).toBe(written);
     const gone = await here.server("untrust", bob);
     expect(gone).toMatchObject({ exitCode: 2, stdout: "" });
-    expect(gone.stderr).toContain(`It has: ${alice}, carol.`);
+    expect(gone.stderr).toContain(`It contains: ${alice}, carol.`);
     expect(await Bun.file(path).text()).toBe(written);
     expect(await readdir(here.path)).toEqual(["trusted-keys.json"]);
   });
@@ -159,8 +159,8 @@ describe("veripy-server trust and untrust", () => {
     const text = trustText(alice, { fingerprint: "c4".repeat(32), name: "carol", next: bob });
     await writeFile(path, text);
     for (const [args, why] of [
-      [[bob], "trusted_fingerprints[1] ('carol') has it as its next key"],
-      [[bob, "--name", "bob"], "trusted_fingerprints[1] ('carol') has it as its next key"],
+      [[bob], "it is the next key of trusted_fingerprints[1] ('carol')"],
+      [[bob, "--name", "bob"], "it is the next key of trusted_fingerprints[1] ('carol')"],
     ] as const) {
       const refused = await here.server("trust", ...args);
       expect([refused.exitCode, refused.stdout]).toEqual([2, ""]);

@@ -13,7 +13,7 @@ const modules = {
 };
 
 let site: Site;
-/** Takes connections and says nothing. */
+/** Accepts connections and sends nothing. */
 let silent: Bun.TCPSocketListener<undefined>;
 let connections = 0;
 
@@ -45,19 +45,19 @@ describe.each([
     [["list", "--json"]],
     [["join", "127.0.0.1", "K3F9-7QXM-2R8T-D5VA-0WJC"]],
     [["rotate", "--host", "127.0.0.1"]],
-  ])("%p, while it connects", async (args) => {
+  ])("%p while it connects", async (args) => {
     const before = connections;
     const command = [site.client, "--port", String(silent.port), ...args];
     await using client = new Running(command, { cwd: site.path });
     await eventually("a connection", () => connections > before);
     client.process.kill(signal);
     expect(await client.ended()).toBe(code);
-    // It has ended by itself; a program that a signal has ended is reported with the same number.
+    // It exited by itself, with the number that a shell reports for a program that the signal killed.
     expect(client.process.signalCode).toBeNull();
     expect({ stdout: client.stdout, stderr: client.stderr }).toEqual({ stdout: [], stderr: [] });
   });
 
-  test("exec, while the module runs", async () => {
+  test("exec while the module runs", async () => {
     const client = site.watch(["exec", "slow"]);
     await client.line("begun");
     client.process.kill(signal);
@@ -65,19 +65,19 @@ describe.each([
     expect(client.stderr).toEqual([]);
   });
 
-  test("exec --stdin, at its start", async () => {
+  test("exec --stdin while it reads standard input", async () => {
     await using client = new Running([site.client, "exec", "--stdin", "hello"], {
       cwd: site.path,
       stdin: "pipe",
     });
-    // Nothing tells when it has begun to wait; at every moment before the answer is the same.
+    // There is no sign that it has begun to wait, but the signal must have the same effect at any time before that.
     client.process.kill(signal);
     expect(await client.ended()).toBe(code);
     expect(client.stderr).toEqual([]);
   });
 });
 
-test("Ctrl-C ends watch in silence with 130, and SIGTERM with 143", async () => {
+test("watch ends silently on Ctrl-C with 130, and on SIGTERM with 143", async () => {
   const client = site.watch([]);
   await client.line(/^verified {2}slow\.ts/);
   const said = client.stderr.length;
@@ -104,11 +104,11 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
       [site.client, "--port", String(site.port), "--certs", certs, "list"],
       site.path,
     );
-    await client.shows(/Type yes to keep it: /);
+    await client.shows(/Type yes to trust it: /);
     return client;
   }
 
-  test("Ctrl-C at the question about a server's key: 130, and not a word more", async () => {
+  test("Ctrl-C at the question about a server's key ends the client with 130 and no further output", async () => {
     await using client = await atPrompt("interrupted");
     const shown = client.output;
     client.type("\u0003");
@@ -116,14 +116,14 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
     expect(added(client.output, shown)).toBe("");
   });
 
-  test("the end of input there is no", async () => {
+  test("the end of input at the question about a server's key means no", async () => {
     await using client = await atPrompt("ended");
     client.type("\u0004");
     expect(await client.ended()).toBe(3);
     expect(client.output).toContain("Nothing says which key");
   });
 
-  test("Ctrl-C while a module runs: 130, and not a word more", async () => {
+  test("Ctrl-C while a module runs ends the client with 130 and no further output", async () => {
     await using client = new Terminal([site.client, "--port", String(site.port), "exec", "slow"], site.path);
     await client.shows(/begun/);
     client.type("\u0003");
@@ -132,7 +132,7 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
   });
 });
 
-/** What was shown after that, without the terminal's own echo of the key. */
+/** What was shown after that, without the terminal's echo of Ctrl-C. */
 function added(output: string, before: string): string {
   expect(output).toStartWith(before);
   return output.slice(before.length).replaceAll(/\^C|\s|\x1b\[[0-9;?]*[a-zA-Z]/g, "");

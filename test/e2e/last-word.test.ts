@@ -86,7 +86,7 @@ async function medianPingMs(client: LineClient, pings: number): Promise<number> 
   return times.sort((a, b) => a - b)[Math.floor(pings / 2)] ?? 0;
 }
 
-test("a client that goes on sending gets the last word, is no longer read, and disturbs no one", async () => {
+test("a client that keeps sending gets the last word, is no longer read, and disturbs no other client", async () => {
   using other = await LineClient.connect({ port: site.port, identity });
   other.send("sys:ping:first {}\n");
   await other.line("sys:pong:first");

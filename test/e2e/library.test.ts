@@ -25,7 +25,7 @@ import { eventually, within } from "../helpers/within.ts";
 
 setDefaultTimeout(20_000);
 
-// A program that embeds VeriPy uses nothing but `src/index.ts`; no executable takes part in this file.
+// An embedding program uses only `src/index.ts`; no test in this file runs an executable.
 
 const doubling = "export const execute = async (args: string) => args + args;\n";
 
@@ -105,7 +105,7 @@ describe("an embedding program", () => {
     expect(observed).toContain("exec ok");
   });
 
-  test("hears of changes on both sides", async () => {
+  test("receives events of changes on both sides", async () => {
     const onServer = new Promise<ModuleChange>((resolve) => server.once("module", resolve));
     const onClient = nextNews(({ kind }) => kind === "modload");
     await Bun.write(inHere("mods/new.ts"), "export const execute = () => 'new';\n");
@@ -119,7 +119,7 @@ describe("an embedding program", () => {
     expect((await failureOf(client.exec("new"))).code).toBe("not_found");
   });
 
-  test("gets errors with codes: of the module, of time, of a call that it cancels", async () => {
+  test("gets errors with codes: of a module that fails, a deadline, a cancelled call", async () => {
     await Bun.write(inHere("mods/fails.ts"), "export const execute = () => { throw new Error('no'); };\n");
     await Bun.write(
       inHere("mods/waits.ts"),
@@ -138,7 +138,7 @@ describe("an embedding program", () => {
     });
   });
 
-  test("gets what a module streams, part by part", async () => {
+  test("receives what a module streams part by part", async () => {
     await Bun.write(inHere("mods/counts.ts"), "export async function* execute() { yield 'a'; yield 'b'; }\n");
     await eventually("the module", () => client.reports.has("counts.ts"));
     const parts: string[] = [];
@@ -146,7 +146,7 @@ describe("an embedding program", () => {
     expect(parts).toEqual(["a", "b"]);
   });
 
-  test("is told why a server that lies is not believed", async () => {
+  test("learns from the error what a lying server said", async () => {
     using liar = await ScriptedServer.start(inHere("certs"), { "hello.ts": { content: "// x\n" } });
     liar.lies = { verify: (answer) => Object.assign(answer, { content: "// y\n" }) };
     using deceived = await connect({ ...options(), port: liar.port });
@@ -160,7 +160,7 @@ describe("an embedding program", () => {
     });
   });
 
-  test("may hold its key in memory, and is refused until that is trusted", async () => {
+  test("may keep its key in memory, and is refused until the key is trusted", async () => {
     const { identity } = await loadOrCreateIdentity(inHere("other"), "client");
     await rm(inHere("other"), { recursive: true });
     const inMemory = {
@@ -182,7 +182,7 @@ describe("an embedding program", () => {
     expect(client.isConnected).toBe(true);
   });
 
-  test("decides about an unknown server when asked, and the answer is kept", async () => {
+  test("is asked about an unknown server, and a yes is kept", async () => {
     await loadOrCreateIdentity(inHere("asked"), "client");
     const asked: string[] = [];
     const confirm = (answer: boolean) => ({
@@ -196,7 +196,7 @@ describe("an embedding program", () => {
     expect(await failureOf(connect(confirm(false)))).toMatchObject({ code: "untrusted" });
     expect(asked).toEqual([server.fingerprint]);
     expect(await Bun.file(inHere("asked/known-servers.json")).exists()).toBe(false);
-    // Accepted, but this client is not trusted by the server: the key is kept all the same.
+    // The client accepts the server, but not the other way round: the server's key is kept anyway.
     expect(await failureOf(connect(confirm(true)))).toMatchObject({ code: "untrusted" });
     expect(await Bun.file(inHere("asked/known-servers.json")).json()).toEqual({
       [`localhost:${server.port}`]: server.fingerprint,
@@ -206,7 +206,7 @@ describe("an embedding program", () => {
   });
 });
 
-test("everything that can end is told that it has, once, and ends in order", async () => {
+test("stopping a server drains its calls and closes each client once, with the reason", async () => {
   await Bun.write(
     inHere("mods/slowly.ts"),
     "export const execute = () => Bun.sleep(200).then(() => 'done');\n",
@@ -219,7 +219,7 @@ test("everything that can end is told that it has, once, and ends in order", asy
   ending.on("closed", ({ code }) => events.push(`closed ${code}`));
   await ending.verify("slowly");
   const call = ending.exec("slowly");
-  // Answers may overtake each other, requests do not: with this one answered, the call has begun.
+  // Requests are handled in order, so when this one is answered, the call has begun.
   await ending.ping();
   await other.stop();
   await other.stop();
@@ -231,7 +231,7 @@ test("everything that can end is told that it has, once, and ends in order", asy
   expect(await failureOf(ending.sync())).toMatchObject({ code: "shutting_down" });
 });
 
-test("a server that has stopped writes nothing, and has written down the end of every connection", async () => {
+test("a stopped server writes nothing more, and has logged the end of every connection", async () => {
   const heard: string[] = [];
   const stopping = await serve({
     port: 0,
@@ -245,10 +245,10 @@ test("a server that has stopped writes nothing, and has written down the end of 
   const { identity } = await loadOrCreateIdentity(inHere("certs"), "client");
   using mute = await LineClient.connect({ port: stopping.port, identity });
   await eventually("both", () => stopping.sessions.size === 2);
-  // It does not answer the server's goodbye.
+  // It does not close its half in answer to the server's close.
   mute.pause();
   await stopping.stop();
-  // These get the descriptors that the server has given back.
+  // These files get the descriptors that the server has closed.
   const names = Array.from({ length: 20 }, (_, index) => inHere(`after-${index}`));
   const files = names.map((name) => openSync(name, "a"));
   await eventually("the end of both", () => heard.length === 2);
@@ -259,7 +259,7 @@ test("a server that has stopped writes nothing, and has written down the end of 
   expect(events.filter((event) => event === "disconnected")).toHaveLength(2);
 });
 
-test("a server that cannot start is a rejection with a code, and leaves nothing behind", async () => {
+test("a server that can't start rejects with a code", async () => {
   await rename(inHere("trusted-keys.json"), inHere("away.json"));
   const paths = {
     modsDir: inHere("mods"),

@@ -104,7 +104,7 @@ describe("time", () => {
 
 async function pinged(client: LineClient, times: number): Promise<void> {
   const pings = () => client.lines.filter((line) => line.startsWith("sys:ping:idle")).length;
-  while (pings() < times) await Bun.sleep(5);
+  await eventually(`ping ${times}`, () => pings() >= times);
 }
 
 describe("size", () => {
@@ -219,14 +219,11 @@ describe("count", () => {
   });
 });
 
-/** A place that was left is free once the server has seen that. */
+/** Resolves when a client is served: the server may not have noticed yet that another one has left. */
 async function servedSoon(): Promise<void> {
-  for (let attempt = 0; attempt < 50; attempt++) {
+  await eventually("a free place", async () => {
     using client = await connect();
     client.send("sys:ping:1 {}\n");
-    const answer = await client.line(/^sys:(pong:1|error:-)/);
-    if (answer.startsWith("sys:pong")) return;
-    await Bun.sleep(20);
-  }
-  throw new Error("The place that was left stays taken.");
+    return (await client.line(/^sys:(pong:1|error:-)/)).startsWith("sys:pong");
+  });
 }

@@ -20,7 +20,10 @@ beforeAll(async () => {
     ...testModules,
     "long.ts": `// ${"x".repeat(900_000)}\nexport const execute = (args: string) => args;\n`,
     "one.ts": `export const limits = { maxCallsInFlight: 1, maxCallsQueued: 0 };
-export const execute = (args: string) => Bun.sleep(Number(args)).then(() => args);
+export const execute = (args: string) => {
+  if (args !== "0") console.log("one.ts is occupied");
+  return Bun.sleep(Number(args)).then(() => args);
+};
 `,
   });
   identity = await clientOf(site);
@@ -40,6 +43,18 @@ const exec = (ref: string, mod: string, args: string) => `mod:exec:${ref} ${JSON
 
 const answersOf = (client: LineClient) =>
   client.lines.filter((line) => line.startsWith("mod:exec_resp:")).map((line) => line.split(/[: ]/)[2] ?? "");
+
+/** Resolves when a value has not changed for 200 ms. */
+async function steady(what: string, value: () => number): Promise<void> {
+  let last = Number.NaN;
+  let since = 0;
+  await eventually(what, () => {
+    const now = value();
+    if (now !== last) since = performance.now();
+    last = now;
+    return performance.now() - since > 200;
+  });
+}
 
 describe("requests in flight", () => {
   test("past the limit reading pauses: no more run at once, none is dropped, all are answered", async () => {
@@ -78,7 +93,7 @@ describe("requests in flight", () => {
       (_, index) => `sys:ping:p${index} {"x":"${"y".repeat(60_000)}"}\n`,
     );
     client.send(pings.join(""));
-    await Bun.sleep(500);
+    await steady("the server to stop reading", () => client.unsentBytes);
     expect(client.unsentBytes).toBeGreaterThan(40 * mebibyte);
     expect(rssOf(server.process.pid) - before).toBeLessThan(16 * mebibyte);
     await client.line("sys:pong:p999", 15_000);
@@ -86,10 +101,10 @@ describe("requests in flight", () => {
   });
 
   test("a flood that waits behind one slow call is worked off in order, however it ends", async () => {
-    await using _ = await start("--max-requests", "1");
+    await using server = await start("--max-requests", "1");
     using other = await served();
     other.send(exec("occupied", "one.ts", "3000"));
-    await Bun.sleep(100);
+    await server.line("one.ts is occupied");
     using client = await served();
     const refs = Array.from({ length: 3_000 }, (_, index) => `b${index}`);
     client.send(exec("slow", "wait.ts", "100") + refs.map((ref) => exec(ref, "one.ts", "0")).join(""));

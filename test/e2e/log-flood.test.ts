@@ -11,7 +11,7 @@ const attempts = 40;
 /** Five of one address or key within ten seconds, and the test may see two such windows. */
 const maxLines = 10;
 
-describe("the log is not filled by", () => {
+describe("the log is not flooded by", () => {
   let site: Site;
   let server: Running;
 
@@ -34,7 +34,7 @@ describe("the log is not filled by", () => {
     await refusalsCounted(attempts);
   });
 
-  test("a client without rights that connects anew for each request, and leaves with a fault", async () => {
+  test("a client without permissions that reconnects for each request, and disconnects with a fault", async () => {
     const identity = await newIdentity();
     await trust(site, { fingerprint: identity.fingerprint, name: "bob", actions: [] });
     await server.line("Trusted keys changed");

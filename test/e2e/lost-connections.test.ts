@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => site[Symbol.asyncDispose]());
 
-/** A key that may have so many connections. */
+/** A trusted key that may have so many connections. */
 async function keyFor(connections: number): Promise<Identity> {
   const identity = await newIdentity();
   const before = server.stderr.length;
@@ -37,7 +37,7 @@ async function served(identity: Identity, port = site.port): Promise<LineClient>
   return client;
 }
 
-/** Answers each ping of the server, as a client does that knows of them. */
+/** Answers each ping of the server, as a client does that knows pings. */
 function answerPings(client: LineClient): Disposable {
   let answered = 0;
   const timer = setInterval(() => {
@@ -47,7 +47,7 @@ function answerPings(client: LineClient): Disposable {
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** Longer than a connection may be silent without being asked whether it lives. */
+/** Waits until the connections count as silent, so that the server pings them when they are in the way of a newcomer. */
 const untilSilent = () => Bun.sleep(1_100);
 
 const codeOf = (line: string): unknown =>
@@ -56,7 +56,7 @@ const codeOf = (line: string): unknown =>
 const exec = (ref: string, mod: string, args: string) => `mod:exec:${ref} ${JSON.stringify({ mod, args })}\n`;
 
 describe("a key that may have one connection", () => {
-  test("gets in again within seconds when that one fell into a black hole, and what it asked meanwhile is answered", async () => {
+  test("gets in again within seconds when that one is lost, and what it requested meanwhile is answered", async () => {
     const identity = await keyFor(1);
     using relay = new Relay(site.port);
     using lost = await served(identity, relay.port);
@@ -69,11 +69,11 @@ describe("a key that may have one connection", () => {
     expect(performance.now() - startedAt).toBeWithin(1_900, 4_000);
     await again.line("mod:exec_resp:e1");
     await again.line("mod:exec_resp:e2");
-    await server.line("another connection of this key takes its place");
+    await server.line("another connection of this key needs the place");
     expect(lost.lines.filter((line) => line.startsWith("sys:error"))).toEqual([]);
   });
 
-  test("is told 'busy' when that one lives, which stays, and nothing that was asked meanwhile runs", async () => {
+  test("is told 'busy' while that one is alive, and nothing that it requested meanwhile runs", async () => {
     const identity = await keyFor(1);
     using first = await served(identity);
     using _ = answerPings(first);
@@ -88,7 +88,7 @@ describe("a key that may have one connection", () => {
     expect(server.stderr.filter((line) => line.includes("never waits"))).toEqual([]);
   });
 
-  test("any byte that comes is a sign of life, half a request too", async () => {
+  test("keeps its connection with any byte, even half a request", async () => {
     const identity = await keyFor(1);
     using first = await served(identity);
     await untilSilent();
@@ -100,7 +100,7 @@ describe("a key that may have one connection", () => {
     await first.line("sys:pong:whole");
   });
 
-  test("a connection that says nothing loses its place, and is told why", async () => {
+  test("loses its connection if that is silent, which is told why", async () => {
     const identity = await keyFor(1);
     using silent = await served(identity);
     await untilSilent();
@@ -110,7 +110,7 @@ describe("a key that may have one connection", () => {
     expect(second.isClosed).toBe(false);
   });
 
-  test("a newcomer that leaves while it waits takes nobody's place", async () => {
+  test("keeps its connection if the newcomer leaves while it waits", async () => {
     const identity = await keyFor(1);
     using first = await served(identity);
     await untilSilent();
@@ -118,14 +118,14 @@ describe("a key that may have one connection", () => {
     impatient.send(exec("never", "wait.ts", "0"));
     await first.line("sys:ping:");
     impatient.terminate();
-    // Longer than it has to answer.
+    // Longer than the time for an answer to the ping.
     await Bun.sleep(2_300);
     first.send("sys:ping:still {}\n");
     await first.line("sys:pong:still");
     expect(server.stderr.filter((line) => line.includes("never waits"))).toEqual([]);
   });
 
-  test("of several newcomers at once one waits and gets in, the others are told 'busy'", async () => {
+  test("has one of several newcomers wait and get in, and the others told 'busy'", async () => {
     const identity = await keyFor(1);
     using _lost = await served(identity);
     await untilSilent();
@@ -143,7 +143,7 @@ describe("a key that may have one connection", () => {
     for (const client of newcomers) client.terminate();
   });
 
-  test("what a newcomer sends while it waits stays with it, beyond a little", async () => {
+  test("has only a little read of what a newcomer sends while it waits", async () => {
     const identity = await keyFor(1);
     using first = await served(identity);
     await untilSilent();
@@ -161,7 +161,7 @@ describe("a key that may have one connection", () => {
   });
 });
 
-test("of two connections the lost one gives way, though the other has been silent for longer", async () => {
+test("of two connections the lost one is replaced, though the other has been silent for longer", async () => {
   const identity = await keyFor(2);
   using relay = new Relay(site.port);
   using quiet = await served(identity);
@@ -173,7 +173,7 @@ test("of two connections the lost one gives way, though the other has been silen
   expect([quiet.isClosed, third.isClosed]).toEqual([false, false]);
 });
 
-test("two connections that were lost give way to two newcomers", async () => {
+test("two lost connections are replaced by two newcomers", async () => {
   const identity = await keyFor(2);
   using relay = new Relay(site.port);
   using _one = await served(identity, relay.port);
@@ -187,7 +187,7 @@ test("two connections that were lost give way to two newcomers", async () => {
   second.terminate();
 });
 
-test("the limit of the server counts as that of the key does", async () => {
+test("the server's own limit for each key is handled like that of a key", async () => {
   await using other = await Site.create(testModules);
   await other.start(["--max-connections-per-key", "1"]);
   const identity = await newIdentity();

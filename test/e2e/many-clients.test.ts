@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => site[Symbol.asyncDispose]());
 
-test("300 clients that come from one address in the same moment all get in within seconds", async () => {
+test("300 clients that connect from one address at the same moment are all served within seconds", async () => {
   await using server = await site.start();
   const connecting = Array.from({ length: 300 }, (_, index) =>
     connect({
@@ -37,7 +37,7 @@ test("300 clients that come from one address in the same moment all get in withi
   expect(server.stderr.filter((line) => line.includes("Refused"))).toEqual([]);
 });
 
-test("connections over the rate are told apart from others in the log", async () => {
+test("the log names connections that exceed the rate", async () => {
   await using server = await site.start(["--port", "0", "--handshake-burst", "2", "--handshake-rate", "1"]);
   const connecting = Promise.allSettled(
     [1, 2, 3, 4].map(() =>

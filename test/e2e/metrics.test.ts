@@ -113,7 +113,7 @@ describe("metrics", () => {
     }
   });
 
-  test("count connections, and clients that are connected now", async () => {
+  test("count connections, and the current clients", async () => {
     const before = await value("veripy_connections_total");
     const connected = await value("veripy_clients");
     const clients = await Promise.all([1, 2, 3].map(() => dial(site.port, site.certs)));
@@ -158,7 +158,7 @@ describe("metrics", () => {
     expect(buckets.at(-1)).toMatchObject({ labels: { le: "+Inf" }, value: before + 5 });
   });
 
-  test("make no time series of names that clients invent", async () => {
+  test("have no time series for names that clients make up", async () => {
     using client = await dial(site.port, site.certs);
     for (let index = 0; index < 20; index++) {
       await request(client, "mod:exec", { mod: `invented-${index}.ts`, args: "" }, `${index}`);
@@ -187,7 +187,7 @@ describe("metrics", () => {
     expect(await value("veripy_memory_bytes")).toBeGreaterThan(1024 * 1024);
   });
 
-  test("count hosts that were started again", async () => {
+  test("count hosts that were restarted", async () => {
     using client = await dial(site.port, site.certs);
     await request(client, "mod:exec", { mod: "crash.ts", args: "" }, "1");
     await request(client, "mod:exec", { mod: "crash.ts", args: "" }, "2");
@@ -239,17 +239,17 @@ describe("metrics", () => {
     }
   });
 
-  test("say what to ask for when the host is another one", async () => {
+  test("say what to ask for when the host is wrong", async () => {
     const answer = await ask("/metrics", "1.1", "Host: evil.example\r\n");
     expect(answer).toStartWith("HTTP/1.1 421 ");
-    expect(answer).toContain("must be localhost, a loopback address, or 127.0.0.1 as --metrics names it.");
+    expect(answer).toContain("must be localhost, a loopback address, or 127.0.0.1 as given to --metrics.");
   });
 
-  test("answer a client without a Host header, which is no browser", async () => {
+  test("answer a client without a Host header, which is not a browser", async () => {
     expect(await ask("/healthz", "1.0", "")).toMatch(/^HTTP\/1\.1 200 .*ok/s);
   });
 
-  test("are for reading only, and nothing else is served", async () => {
+  test("are read-only, and nothing else is served", async () => {
     expect((await fetch(`${url}/`)).status).toBe(404);
     expect((await fetch(`${url}/../certs/server.key`)).status).toBe(404);
     expect(await (await fetch(`${url}/healthz`)).text()).toBe("ok\n");
@@ -276,7 +276,7 @@ describe("the host that --metrics names", () => {
   });
 });
 
-test("a server that stops is healthy and not ready, until it is gone", async () => {
+test("a server that is stopping is healthy but not ready, until it has stopped", async () => {
   const slow = "export const execute = async () => { await Bun.sleep(1_500); return 'done'; };";
   await using site = await Site.create({ "slow.ts": slow });
   const server = await site.start(["--metrics", "127.0.0.1:0"]);
@@ -294,7 +294,7 @@ test("a server that stops is healthy and not ready, until it is gone", async () 
   await expect(fetch(`${url}/healthz`)).rejects.toThrow();
 });
 
-test("a metrics address that cannot be had is a mistake at the start, and leaves nothing running", async () => {
+test("a metrics address that cannot be used is an error at the start, and leaves nothing running", async () => {
   await using site = await Site.create();
   const server = await site.start(["--metrics", "0"]);
   const { port } = new URL(await metricsOf(server));

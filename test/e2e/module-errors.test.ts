@@ -49,7 +49,7 @@ async function errorsOf(mod: string): Promise<{ toFull: string; toNarrow: string
 const errorIn = (line: string) => (JSON.parse(line.slice(line.indexOf("{"))) as { error: string }).error;
 
 describe("an error of a module", () => {
-  test("that has a twin but for case does not name the twin, and the log does", async () => {
+  test("whose name differs only in case from another does not name the other; the log does", async () => {
     await site.write("A.ts", good);
     const { toFull, toNarrow } = await errorsOf("a.ts");
     expect(toNarrow).toBe(toFull);
@@ -61,14 +61,16 @@ describe("an error of a module", () => {
     expect(await server.line("a.ts cannot be loaded")).toContain("also has A.ts");
   });
 
-  test("that is a link does not say where it leads, and the log does", async () => {
+  test("that is a link does not say where it leads; the log does", async () => {
     await symlink("/etc/hostname", join(site.path, "mods/own-link.ts"));
     const { toFull, toNarrow } = await errorsOf("own-link.ts");
-    expect([toFull, toNarrow]).toEqual(Array(2).fill("own-link.ts: it is a symbolic link out of mods/."));
+    expect([toFull, toNarrow]).toEqual(
+      Array(2).fill("own-link.ts: it is a symbolic link that leads out of mods/."),
+    );
     expect(await server.line("own-link.ts cannot be loaded")).toContain("/etc/hostname");
   });
 
-  test("in a module that it imports names that only to those who may see it", async () => {
+  test("caused by another module that it imports names that module only to clients that may see it", async () => {
     await site.write("secret.ts", good);
     await full.line(/^modload:.*"secret\.ts"/);
     await site.write(
@@ -80,7 +82,7 @@ describe("an error of a module", () => {
     expect(toNarrow).toBe("own-user.ts: a file that it imports is at fault.");
   });
 
-  test("of its own is told in full, without a path of the server", async () => {
+  test("in its own files is reported in full, without a path of the server", async () => {
     await site.write("own-fault.ts", "await import('./gone' + 1);\n");
     await site.write(
       "own-json.ts",
@@ -94,7 +96,7 @@ describe("an error of a module", () => {
     }
   });
 
-  test("and none of all that was said has a path of the server in it", () => {
+  test("never contains a path of the server", () => {
     for (const client of [full, narrow]) expect(client.lines.join("\n")).not.toContain(site.path);
   });
 });

@@ -6,7 +6,7 @@ import { Site } from "../helpers/site.ts";
 setDefaultTimeout(90_000);
 
 const compiler = join(import.meta.dir, "../../node_modules/typescript/bin/tsc");
-/** As an editor has it in a folder where nothing is installed. */
+/** The settings of an editor in a folder where nothing is installed. */
 const settings = {
   compilerOptions: { strict: true, noEmit: true, target: "esnext", module: "esnext", types: [] },
 };
@@ -43,7 +43,7 @@ const exported: ModuleExports = { description, input, limits, execute: execute s
 console.log(exported);
 `;
 
-test("a module compiles against what 'veripy-server types' prints, with nothing installed", async () => {
+test("a module compiles against the output of 'veripy-server types', with nothing installed", async () => {
   expect(await typeCheck(module)).toEqual({ exitCode: 0, stdout: "", stderr: "" });
 });
 
@@ -57,7 +57,7 @@ test.each([
   expect(stdout).toContain(complaint);
 });
 
-test("the file may stand among the modules, and is none", async () => {
+test("the declarations may be in mods/, and are not loaded as a module", async () => {
   await site.write("module.ts", "export const execute = () => '';\n");
   const { stdout, exitCode } = await site.manage(["check"]);
   expect(exitCode).toBe(0);

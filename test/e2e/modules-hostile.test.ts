@@ -146,9 +146,9 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
     );
   });
 
-  test("that throws when nobody listens any more: module_crashed, with what it threw", async () => {
+  test("that throws outside of its call: module_crashed, with what it threw", async () => {
     expect(await provoke("throws-late.ts", "!")).toBe(
-      "module_crashed: throws-late.ts crashed: an exception was not caught: too late.",
+      "module_crashed: throws-late.ts crashed: uncaught exception: too late.",
     );
   });
 
@@ -157,7 +157,7 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
     expect(await server.line("nobody's")).toContain('"mod":"rejects.ts"');
   });
 
-  test("that reads memory which is not there: module_crashed", async () => {
+  test("that reads unmapped memory: module_crashed", async () => {
     expect(await provoke("reads-null.ts", "!")).toMatch(/^module_crashed: .* its process was ended by SIG/);
   });
 
@@ -165,16 +165,16 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
     expect(await provoke("signals.ts", "!")).toEndWith("its process was ended by SIGSEGV.");
   });
 
-  test("that takes memory without end: module_crashed, and the log says why", async () => {
+  test("that allocates without end: module_crashed, and the log says why", async () => {
     expect(await provoke("grows.ts", "!")).toMatch(
       /^module_crashed: .* used \d+ MiB of memory, the limit is 150 MiB/,
     );
     expect(await server.line("the limit is 150 MiB")).toContain('"mod":"grows.ts"');
   });
 
-  test("that answers with something else than a string: exec_failed, never its toString", async () => {
+  test("that answers with anything but a string: exec_failed, never its toString", async () => {
     expect(await provoke("no-string.ts", "!")).toBe(
-      "exec_failed: execute of no-string.ts returned an object, it must be a string.",
+      "exec_failed: execute of no-string.ts must return a string, not an object.",
     );
   });
 
@@ -223,7 +223,7 @@ describe.skipIf(!hasProcfs)("a hostile module hurts only itself", () => {
     await eventually("all programs", () => sleeping().length === 12);
   });
 
-  test("and after all of it the server is as it was, and stops without leaving a process", async () => {
+  test("and after all that the server still works, and stops without leaving a process", async () => {
     const { calls } = witness;
     await witness[Symbol.asyncDispose]();
     client.close();

@@ -69,7 +69,7 @@ describe("deadlines and cancellation", () => {
     expect((await site.call(["exec", "worker", "cli"])).exitCode).toBe(5);
   });
 
-  test("one that does not is killed a second later; its other calls may be repeated in a fresh process", async () => {
+  test("a module that ignores its signal is killed a second later; its other calls may be repeated in a fresh process", async () => {
     await using site = await Site.create({ "worker.ts": worker });
     await site.start();
     using client = await connectTo(site);
@@ -110,7 +110,7 @@ describe("deadlines and cancellation", () => {
     expect(await pidOf(client, "worker")).toBe(pid);
   });
 
-  test("a server that stops aborts what does not end in time", async () => {
+  test("a server that stops aborts calls that do not end in time", async () => {
     await using site = await Site.create({ "worker.ts": worker });
     const server = await site.start(["--shutdown-timeout", "200ms"]);
     using client = await connectTo(site);
@@ -160,7 +160,7 @@ describe("limits", () => {
     await client.verify("alone");
     const [first, second] = [
       failureOf(client.exec("alone", "wait")),
-      failureOf(client.exec("alone", "wait")),
+      failureOf(client.exec("alone", "wait", { repeat: false })),
     ];
     expect(await second).toStartWith("busy");
     expect(await first).toBe("timeout: alone.ts did not answer within 150 ms.");
@@ -169,7 +169,7 @@ describe("limits", () => {
 });
 
 describe("versions", () => {
-  test("calls in flight end on the version they began on, and a version that is kept runs by its tree", async () => {
+  test("calls in flight end on the version they began on, and a retained version can be called by its tree", async () => {
     await using site = await Site.create({ "v.ts": versioned("one") });
     await site.start();
     using client = await connectTo(site);
@@ -186,7 +186,7 @@ describe("versions", () => {
     expect(await client.exec("v")).toMatchObject({ result: "three", tree: three });
   });
 
-  test("a module is what it is now, whatever stood there when the process that runs it was started", async () => {
+  test("a module runs its current code, whatever was there when its process was started", async () => {
     await using site = await Site.create({ ".1/a.ts": versioned("1"), ".2/a.ts": versioned("2") });
     await site.start();
     using client = await connectTo(site);
@@ -244,7 +244,7 @@ describe("versions", () => {
     expect((await client.exec("v")).result).toBe("two");
   });
 
-  test("a broken edit leaves the last good version at work, and says what is wrong", async () => {
+  test("a broken edit leaves the last good version running, and says what is wrong", async () => {
     await using site = await Site.create({ "v.ts": versioned("one") });
     await site.start();
     using client = await connectTo(site);
@@ -284,16 +284,11 @@ describe.skipIf(!hasProcfs)("supervision", () => {
     expect((await client.exec("fickle")).result).toBe("alive");
     await site.write("die", "");
     expect(await failureOf(client.exec("fickle", "die"))).toStartWith("module_crashed");
-    const until = performance.now() + 500;
-    let refusals = 0;
-    while (performance.now() < until) {
+    for (let call = 0; call < 20; call++) {
       expect(await failureOf(client.exec("fickle"))).toMatch(
-        /^module_crashed: fickle.ts does not start: .*exited with code 9.* in \d+ s at the earliest\.$/,
+        /^module_crashed: fickle.ts does not start: .*exited with code 9.* in \d+ s\.$/,
       );
-      refusals += 1;
-      await Bun.sleep(1);
     }
-    expect(refusals).toBeGreaterThan(20);
     // One attempt, whatever the number of calls.
     expect(printedBy(server, "fickle.ts").filter((text) => text === "dying")).toEqual(["dying"]);
     expect(await statsOf(site, "fickle.ts")).toMatchObject({ state: "failing" });
@@ -336,7 +331,7 @@ describe.skipIf(!hasProcfs)("supervision", () => {
     expect(stdout).toMatch(/^module +version +state +pid +memory +calls +failed +restarts +p50 +p99$/m);
     expect(stdout).toMatch(
       new RegExp(
-        `^worker\\.ts +[0-9a-f]{8} +running +${pid} +[\\d.]+ MiB +22 +1 +0 +[\\d.]+ ms +[\\d.]+ ms$`,
+        `^worker\\.ts +[0-9a-f]{16} +running +${pid} +[\\d.]+ MiB +22 +1 +0 +[\\d.]+ ms +[\\d.]+ ms$`,
         "m",
       ),
     );

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { Site } from "../helpers/site.ts";
 import { connectTo, failureOf } from "../helpers/witness.ts";
 
-describe("who runs a module", () => {
-  test("it sees five variables of the server's environment, and those that --module-env names", async () => {
+describe("the user and environment of a module", () => {
+  test("a module sees five variables of the server's environment, and those named by --module-env", async () => {
     const module = "export const execute = () => JSON.stringify(process.env);";
     const all = {
       PATH: "/usr/bin:/bin",
@@ -67,14 +67,14 @@ describe("who runs a module", () => {
 describe("check", () => {
   const good = `import { n } from "./lib/n.ts"; export const description = "fine"; export const execute = () => n;`;
 
-  test("loads modules as the server would, and ends with 0 when all are well", async () => {
+  test("loads modules as the server would, and exits with 0 if all are good", async () => {
     await using site = await Site.create({ "good.ts": good, "lib/n.ts": `export const n = "n";` });
     const { exitCode, stdout } = await site.manage(["check"]);
     expect(stdout).toContain("good.ts");
     expect(exitCode).toBe(0);
   });
 
-  test("names what is wrong with each, and ends with 1", async () => {
+  test("says what is wrong with each, and exits with 1", async () => {
     await using site = await Site.create({
       "good.ts": good,
       "lib/n.ts": `export const n = "n";`,

@@ -12,7 +12,7 @@ import { eventually } from "../helpers/within.ts";
 import { connectTo, failureOf } from "../helpers/witness.ts";
 
 describe("what a module is given", () => {
-  test("ctx tells who calls, under which reference, and which version runs", async () => {
+  test("ctx says who calls, under which reference, and which version runs", async () => {
     await using site = await Site.create({
       "who.ts": `import type { ModuleContext } from "veripy";
         export const execute = (args: string, { client, ref, mod, tree }: ModuleContext) =>
@@ -106,7 +106,7 @@ describe("what a module is given", () => {
     },
   );
 
-  test("arguments that don't fit the input schema are refused with the place, and the module never sees them", async () => {
+  test("arguments that don't match the input schema are refused with the place of the error, and never reach the module", async () => {
     await using site = await Site.create({
       "strict.ts": `
         export const input = { type: "object", required: ["tags"], additionalProperties: false,
@@ -129,7 +129,7 @@ describe("what a module is given", () => {
     await server.line("saw ");
     expect(printedBy(server, "strict.ts")).toEqual(['saw {"tags":["a"]}']);
     expect(client.reports.has("broken.ts")).toBe(false);
-    expect(await server.line("broken.ts cannot be loaded")).toContain("no valid JSON Schema");
+    expect(await server.line("broken.ts cannot be loaded")).toContain("an invalid JSON Schema");
   });
 
   test("what it prints goes to the server's log under its name, and to no client", async () => {

@@ -41,19 +41,19 @@ export const execute = (args: string, { signal, client: { fingerprint } }: Modul
 `;
 
 describe("in a project that has added the package", () => {
-  test("a program compiles, strictly, as nodenext, with every declaration checked", async () => {
+  test("a program compiles with strict settings and nodenext, and every declaration is checked", async () => {
     await project.write({ "program.ts": program });
     expect(await project.typeCheck()).toEqual({ exitCode: 0, stdout: "", stderr: "" });
   });
 
-  test("one with a mistake does not", async () => {
+  test("a program with a type error does not compile", async () => {
     await project.write({ "program.ts": program.replace("{ host:", "{ hots:") });
     const { exitCode, stdout } = await project.typeCheck();
     expect(exitCode).not.toBe(0);
     expect(stdout).toContain("hots");
   });
 
-  test("it runs", async () => {
+  test("a program runs", async () => {
     await project.write({
       "run.ts":
         'import { defaultLimits, serve } from "veripy";\nconsole.log(typeof serve, defaultLimits.retain);\n',
@@ -62,7 +62,7 @@ describe("in a project that has added the package", () => {
     expect({ stdout, stderr }).toEqual({ stdout: `function ${defaultLimits.retain}\n`, stderr: "" });
   });
 
-  test("there is nothing but what a package needs: no keys, no trust file, no tests", async () => {
+  test("the package contains only what it needs: no keys, no trust file, no tests", async () => {
     const folder = join(project.path, "node_modules/veripy");
     const names = [
       "CHANGELOG.md",
@@ -70,6 +70,7 @@ describe("in a project that has added the package", () => {
       "README.md",
       "SECURITY.md",
       "dist-types",
+      "docs",
       "mods",
       "package.json",
       "src",

@@ -60,7 +60,7 @@ function wrongSecret(code: string): string {
 }
 
 describe("an invitation", () => {
-  test("makes both sides know each other, and the client needs nothing else", async () => {
+  test("makes both sides trust each other, and the client needs nothing else", async () => {
     const { code } = await invite("--name", "alice");
     const certs = newcomer();
     const joined = await joinWith(code, certs);
@@ -76,7 +76,7 @@ describe("an invitation", () => {
     await server.line('"message":"Joined: alice');
   });
 
-  test("is printed with the command to type, which works as it stands", async () => {
+  test("is printed with the command to type, which works as printed", async () => {
     const { stdout } = await site.manage(["invite"]);
     const [code = "", , , command = ""] = stdout.split("\n");
     expect(command.trim()).toBe(`veripy-client join HOST ${code}`);
@@ -113,7 +113,7 @@ describe("an invitation", () => {
     expect((await joinWith(code, newcomer())).exitCode).toBe(0);
   });
 
-  test("dies of the fifth wrong code, and the right one is refused then", async () => {
+  test("is revoked after the fifth wrong code, and then the right one is refused", async () => {
     const { code } = await invite();
     const before = await trusted();
     for (let attempt = 0; attempt < 5; attempt++) {
@@ -125,15 +125,15 @@ describe("an invitation", () => {
     await expectNothingKept(certs, before);
   });
 
-  test("whose name another key has got meanwhile is refused with the reason, and is not spent", async () => {
+  test("whose name another key has taken is refused with the reason, and is not spent", async () => {
     const [first, second] = [await invite("--name", "twin"), await invite("--name", "twin")];
     expect((await joinWith(first.code, newcomer())).exitCode).toBe(0);
     const [certs, before] = [newcomer(), await trusted()];
     const refused = await joinWith(second.code, certs);
     expect(refused.exitCode).toBe(3);
     expect(JSON.parse(refused.stdout)).toMatchObject({ code: "forbidden" });
-    expect(refused.stdout).toMatch(/'twin'.*belongs to another key.*The code was not spent/);
-    await server.line("belongs to another key on the server by now. The code was not spent.");
+    expect(refused.stdout).toMatch(/'twin'.*now belongs to another key.*The code was not spent/);
+    await server.line("now belongs to another key on the server. The code was not spent.");
     await expectNothingKept(certs, before);
 
     // The code is good once the name is free.
@@ -142,7 +142,7 @@ describe("an invitation", () => {
     expect(JSON.parse(joined.stdout)).toMatchObject({ name: "twin", code_spent: true });
   });
 
-  test("gives the key that joins its fields, and the server goes by them", async () => {
+  test("gives the new key its fields, and the server applies them", async () => {
     await site.write("other.ts", "export const execute = async () => 'other';");
     const flags = ["--modules", "hello.ts,b-*.ts", "--actions", "sync,verify,exec", "--from", "127.0.0.0/8"];
     const rest = ["--from", "::1", "--key-expires", "2100-01-31", "--max-connections", "2"];
@@ -181,7 +181,7 @@ describe("an invitation", () => {
 
   test.each([
     [["--actions", "sync,fly"], "actions[1]: must be 'sync', 'verify' or 'exec'"],
-    [["--from", "10.0.0/8"], "no address range"],
+    [["--from", "10.0.0/8"], "not an address range"],
     [["--key-expires", "2027-02-30"], "expires: must be a date"],
     [["--modules", "a.ts,"], "modules[1]: must not be empty"],
   ])("with %p is not made", async (flags, why) => {
@@ -211,7 +211,7 @@ describe("an invitation", () => {
     expect((await site.manage(["invite", "--revoke", other.code])).exitCode).toBe(0);
   });
 
-  test("is not spent by a client next to the certificate of another server", async () => {
+  test("is not spent by a client that has another server's certificate", async () => {
     const { code } = await invite();
     const [certs, before] = [newcomer(), await trusted()];
     await run([site.client, "init", "--certs", certs]);
@@ -230,7 +230,7 @@ describe("an invitation", () => {
     expect(JSON.parse((await joinWith(code, certs)).stdout)).toMatchObject({ code_spent: true });
   });
 
-  test("whose name the trust file would refuse, or has already, is not made", async () => {
+  test("whose name the trust file would refuse, or already has, is not made", async () => {
     await invite("--name", "x".repeat(64));
     await site.manage(["trust", "ab".repeat(32), "--name", "taken"]);
     const file = join(site.certs, "invitations.json");
@@ -258,7 +258,7 @@ describe("an invitation", () => {
   );
 });
 
-describe("a client whose key is in the trust file already", () => {
+describe("a client whose key is already in the trust file", () => {
   /** A client that has a key, which the server knows as the entry says. */
   async function known(entry: (fingerprint: string) => TrustEntry): Promise<string> {
     const certs = newcomer();
@@ -282,7 +282,7 @@ describe("a client whose key is in the trust file already", () => {
       expect(JSON.parse(json.stdout)).toMatchObject({ already_trusted: true, code_spent: false });
       expect((JSON.parse(json.stdout) as { name?: string }).name).toBe(name);
       const text = await run([site.client, "join", `localhost:${site.port}`, code, "--certs", certs]);
-      expect(text.stdout).toContain(`already trusted${name === undefined ? "" : ` as ${name}`} by localhost`);
+      expect(text.stdout).toContain(`already trusts this client${name === undefined ? "" : ` as ${name}`}.`);
       expect(text.stdout).toContain("The code was not spent.");
       expect(text.stdout).not.toContain("Joined");
       expect(await trusted()).toBe(before);
@@ -297,7 +297,7 @@ describe("a client whose key is in the trust file already", () => {
     [
       "as the next key of another entry",
       (fingerprint: string) => ({ fingerprint: "cd".repeat(32), name: "mallory", next: fingerprint }),
-      /\('mallory'\), as the next key of another one/,
+      /\('mallory'\), as the next key of another key/,
     ],
     [
       "but has expired",
@@ -323,7 +323,7 @@ describe("a client whose key is in the trust file already", () => {
     expect((await joinWith(code, newcomer())).exitCode).toBe(0);
   });
 
-  test("learns nothing of that without a right code", async () => {
+  test("learns nothing about that without a valid code", async () => {
     const certs = await known((fingerprint) => ({
       fingerprint: "ef".repeat(32),
       name: "secret",
@@ -337,7 +337,7 @@ describe("a client whose key is in the trust file already", () => {
   });
 });
 
-describe("somebody between the two ends", () => {
+describe("a man in the middle", () => {
   /** Takes the client's connection with a key of its own, and passes on every byte to and from the server. */
   class Relay implements Disposable {
     /** What the client said and what the server answered. */
@@ -381,7 +381,7 @@ describe("somebody between the two ends", () => {
     }
   }
 
-  test("cannot use a code that he passes on, and neither side trusts anybody afterwards", async () => {
+  test("cannot use a code that it relays, and neither side trusts anybody afterwards", async () => {
     const { code } = await invite();
     const [shown, own] = [await newIdentity(), await newIdentity()];
     using relay = new Relay(shown, own, site.port);
@@ -396,7 +396,7 @@ describe("somebody between the two ends", () => {
     expect((await joinWith(code, certs)).exitCode).toBe(0);
   });
 
-  test("cannot pose as the server: without the code nobody proves to know it", async () => {
+  test("cannot pose as the server, because it cannot prove that it knows the code", async () => {
     const { code } = await invite();
     const shown = await newIdentity();
     using liar = Bun.listen({
@@ -446,7 +446,7 @@ describe("while an invitation is open, a stranger", () => {
     return files;
   }
 
-  test("who does not ask to join is closed before a byte is parsed", async () => {
+  test("that does not ask to join is disconnected before a byte is parsed", async () => {
     using plain = await Stranger.connect(site.port, identity, null);
     plain.send(request("0".repeat(64)));
     await within(2_000, "the end", plain.closed);
@@ -464,19 +464,19 @@ describe("while an invitation is open, a stranger", () => {
       using stranger = await Stranger.connect(site.port, identity);
       stranger.send(line);
       await within(2_000, "the end", stranger.closed);
-      expect(stranger.received).toContain("there is only the request 'sys:join'");
+      expect(stranger.received).toContain("The only request on this connection is 'sys:join'");
       expect(stranger.received.split("\n")).toHaveLength(2);
     },
   );
 
-  test("has one attempt for each connection", async () => {
+  test("has one attempt per connection", async () => {
     using stranger = await Stranger.connect(site.port, identity);
     stranger.send(request("1".repeat(64)) + request("2".repeat(64)) + request("3".repeat(64)));
     await within(2_000, "the end", stranger.closed);
     expect(stranger.received.match(/join_resp/g)).toHaveLength(1);
   });
 
-  test("who sends a long line is cut off at a kibibyte", async () => {
+  test("that sends a long line is disconnected at a kibibyte", async () => {
     using stranger = await Stranger.connect(site.port, identity);
     stranger.send(`sys:join:1 {"id":"${"x".repeat(1_100)}`);
     await within(900, "the end", stranger.closed);
@@ -484,7 +484,7 @@ describe("while an invitation is open, a stranger", () => {
     expect(stranger.received).toContain('"too_large"');
   });
 
-  test("who says nothing, or says it slowly, is cut off when his time is up", async () => {
+  test("that sends nothing, or sends it slowly, is disconnected when its time is up", async () => {
     using silent = await Stranger.connect(site.port, identity);
     using slow = await Stranger.connect(site.port, identity);
     const since = performance.now();
@@ -503,7 +503,7 @@ describe("while an invitation is open, a stranger", () => {
     expect(strangers.slice(1).filter(({ isClosed }) => isClosed)).toEqual([]);
     extra.send("sys:info:1 {}\n");
     await within(2_000, "the end", extra.closed);
-    expect(extra.received).toContain("there is only the request 'sys:join'");
+    expect(extra.received).toContain("The only request on this connection is 'sys:join'");
     for (const stranger of strangers) stranger[Symbol.dispose]();
   });
 
@@ -539,7 +539,7 @@ describe("while an invitation is open, a stranger", () => {
     expect(Number(stdout)).toBeLessThan(4 * 1024 * 1024);
   });
 
-  test("who tries wrong codes as fast as possible causes a line a second, which counts the others", async () => {
+  test("that tries wrong codes as fast as possible causes one line per second, which counts the others", async () => {
     await using other = await Site.create();
     const log = await other.start();
     const { stdout } = await other.manage(["invite", "--json"]);
@@ -569,13 +569,13 @@ describe("while an invitation is open, a stranger", () => {
     expect(lines.length + suppressed.reduce((sum, count) => sum + count, 0)).toBe(attempts + 1);
   });
 
-  test("disturbs neither those who are trusted nor the one who was invited", async () => {
+  test("disturbs neither trusted clients nor the invited one", async () => {
     expect((await site.call(["exec", "hello"])).stdout).toBe("Hello, World!\n");
     expect((await joinWith(code, newcomer())).exitCode).toBe(0);
   });
 });
 
-test("when no invitation is open, who asks to join is closed before a byte is parsed", async () => {
+test("when no invitation is open, a client that asks to join is disconnected before a byte is parsed", async () => {
   await using other = await Site.create();
   await other.start();
   using stranger = await Stranger.connect(other.port, await newIdentity());

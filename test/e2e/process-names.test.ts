@@ -10,11 +10,11 @@ setDefaultTimeout(30_000);
 const shown = async (pid: number, column: "args" | "comm") =>
   (await run(["ps", "-o", `${column}=`, "-p", String(pid)])).stdout.trimEnd();
 
-/** The commands of a server's module hosts, as `ps` shows them, sorted. */
+/** The command lines of a server's module hosts, as `ps` shows them, sorted. */
 const commands = async (server: number) =>
   (await Promise.all(hostsOf(server).map((pid) => shown(pid, "args")))).sort();
 
-test.skipIf(!hasProcfs)("'ps' shows which module, and which version of it, a process runs", async () => {
+test.skipIf(!hasProcfs)("'ps' shows the module and the version that a process runs", async () => {
   const long = `${"l".repeat(200)}.ts`;
   await using site = await Site.create({
     [long]: "export const execute = () => process.argv.join(' ');\n",
@@ -33,12 +33,12 @@ test.skipIf(!hasProcfs)("'ps' shows which module, and which version of it, a pro
     `${prefix} hello.ts ${trees["hello.ts"]}`,
     `${prefix} ${long} ${trees[long]}`,
   ]);
-  // The module sees the arguments that it was started with, and runs as ever.
+  // The module itself still sees the original arguments.
   expect((await site.call(["exec", long])).stdout).toContain("module-host");
 });
 
 test.skipIf(!hasProcfs)(
-  "a process that waits for a module is shown as 'spare', then as the module it gets",
+  "'ps' shows a process that waits for a module as 'spare', and then as its module",
   async () => {
     await using site = await Site.create();
     const server = await site.start();

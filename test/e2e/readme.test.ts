@@ -6,7 +6,7 @@ import { Site } from "../helpers/site.ts";
 
 setDefaultTimeout(180_000);
 
-// Every example of README.md is tried as it stands there. A module that is not in this table is not tried: add it.
+// Every example in README.md and docs/ is run unchanged. The test fails for a module that is not in this table.
 const calls: Record<string, { args: string; stdout: string }> = {
   "Counts to a number": { args: "3", stdout: "1\n2\n3\ndone\n" },
 };
@@ -25,7 +25,7 @@ afterAll(async () => {
   await project?.[Symbol.asyncDispose]();
 });
 
-describe("a module of README.md", () => {
+describe("a module in the documents", () => {
   test.each(modules.map((module) => [titleOf(module), module]))(
     "%s: loads, runs and answers",
     async (title, module) => {
@@ -43,14 +43,14 @@ describe("a module of README.md", () => {
   );
 });
 
-describe("a program of README.md", () => {
-  test("compiles in a project of its own, as every module does", async () => {
+describe("a program in the documents", () => {
+  test("compiles in a project of its own, together with the modules", async () => {
     const files = [...modules, ...programs].map((text, index) => [`example-${index}.ts`, text] as const);
     await project.write(Object.fromEntries(files));
     expect(await project.typeCheck()).toEqual({ exitCode: 0, stdout: "", stderr: "" });
   });
 
-  test("runs: one serves, and another calls it", async () => {
+  test("runs: one serves the modules, and the other calls them", async () => {
     const find = (word: string) => programs.find((text) => text.includes(word)) ?? "";
     const serving = find("await serve(");
     const calling = find("await connect(");

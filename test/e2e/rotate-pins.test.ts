@@ -46,7 +46,7 @@ describe("rotate --server-fingerprint, in a pipe,", () => {
     const named = [...command(certs, ["--server-fingerprint", fingerprint]), ...flags];
     const { exitCode, stderr } = await site.call(named);
     expect({ name, exitCode }).toEqual({ name, exitCode: 0 });
-    expect(stderr).toBe(isKept ? `Kept the server's key in ${join(certs, "known-servers.json")}.\n` : "");
+    expect(stderr).toBe(isKept ? `Saved the server's key in ${join(certs, "known-servers.json")}.\n` : "");
     expect(await known(certs)).toEqual(isKept ? kept() : undefined);
     expect(await keyOf(certs)).not.toBe(key);
   });
@@ -63,8 +63,8 @@ describe("rotate --server-fingerprint, in a pipe,", () => {
 describe.skipIf(process.platform === "win32")("rotate, on a terminal,", () => {
   const rotate = (certs: string, flags: string[] = []) =>
     new Terminal([site.client, "--port", `${site.port}`, ...command(certs, flags)], site.path);
-  const toRemember = /Remember it, .*\(yes\/no\): /g;
-  const toAccept = /Type yes to keep it: /g;
+  const toRemember = /Save it, .*\(yes\/no\): /g;
+  const toAccept = /Type yes to trust it: /g;
 
   test.each([
     ["yes", true],

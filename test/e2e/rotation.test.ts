@@ -61,7 +61,7 @@ describe("a client that rotates its key", () => {
   const rotate = (certs: string, ...flags: string[]) =>
     site.call(["rotate", "--certs", certs, "--host", "localhost", "--json", ...flags]);
 
-  test("is known by the new key, with its name, and the old key is refused", async () => {
+  test("is known by its new key, with its name, and the old key is refused", async () => {
     const { certs, fingerprint } = await trustedClient(site, "alice");
     const rotated = await rotate(certs);
     expect(rotated).toMatchObject({ exitCode: 0, stderr: "" });
@@ -81,7 +81,7 @@ describe("a client that rotates its key", () => {
     old.send("mod:sync:1 {}\n");
     await within(2_000, "the end", old.closed);
     expect(old.lines).toEqual([]);
-    await server.line("alice has changed to the key");
+    await server.line("alice has switched to the key");
   });
 
   test("keeps its permissions, and nobody else's connection or entry is touched", async () => {
@@ -99,7 +99,7 @@ describe("a client that rotates its key", () => {
     expect(trustEntries(await trustFile(site)).slice(0, -1)).toEqual(trusted);
   });
 
-  test("tells all servers that it knows, and changes nothing while one of them does not accept the new key", async () => {
+  test("tells all servers that it knows, and changes nothing until all of them accept the new key", async () => {
     await using second = await Site.create();
     const { certs, fingerprint } = await trustedClient(site, "both");
     await second.start();
@@ -141,13 +141,13 @@ describe("a client that rotates its key", () => {
     return { exitCode, stdout: rotating.stdout.join("\n"), stderr: rotating.stderr.join("\n") };
   }
 
-  test("with nobody to tell says how to name a server", async () => {
+  test("with no server to tell says how to name one", async () => {
     const { certs } = await site.newClient("lonely");
     const { exitCode, stdout } = await rotateAll(site, certs);
     expect([exitCode, stdout]).toEqual([2, expect.stringContaining("--host and --port")]);
   });
 
-  test("and is killed at any moment is let in with the key on its disk, and can do it again", async () => {
+  test("and is killed at any moment can connect with the key on its disk, and run the rotation again", async () => {
     const { certs } = await trustedClient(site, "killed");
     for (let round = 0; round < 8; round++) {
       const rotating = new Running(
@@ -162,7 +162,7 @@ describe("a client that rotates its key", () => {
     expect(await list(site, certs)).toBe(0);
   });
 
-  test("finishes a swap that was stopped between key and certificate", async () => {
+  test("completes a swap that was interrupted between key and certificate", async () => {
     const { certs } = await trustedClient(site, "half");
     const { current, next: prepared } = await prepareNextIdentity(certs, "client");
     using old = await dial(site.port, certs);
@@ -176,7 +176,7 @@ describe("a client that rotates its key", () => {
     expect((await readdir(certs)).filter((name) => name.endsWith(".next"))).toEqual([]);
   });
 
-  test("cuts off its own connections of the old key, which come back with the new one", async () => {
+  test("disconnects its own connections with the old key, which reconnect with the new one", async () => {
     const { certs } = await trustedClient(site, "steady");
     const watching = site.watch(["--json", "--certs", certs]);
     await watching.line('"verified":true');
@@ -259,7 +259,7 @@ describe("a client that rotates its key", () => {
       client.lines.length = 0;
     });
 
-    test("of two at once on one connection, one is refused as busy; other requests go on", async () => {
+    test("of two announcements at once on one connection, one is refused as busy; other requests go on", async () => {
       const statement = JSON.stringify(signRotation(keyPem, next.keyPem));
       client.send(`sys:rotate:a ${statement}\nsys:rotate:b ${statement}\nsys:ping:c {}\n`);
       expect(await client.line("sys:rotate_resp:b")).toContain('"code":"busy"');
@@ -267,7 +267,7 @@ describe("a client that rotates its key", () => {
       await client.line("sys:pong:c");
     });
 
-    test("a replay after the change is confirmed comes from nobody who is trusted", async () => {
+    test("a replay after the change is confirmed comes from a key that is no longer trusted", async () => {
       const replayed = signRotation(keyPem, next.keyPem);
       const accepted = await rotate(certs);
       expect(accepted.exitCode).toBe(0);
@@ -301,12 +301,12 @@ describe("a client that rotates its key", () => {
   );
 });
 
-describe("a client that announces key after key", () => {
+describe("a client that announces one key after another", () => {
   const perMinute = 10;
   /** As long as this takes, one more may be allowed in every six seconds. */
   const allowed = (since: number) => perMinute + Math.ceil((performance.now() - since) / 6_000);
 
-  test("is held to ten a minute over all its connections, good or not, and the log is not filled", async () => {
+  test("is limited to ten per minute over all its connections, valid or not, and the log is not flooded", async () => {
     await using site = await Site.create();
     const server = await site.start();
     const { certs } = await trustedClient(site, "restless");
@@ -330,16 +330,18 @@ describe("a client that announces key after key", () => {
     expect(codes.filter((code) => code !== "busy").length).toBeLessThanOrEqual(allowed(since));
     expect(codes).toContain("ok");
     expect(codes).toContain("bad_request");
-    const lines = server.stderr.filter((line) => /changes its key|cannot change its key/.test(line));
+    const lines = server.stderr.filter((line) => /is rotating its key|cannot rotate its key/.test(line));
     expect(lines.length).toBeLessThanOrEqual(2 * allowed(since));
-    expect(lines.filter((line) => line.includes("may announce 10 keys a minute")).length).toBeGreaterThan(0);
+    expect(lines.filter((line) => line.includes("may announce 10 keys per minute")).length).toBeGreaterThan(
+      0,
+    );
     // Others may still change theirs.
     const other = await trustedClient(site, "other");
     expect((await site.call(["rotate", "--certs", other.certs, "--host", "localhost"])).exitCode).toBe(0);
     for (const connection of connections) connection.terminate();
   });
 
-  test("gains nothing by changing to each of them", async () => {
+  test("gains nothing by switching to each of them", async () => {
     await using site = await Site.create();
     await site.start();
     const { certs } = await trustedClient(site, "hopping");
@@ -381,10 +383,10 @@ describe("a server that rotates its key", () => {
   test("cannot finish what it has not begun", async () => {
     const { exitCode, stdout } = await site.manage(["rotate", "--finish", "--json"]);
     expect([exitCode, JSON.parse(stdout)]).toMatchObject([2, { code: "bad_config" }]);
-    expect(stdout).toContain("'veripy-server rotate' begins one");
+    expect(stdout).toContain("Run 'veripy-server rotate' to begin one");
   });
 
-  test("is followed by those who are connected, those who come later, and those who come after the change", async () => {
+  test("is followed by connected clients, by clients that connect later, and by those that connect after the switch", async () => {
     const [live, later, shared] = [
       await trustedClient(site, "live"),
       await trustedClient(site, "later"),
@@ -408,14 +410,14 @@ describe("a server that rotates its key", () => {
     );
 
     const again = await site.manage(["rotate", "--json"]);
-    expect([again.exitCode, again.stdout.includes("under way already")]).toEqual([2, true]);
+    expect([again.exitCode, again.stdout.includes("already in progress")]).toEqual([2, true]);
 
     // One request is enough to be told.
     const told = await site.call(["--certs", later.certs, "list"]);
     expect(told.exitCode).toBe(0);
     expect(told.stderr).toContain(following);
     expect(await knownServers(site, later.certs)).toEqual([old, following]);
-    await server.line("Told later of the next server key");
+    await server.line("Told later about the next server key");
 
     const finished = await site.manage(["rotate", "--finish", "--json"]);
     expect(JSON.parse(finished.stdout)).toEqual({ fingerprint: following });
@@ -432,7 +434,7 @@ describe("a server that rotates its key", () => {
     expect((await site.manage(["rotate", "--finish"])).exitCode).toBe(2);
   });
 
-  test("is refused by those who were not told, until they are", async () => {
+  test("is refused by clients that were not told, until they are", async () => {
     const away = await trustedClient(site, "away");
     await site.manage(["rotate"]);
     const { stdout: finished } = await site.manage(["rotate", "--finish", "--json"]);
@@ -445,7 +447,7 @@ describe("a server that rotates its key", () => {
     expect((await site.call([...flags, "list"])).exitCode).toBe(0);
   });
 
-  test("renews its certificate without a restart too, and nobody has to be told", async () => {
+  test("also renews its certificate without a restart, and no client has to be told", async () => {
     const { stdout: before } = await site.manage(["fingerprint"]);
     expect((await site.manage(["renew"])).exitCode).toBe(0);
     await server.line("The certificate was renewed");
@@ -453,17 +455,17 @@ describe("a server that rotates its key", () => {
     expect(await list(site, site.certs)).toBe(0);
   });
 
-  test("keeps the key that it has when the files cannot be used, and says so once", async () => {
+  test("keeps its current key when the files cannot be used, and says so once", async () => {
     const path = join(site.certs, "server.crt");
     const good = await readFile(path, "utf8");
     await writeFile(path, "garbage");
-    await server.line("Kept the key that is in use");
+    await server.line("Kept the current key");
     await writeFile(path, good);
     expect(await list(site, site.certs)).toBe(0);
-    expect(server.stderr.filter((line) => line.includes("Kept the key")).length).toBe(1);
+    expect(server.stderr.filter((line) => line.includes("Kept the current key")).length).toBe(1);
   });
 
-  test("that was stopped half-way through the change is whole at its next start", async () => {
+  test("that was stopped halfway through the switch completes it at its next start", async () => {
     await using other = await Site.create();
     await other.manage(["rotate"]);
     const { fingerprint } = await loadIdentity(other.certs, "server", ".next");
@@ -557,7 +559,7 @@ test.skipIf(python === undefined)(
     );
     await watching.line('"ready"');
     await site.manage(["rotate"]);
-    await server.line(`Told ${(await clientOf(site)).fingerprint} of the next server key`);
+    await server.line(`Told ${(await clientOf(site)).fingerprint} about the next server key`);
     await site.write("later.ts", "export const execute = async () => 'later';");
     await watching.line(/"verdict".*"later.ts".*"verified": true/);
   },

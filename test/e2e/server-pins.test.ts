@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { run } from "../helpers/processes.ts";
 import { Site } from "../helpers/site.ts";
 import { Terminal } from "../helpers/terminal.ts";
@@ -36,12 +36,6 @@ async function client(name: string, pins?: Record<string, string | string[]>): P
   return certs;
 }
 
-/** Types a command that a message names, as a person would. */
-function typed(command: string) {
-  const path = `${dirname(site.client)}:${process.env.PATH}`;
-  return run(["sh", "-c", command], { cwd: site.path, env: { PATH: path } });
-}
-
 describe("a server whose key is not the expected one", () => {
   test("is refused with the file, both keys and the command that makes it right", async () => {
     const certs = await client("changed", { [server()]: other });
@@ -54,7 +48,7 @@ describe("a server whose key is not the expected one", () => {
     expect(stderr).toContain(`'veripy-client forget-server ${server()} --certs ${certs}'`);
     const [command = ""] = /veripy-client trust-server .*/.exec(stderr) ?? [];
     expect(command).toStartWith(`veripy-client trust-server ${server()} ${fingerprint}`);
-    expect(await typed(command)).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await site.type(command)).toMatchObject({ exitCode: 0, stderr: "" });
     expect((await site.call(["--certs", certs, "list"])).exitCode).toBe(0);
   });
 
@@ -69,7 +63,7 @@ describe("a server whose key is not the expected one", () => {
     expect(stderr).not.toContain("forget-server");
 
     const [command = ""] = /veripy-client trust-server .*/.exec(stderr) ?? [];
-    const trusted = await typed(command);
+    const trusted = await site.type(command);
     expect(trusted.exitCode).toBe(0);
     expect(trusted.stdout).toContain(expected);
     expect(trusted.stderr).toContain("server.crt.old");
@@ -82,12 +76,12 @@ describe("a server whose key is not the expected one", () => {
     const flags = ["--port", `${site.port}`, "--certs", "certs"];
     const refused = await elsewhere.call([...flags, "list"]);
     expect(refused.exitCode).toBe(3);
-    expect(refused.stderr).toContain("Use another --certs folder.");
+    expect(refused.stderr).toContain("Use another directory with --certs.");
     expect(refused.stderr).not.toContain("trust-server");
 
     const trusted = await elsewhere.call([...flags, "trust-server", "localhost", fingerprint]);
     expect({ exitCode: trusted.exitCode, stdout: trusted.stdout }).toEqual({ exitCode: 2, stdout: "" });
-    expect(trusted.stderr).toContain("server.key lies beside it");
+    expect(trusted.stderr).toContain("it contains server.key");
     expect(await known(elsewhere.certs)).toBeUndefined();
     expect(existsSync(join(elsewhere.certs, "server.crt"))).toBe(true);
   });
@@ -112,9 +106,11 @@ describe("a server whose key is not the expected one", () => {
     const flags = ["--certs", certs, "list", "--server-fingerprint", fingerprint];
     const { exitCode, stderr } = await site.call(flags);
     expect(exitCode).toBe(2);
-    expect(stderr).toContain(`${knownFile(certs)} says ${other}, --server-fingerprint says ${fingerprint}.`);
+    expect(stderr).toContain(
+      `${knownFile(certs)} says ${other}, but --server-fingerprint says ${fingerprint}.`,
+    );
     const [command = ""] = /veripy-client trust-server .*/.exec(stderr) ?? [];
-    expect((await typed(command)).exitCode).toBe(0);
+    expect((await site.type(command)).exitCode).toBe(0);
     expect((await site.call(flags)).exitCode).toBe(0);
   });
 });
@@ -159,7 +155,11 @@ describe("trust-server", () => {
     ["a server that is none", ["not a host", other], "HOST:PORT"],
     ["a port that is none", ["localhost:70000", other], "65535"],
     ["no fingerprint", ["localhost"], "fingerprint"],
-    ["a port that contradicts -p", ["localhost:9443", other, "-p", "9444"], "port 9443, --port says 9444"],
+    [
+      "a port that contradicts -p",
+      ["localhost:9443", other, "-p", "9444"],
+      "port 9443, but --port says 9444",
+    ],
     ["a folder that is not there", ["localhost", other, "--certs", "nowhere"], "veripy-client init"],
   ])("%s is a usage error, and nothing is written", async (what, args, message) => {
     const certs = await client(`wrong-${what}`);
@@ -182,13 +182,13 @@ describe("forget-server", () => {
     expect(refused.exitCode).toBe(3);
     expect(refused.stderr).toContain("Nothing says which key");
     const [command = ""] = /veripy-client trust-server .*/.exec(refused.stderr) ?? [];
-    expect((await typed(command)).exitCode).toBe(0);
+    expect((await site.type(command)).exitCode).toBe(0);
     expect((await site.call(["--certs", certs, "list"])).exitCode).toBe(0);
   });
 
   test.each([
     ["server.exmaple", "Did you mean 'server.example:8443'?"],
-    ["elsewhere.test:1", "It has: server.example:8443, b.example:9443."],
+    ["elsewhere.test:1", "It contains: server.example:8443, b.example:9443."],
   ])("fails for %s, which is not there, and names what is", async (where, hint) => {
     const pins = { "server.example:8443": other, "b.example:9443": other };
     const certs = await client(`missing-${where}`, pins);
@@ -205,7 +205,7 @@ describe("forget-server", () => {
     const args = ["--certs", certs, "forget-server", "a.example:1", "-p"];
     const { exitCode, stdout, stderr } = await run([site.client, ...args, "2"]);
     expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
-    expect(stderr).toContain("The host says port 1, --port says 2.");
+    expect(stderr).toContain("The host says port 1, but --port says 2.");
     expect(await known(certs)).toEqual(pins);
     expect((await run([site.client, ...args, "1"])).exitCode).toBe(0);
     expect(await known(certs)).toEqual({ "a.example:2": other });
@@ -216,10 +216,10 @@ describe("forget-server", () => {
     await copyFile(join(site.certs, "server.crt"), join(certs, "server.crt"));
     const forgotten = await site.call(["forget-server", server(), "--certs", certs]);
     expect(forgotten.exitCode).toBe(0);
-    expect(forgotten.stderr).toContain(`${join(certs, "server.crt")} still names the key of every server`);
+    expect(forgotten.stderr).toContain(`${join(certs, "server.crt")} still gives the key of every server`);
     const again = await site.call(["forget-server", server(), "--certs", certs]);
     expect(again.exitCode).toBe(2);
-    expect(again.stderr).toContain(`${join(certs, "server.crt")} names the key of every server`);
+    expect(again.stderr).toContain(`${join(certs, "server.crt")} applies to every server`);
   });
 });
 
@@ -264,7 +264,7 @@ describe("--server-fingerprint, in a pipe,", () => {
 });
 
 describe.skipIf(process.platform === "win32")("--server-fingerprint, on a terminal,", () => {
-  const question = /Remember it, .*\(yes\/no\): /;
+  const question = /Save it, .*\(yes\/no\): /;
   const list = (certs: string, flags: string[], env?: Record<string, string>) =>
     new Terminal(
       [

@@ -57,7 +57,7 @@ describe.each(["SIGTERM", "SIGINT"] as const)("a server that gets %s", (signal) 
   });
 });
 
-test("a call that does not end is cut off when its time is over, and the server still exits with 0", async () => {
+test("a call that does not end is aborted after the shutdown time, and the server still exits with 0", async () => {
   const { site, server, hosts } = await running(["--shutdown-timeout", "300ms"]);
   await using _ = site;
   using client = await dial(site.port, site.certs);

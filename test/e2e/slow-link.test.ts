@@ -38,7 +38,7 @@ describe("over a link of 1 MiB a second", () => {
     return client;
   }
 
-  /** The longest time that a ping and a small call took, of `count` each, while `isBusy` says so. */
+  /** The longest time that one of `count` pairs of a ping and a small call took, all while `isBusy`. */
   async function longestWait(client: LineClient, count: number, isBusy: () => boolean): Promise<number> {
     let longest = 0;
     for (let number = 1; number <= count; number++) {
@@ -58,7 +58,7 @@ describe("over a link of 1 MiB a second", () => {
       .filter((line) => line.startsWith(`mod:exec_part:${ref} `))
       .map((line) => (JSON.parse(line.slice(line.indexOf("{"))) as { seq: number }).seq);
 
-  test("small answers come within a second while two streams of 256 KiB parts are under way, each in order", async () => {
+  test("small answers arrive within a second during two streams of 256 KiB parts, and each stream stays in order", async () => {
     using client = await connected();
     client.send(exec("s", "stream.ts", "16 262144") + exec("t", "stream.ts", "16 262144"));
     await client.line("mod:exec_part:s ", 10_000);
@@ -72,7 +72,7 @@ describe("over a link of 1 MiB a second", () => {
       const own = client.lines.filter((line) => line.includes(`:${ref} `));
       expect(own.at(-1)).toStartWith(`mod:exec_resp:${ref} `);
     }
-    // Neither kept the other waiting to its end.
+    // Neither stream waited for the end of the other.
     const first = (ref: string) => client.lines.findIndex((line) => line.startsWith(`mod:exec_part:${ref} `));
     expect(first("t")).toBeLessThan(client.lines.findIndex((line) => line.startsWith("mod:exec_resp:s ")));
   });
@@ -82,13 +82,13 @@ describe("over a link of 1 MiB a second", () => {
     client.send([1, 2, 3, 4].map((call) => exec(`b${call}`, "big.ts", "1000000")).join(""));
     await eventually("the first bytes", () => client.received > 100_000);
     const isBusy = () => !has(client, "mod:exec_resp:b4");
-    // One result is on its way and can't be split: that takes a second. All of them take four.
+    // The result that is being sent can't be split, and takes a second. All four would take four.
     expect(await longestWait(client, 1, isBusy)).toBeLessThan(2_000);
     expect(isBusy()).toBe(true);
     for (const call of [1, 2, 3, 4]) await client.line(`mod:exec_resp:b${call}`, 10_000);
   });
 
-  test("nor behind the sources of modules, which come as they were asked for", async () => {
+  test("small answers do not wait behind the sources of modules, which arrive in the order of their requests", async () => {
     using client = await connected();
     const refs = Array.from({ length: 5 }, (_, index) => `v${index}`);
     client.send(refs.map((ref) => `mod:verify:${ref} {"mod":"long.ts"}\n`).join(""));

@@ -111,7 +111,7 @@ describe("veripy-server unit", () => {
     expect(await unit(site.path, "--user", "nobody")).toContain("CapabilityBoundingSet=\n");
   });
 
-  test("has the address that a start in its place would have", async () => {
+  test("has the address that 'start' would use", async () => {
     await using site = await Site.create();
     const startOf = async (flags: string[], env: Record<string, string> = {}) => {
       const { stdout } = await site.manage(["unit", "--user", "nobody", ...flags], { env });
@@ -125,7 +125,7 @@ describe("veripy-server unit", () => {
     expect((await site.manage(["unit", "-i", "not an address"])).exitCode).toBe(2);
   });
 
-  test("takes a user's name alone, and warns of one that this machine does not have", async () => {
+  test("accepts only a user's name, and warns about a user that this machine does not have", async () => {
     await using site = await Site.create();
     for (const user of ["", "a b", "x\nExecStart=/bin/sh", "-x", "a".repeat(32)]) {
       const refused = await site.manage(["unit", `--user=${user}`]);

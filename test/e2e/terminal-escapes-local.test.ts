@@ -11,11 +11,11 @@ import { jsonLines } from "../helpers/tools.ts";
 
 setDefaultTimeout(30_000);
 
-/** The text as a literal in a module's source. */
+/** The hostile text as a literal in a module's source. */
 const literal = JSON.stringify(evil);
-/** The same as bytes, which have no half of a surrogate pair. */
+/** The hostile text as bytes, without the lone surrogate that bytes cannot represent. */
 const bytes = JSON.stringify(`${evilArgument}\n`);
-/** A file name that is valid and hostile; the newline and the slash are what a name can't have here. */
+/** A valid, hostile file name: without the newline and the slash. */
 const evilName = `${evilArgument.replaceAll(/[\n/]/g, "")}.ts`;
 const good = "export const execute = () => 'fine';\n";
 
@@ -78,7 +78,7 @@ describe.skipIf(process.platform === "win32")("the server's log", () => {
   );
 });
 
-/** As the second line of it is logged for a module: escaped, but for its tab. */
+/** The second line of that text as it is logged for a module: escaped, except for the tab. */
 const evilLogged = expect.stringMatching(/^verified {2}forged\.ts\\u000d.*\\u0008\t\.\\ud800$/);
 
 async function replace(path: string, text: string): Promise<void> {
@@ -86,61 +86,64 @@ async function replace(path: string, text: string): Promise<void> {
   await rename(`${path}.new`, path);
 }
 
-describe.skipIf(process.platform === "win32")("what a command quotes steers no terminal:", () => {
-  beforeAll(async () => {
-    const inHere = (name: string) => join(site.path, name);
-    await writeFile(inHere("trusted.json"), `{"\u009b2J\u202e":1,"\u009b2J\u202e":2}`);
-    await writeFile(inHere("assertions"), evilArgument);
-    await mkdir(inHere("known"));
-    await run([site.client, "init", "--certs", "known"], { cwd: site.path });
-    await writeFile(inHere("known/known-servers.json"), JSON.stringify({ "\x9b2J\u202e": "0".repeat(64) }));
-  });
+describe.skipIf(process.platform === "win32")(
+  "no escape sequence reaches the terminal when a command quotes",
+  () => {
+    beforeAll(async () => {
+      const inHere = (name: string) => join(site.path, name);
+      await writeFile(inHere("trusted.json"), `{"\u009b2J\u202e":1,"\u009b2J\u202e":2}`);
+      await writeFile(inHere("assertions"), evilArgument);
+      await mkdir(inHere("known"));
+      await run([site.client, "init", "--certs", "known"], { cwd: site.path });
+      await writeFile(inHere("known/known-servers.json"), JSON.stringify({ "\x9b2J\u202e": "0".repeat(64) }));
+    });
 
-  const onServer: [what: string, args: string[]][] = [
-    ["a command that does not exist", [`dance${evilArgument}`]],
-    ["an option that does not exist", [`--${evilArgument}`]],
-    ["a choice that is none", ["--log-level", evilArgument]],
-    ["a folder that is not there", ["fingerprint", "--certs", evilArgument]],
-    ["a folder of modules that cannot be", ["check", "--mods", join(evilArgument, "none")]],
-    ["a module that is not there", ["check", evilArgument.replaceAll("/", "")]],
-    ["a fingerprint that is none", ["trust", evilArgument]],
-    ["a name that is nobody's", ["untrust", evilArgument]],
-    ["an assertion that is none", ["policy", "test", "assertions"]],
-    ["a file that is not there", ["policy", "test", evilArgument]],
-    ["a key in the trust file", ["policy", "test", "assertions", "--trusted-keys", "trusted.json"]],
-    ["the name of a module's file", ["check"]],
-  ];
-  test.each(onServer)("%s, of the server", (_, args) => expectNoEscape([site.server, ...args]));
+    const onServer: [what: string, args: string[]][] = [
+      ["a command that does not exist", [`dance${evilArgument}`]],
+      ["an option that does not exist", [`--${evilArgument}`]],
+      ["an invalid choice", ["--log-level", evilArgument]],
+      ["a folder that does not exist", ["fingerprint", "--certs", evilArgument]],
+      ["a --mods folder that does not exist", ["check", "--mods", join(evilArgument, "none")]],
+      ["a module that does not exist", ["check", evilArgument.replaceAll("/", "")]],
+      ["an invalid fingerprint", ["trust", evilArgument]],
+      ["an unknown name", ["untrust", evilArgument]],
+      ["an invalid assertion", ["policy", "test", "assertions"]],
+      ["a file that does not exist", ["policy", "test", evilArgument]],
+      ["a key in the trust file", ["policy", "test", "assertions", "--trusted-keys", "trusted.json"]],
+      ["the name of a module's file", ["check"]],
+    ];
+    test.each(onServer)("%s (server)", (_, args) => expectNoEscape([site.server, ...args]));
 
-  const onClient: [what: string, args: string[]][] = [
-    ["a command that does not exist", [`dance${evilArgument}`]],
-    ["a duration that is none", ["exec", "--timeout", evilArgument, "hello"]],
-    ["a host that is not there", ["--host", `${evilArgument}.invalid`, "list"]],
-    ["a server to join that is none", ["join", evilArgument, "code"]],
-    ["a fingerprint that is none", ["--server-fingerprint", evilArgument, "list"]],
-    ["a server's name in a file", ["--certs", "known", "list"]],
-    ["a key to trust that is none", ["trust-server", "localhost", evilArgument]],
-    ["a server to forget that is none", ["forget-server", evilArgument]],
-    ["a folder that knows no such server", ["forget-server", "localhost", "--certs", evilArgument]],
-  ];
-  test.each(onClient)("%s, of the client", (_, args) => expectNoEscape([site.client, ...args]));
+    const onClient: [what: string, args: string[]][] = [
+      ["a command that does not exist", [`dance${evilArgument}`]],
+      ["an invalid duration", ["exec", "--timeout", evilArgument, "hello"]],
+      ["a host that does not exist", ["--host", `${evilArgument}.invalid`, "list"]],
+      ["an invalid server to join", ["join", evilArgument, "code"]],
+      ["an invalid fingerprint", ["--server-fingerprint", evilArgument, "list"]],
+      ["a server's name in a file", ["--certs", "known", "list"]],
+      ["an invalid key to trust", ["trust-server", "localhost", evilArgument]],
+      ["an invalid server to forget", ["forget-server", evilArgument]],
+      ["a folder without the server to forget", ["forget-server", "localhost", "--certs", evilArgument]],
+    ];
+    test.each(onClient)("%s (client)", (_, args) => expectNoEscape([site.client, ...args]));
 
-  test("a variable of the environment", async () => {
-    const variables = [`VERIPY_PORT=${evilArgument}`, `VERIPY_LOG_LEVEL=${evilArgument}`];
-    for (const variable of variables) {
-      await expectNoEscape(["env", variable, site.client, "list"]);
-      await expectNoEscape(["env", variable, site.server]);
+    test("an environment variable", async () => {
+      const variables = [`VERIPY_PORT=${evilArgument}`, `VERIPY_LOG_LEVEL=${evilArgument}`];
+      for (const variable of variables) {
+        await expectNoEscape(["env", variable, site.client, "list"]);
+        await expectNoEscape(["env", variable, site.server]);
+      }
+    });
+
+    async function expectNoEscape(command: string[]): Promise<void> {
+      await using terminal = new Terminal(command, site.path);
+      await terminal.ended();
+      const { stdout, stderr } = await run(command, { cwd: site.path });
+      for (const output of [terminal.output, stdout + stderr]) {
+        expect(strayEscapes(output)).toEqual([]);
+        expect(forgedVerdicts(output)).toEqual([]);
+        expect(output).toMatch(/\\+u00(1b|9b)/);
+      }
     }
-  });
-
-  async function expectNoEscape(command: string[]): Promise<void> {
-    await using terminal = new Terminal(command, site.path);
-    await terminal.ended();
-    const { stdout, stderr } = await run(command, { cwd: site.path });
-    for (const output of [terminal.output, stdout + stderr]) {
-      expect(strayEscapes(output)).toEqual([]);
-      expect(forgedVerdicts(output)).toEqual([]);
-      expect(output).toMatch(/\\+u00(1b|9b)/);
-    }
-  }
-});
+  },
+);

@@ -34,10 +34,10 @@ beforeAll(async () => {
 });
 afterAll(() => home[Symbol.asyncDispose]());
 
-/** Frames of an answer: a type with its payload, or the rest of a line behind `mod:TYPE:REF `. */
+/** The frames of an answer: a type with its payload, or the rest of a line after `mod:TYPE:REF `. */
 type Answer = readonly (readonly [type: string, payload: object | string])[];
 
-/** Honest, but for the requests that are named. */
+/** Answers the named requests as given, and all others honestly. */
 function answering(answers: Readonly<Record<string, Answer>>): Script {
   return (line) => {
     const [, header = "", ref = ""] = /^(\w+:\w+):(\S+)/.exec(line) ?? [];
@@ -53,7 +53,7 @@ function frame(type: string, ref: string, payload: object | string): string {
 
 const content = "export const execute = () => '';\n";
 const sum = sha256(content);
-// Without line breaks, which `sha256sum` writes in a way of its own.
+// Without line breaks, for which `sha256sum` has a notation of its own.
 const mod = evil.replaceAll(/[\r\n]/g, "");
 const path = `lib/${mod}`;
 const report = { mod, desc: evil, sum, tree: treeOf({ [mod]: content, [path]: content }) };
@@ -75,7 +75,7 @@ const scenarios: readonly {
   readonly args: readonly string[];
   readonly answers: Readonly<Record<string, Answer>>;
   readonly exitCode: number;
-  /** A line is drawn over itself: carriage returns are ours. */
+  /** The output has a status line, with carriage returns of our own. */
   readonly isRedrawn?: boolean;
 }[] = [
   {
@@ -171,46 +171,49 @@ const scenarios: readonly {
   {
     what: "garbage sent to a client that joins",
     args: ["join", "127.0.0.1", formatCode(createCode())],
-    // Not even a frame, so it is quoted as JSON, which leaves some of it as it is.
+    // Not a frame, so it is quoted as JSON, which leaves some characters as they are.
     answers: { "sys:join": [["sys:join_resp", `"\x9b2J\u202e${evilArgument.replaceAll("\n", "")}"`]] },
     exitCode: 3,
   },
 ];
 
-describe.skipIf(process.platform === "win32")("nothing that a server says steers the terminal:", () => {
-  for (const { what, args, answers, exitCode, isRedrawn = false } of scenarios) {
-    test(what, async () => {
-      using server = new AnsweringServer(identity);
-      server.script = answering(answers);
-      await cp(join(home.path, "certs"), join(home.path, "rotating"), { recursive: true, force: true });
-      const [name = "", ...rest] = args;
-      const keyFlag = ["--server-fingerprint", identity.fingerprint];
-      // On a terminal they would ask whether to keep the key.
-      const asks = name !== "join" && name !== "rotate";
-      const pinned = name === "join" ? [] : [...keyFlag, ...(asks ? ["--no-remember"] : [])];
-      const command = [client, name, "--port", String(server.port), ...pinned, ...rest];
-      const asJson = [client, name, "--json", "--port", String(server.port), ...pinned, ...rest];
+describe.skipIf(process.platform === "win32")(
+  "no escape sequence from a server reaches the terminal:",
+  () => {
+    for (const { what, args, answers, exitCode, isRedrawn = false } of scenarios) {
+      test(what, async () => {
+        using server = new AnsweringServer(identity);
+        server.script = answering(answers);
+        await cp(join(home.path, "certs"), join(home.path, "rotating"), { recursive: true, force: true });
+        const [name = "", ...rest] = args;
+        const keyFlag = ["--server-fingerprint", identity.fingerprint];
+        // On a terminal, the client would ask whether to save the key.
+        const asks = name !== "join" && name !== "rotate";
+        const pinned = name === "join" ? [] : [...keyFlag, ...(asks ? ["--no-remember"] : [])];
+        const command = [client, name, "--port", String(server.port), ...pinned, ...rest];
+        const asJson = [client, name, "--json", "--port", String(server.port), ...pinned, ...rest];
 
-      for (const each of [command, asJson]) {
-        await using terminal = new Terminal([...each], home.path);
-        expect(await terminal.ended()).toBe(exitCode);
-        const drawn = isRedrawn ? terminal.output.replaceAll(/\r(?!\n)/g, "\n") : terminal.output;
-        expect(strayEscapes(drawn)).toEqual([]);
-        expect(forgedVerdicts(terminal.output)).toEqual([]);
-        expect(terminal.output).toMatch(/\\u00[19]b/);
-      }
-      const { stdout, stderr } = await run(command, { cwd: home.path });
-      expect(strayEscapes(stdout + stderr)).toEqual([]);
-      expect(forgedVerdicts(stdout + stderr)).toEqual([]);
+        for (const each of [command, asJson]) {
+          await using terminal = new Terminal([...each], home.path);
+          expect(await terminal.ended()).toBe(exitCode);
+          const drawn = isRedrawn ? terminal.output.replaceAll(/\r(?!\n)/g, "\n") : terminal.output;
+          expect(strayEscapes(drawn)).toEqual([]);
+          expect(forgedVerdicts(terminal.output)).toEqual([]);
+          expect(terminal.output).toMatch(/\\u00[19]b/);
+        }
+        const { stdout, stderr } = await run(command, { cwd: home.path });
+        expect(strayEscapes(stdout + stderr)).toEqual([]);
+        expect(forgedVerdicts(stdout + stderr)).toEqual([]);
 
-      const json = await run(asJson, { cwd: home.path });
-      expect(strayEscapes(json.stdout)).toEqual([]);
-      expect(jsonLines(json.stdout)).not.toBeEmpty();
-    });
-  }
-});
+        const json = await run(asJson, { cwd: home.path });
+        expect(strayEscapes(json.stdout)).toEqual([]);
+        expect(jsonLines(json.stdout)).not.toBeEmpty();
+      });
+    }
+  },
+);
 
-describe.skipIf(process.platform === "win32")("nothing steers the terminal", () => {
+describe.skipIf(process.platform === "win32")("no escape sequence reaches the terminal", () => {
   const sum64 = "0".repeat(64);
   const fields = { mod: evil, desc: evil, sum: sum64, tree: sum64 };
   const broadcasts = [
@@ -224,13 +227,13 @@ describe.skipIf(process.platform === "win32")("nothing steers the terminal", () 
   ].join("");
 
   test.each([[[]], [["--json"]], [["--log-level", "trace"]], [["--json", "--log-level", "trace"]]])(
-    "in what a server broadcasts, and after a reconnect: %p",
+    "in broadcasts and after a reconnection, with the flags %p",
     async (flags) => {
       using server = new AnsweringServer(identity);
       let isFirst = true;
       server.script = (line, asker) => {
         if (line.startsWith("mod:verify")) {
-          // By now the client listens to broadcasts.
+          // The client handles broadcasts by now.
           if (isFirst) {
             asker.write(broadcasts);
             setTimeout(() => asker.end(), 200);
@@ -243,7 +246,7 @@ describe.skipIf(process.platform === "win32")("nothing steers the terminal", () 
       const keyFlags = ["--server-fingerprint", identity.fingerprint, "--no-remember"];
       const pinned = ["--port", String(server.port), ...keyFlags];
       await using terminal = new Terminal([client, ...pinned, ...flags], home.path);
-      await terminal.shows(flags.includes("--json") ? /"event":"reconnected"/ : /Connected again; new /);
+      await terminal.shows(flags.includes("--json") ? /"event":"reconnected"/ : /Reconnected; new /);
       await terminal.shows(flags.includes("--json") ? /"cause":"reconnected"/ : /UNKNOWN.*title/);
       terminal.type("\u0003");
       expect(await terminal.ended()).toBe(130);
@@ -256,7 +259,7 @@ describe.skipIf(process.platform === "win32")("nothing steers the terminal", () 
     },
   );
 
-  test("in the name that a server gives to a client that joins", async () => {
+  test("in the name that a server gives a client that joins", async () => {
     const code = createCode();
     const text = formatCode(code);
     using server = Bun.listen({
@@ -272,7 +275,7 @@ describe.skipIf(process.platform === "win32")("nothing steers the terminal", () 
         data: (socket, chunk) => {
           const certificate = socket.getPeerX509Certificate();
           const proof = proofOf("server", verifierOf(code), {
-            // Bun's types say that it returns nothing.
+            // Bun's types say that it returns undefined.
             exporter: socket.exportKeyingMaterial(exporterBytes, exporterLabel) as unknown as Uint8Array,
             client: fingerprintOfX509(certificate),
             server: identity.fingerprint,

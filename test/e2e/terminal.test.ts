@@ -22,7 +22,7 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
   const list = (certs: string) =>
     new Terminal([site.client, "--port", String(site.port), "--certs", certs, "list"], site.path);
 
-  /** A client whose key is trusted, and that knows no server. */
+  /** A client that is trusted, but has no server's key. */
   async function newcomer(name: string): Promise<string> {
     const { certs, fingerprint: own } = await site.newClient(name);
     await site.manage(["trust", own]);
@@ -33,10 +33,10 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
     return certs;
   }
 
-  test("an unknown server's fingerprint is shown, and 'yes' is kept for the next time", async () => {
+  test("an unknown server's fingerprint is shown, and 'yes' saves it for next time", async () => {
     const certs = await newcomer("trusting");
     await using first = list(certs);
-    await first.shows(/Type yes to keep it: /);
+    await first.shows(/Type yes to trust it: /);
     expect(first.output).toContain(fingerprint);
     first.type("yes\r");
     expect(await first.ended()).toBe(0);
@@ -49,17 +49,17 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
     expect(second.output).not.toContain("Type yes");
   });
 
-  test.each(["no", "", "y"])("the answer %p refuses the server, and nothing is kept", async (answer) => {
+  test.each(["no", "", "y"])("the answer %p refuses the server, and nothing is saved", async (answer) => {
     const certs = await newcomer(`wary-${answer}`);
     await using client = list(certs);
-    await client.shows(/Type yes to keep it: /);
+    await client.shows(/Type yes to trust it: /);
     client.type(`${answer}\r`);
     expect(await client.ended()).toBe(3);
     expect(client.output).not.toContain("hello.ts");
     expect(await Bun.file(join(certs, "known-servers.json")).exists()).toBe(false);
   });
 
-  test("Ctrl-C stops a server in order: the call in flight ends first", async () => {
+  test("Ctrl-C stops a server after its call in flight has finished", async () => {
     await using other = await Site.create({
       "slow.ts": "export const execute = () => Bun.sleep(400).then(() => 'done');\n",
     });
@@ -71,6 +71,6 @@ describe.skipIf(process.platform === "win32")("on a terminal", () => {
     server.type("\u0003");
     expect((await call).payload).toMatchObject({ result: "done" });
     expect(await server.ended()).toBe(0);
-    expect(server.output).toContain("Stopping; once more to stop at once.");
+    expect(server.output).toContain("Stopping. Press Ctrl-C again to stop at once.");
   });
 });

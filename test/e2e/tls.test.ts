@@ -1,22 +1,15 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { dial } from "../helpers/frames.ts";
 import { Running, run } from "../helpers/processes.ts";
-import { Site } from "../helpers/site.ts";
+import { servedSite } from "../helpers/site.ts";
 import { openssl } from "../helpers/tools.ts";
 import { eventually, within } from "../helpers/within.ts";
 
 setDefaultTimeout(20_000);
 
-let site: Site;
-let server: Running;
-
-beforeAll(async () => {
-  site = await Site.create();
-  server = await site.start();
-});
-afterAll(() => site[Symbol.asyncDispose]());
+const { site, server } = await servedSite();
 
 test("a client without a certificate is closed before a byte is parsed, and the log says why", async () => {
   using bare = await dial(site.port);
@@ -26,7 +19,7 @@ test("a client without a certificate is closed before a byte is parsed, and the 
   await server.line("no_certificate");
 });
 
-describe.skipIf(openssl === undefined)("with the openssl command, if there is one", () => {
+describe.skipIf(openssl === undefined)("with the openssl command", () => {
   const keyOf = (certs: string) => ["-key", join(certs, "client.key"), "-cert", join(certs, "client.crt")];
 
   /** `openssl s_client` that sends one request and stays until the server, or the test, ends it. */
@@ -55,7 +48,7 @@ describe.skipIf(openssl === undefined)("with the openssl command, if there is on
     expect(output).not.toContain("New Session Ticket arrived");
   });
 
-  test("a server that gives tickets would be noticed", async () => {
+  test("the previous test would notice a session ticket", async () => {
     await using other = opensslServer(site.certs, ["-tls1_3"]);
     await using client = ask(await portOf(other), "-tls1_3");
     await other.line("mod:sync:1");
@@ -136,10 +129,10 @@ describe.skipIf(openssl === undefined)("with the openssl command, if there is on
   });
 });
 
-describe("which server a client accepts", () => {
+describe("when a client decides which server to accept", () => {
   const fingerprint = async () => (await site.manage(["fingerprint"])).stdout.trim();
 
-  test("without a terminal and anything that names a key, none; and it says what it saw", async () => {
+  test("without a terminal or an expected key it accepts none, and prints the key it saw", async () => {
     const { certs } = await site.newClient("unpinned");
     await rm(join(certs, "server.crt"));
     const { exitCode, stderr, stdout } = await site.call(["--certs", certs, "list"]);
@@ -148,36 +141,31 @@ describe("which server a client accepts", () => {
     expect(stderr).toContain("--server-fingerprint");
   });
 
-  test("the one of --server-fingerprint, and no other", async () => {
+  test("it accepts the key of --server-fingerprint, and no other", async () => {
     const { certs, fingerprint: own } = await site.newClient("by-flag");
+    await site.admit({ certs, fingerprint: own });
     await rm(join(certs, "server.crt"));
-    await site.manage(["trust", own]);
     const flags = ["--certs", certs, "list", "--server-fingerprint"];
-    await eventually("the new key to be let in", async () => {
-      return (await site.call([...flags, await fingerprint()])).exitCode === 0;
-    });
+    expect((await site.call([...flags, await fingerprint()])).exitCode).toBe(0);
     const wrong = await site.call([...flags, "ab".repeat(32)]);
     expect(wrong.exitCode).toBe(3);
     expect(wrong.stderr).toContain("not the expected one");
   });
 
-  test("the one that known-servers.json has for host and port, and no other", async () => {
+  test("it accepts the key that known-servers.json has for the host and port, and no other", async () => {
     const { certs, fingerprint: own } = await site.newClient("by-file");
     await rm(join(certs, "server.crt"));
-    await site.manage(["trust", own]);
     const keep = (key: string) =>
       Bun.write(join(certs, "known-servers.json"), JSON.stringify({ [`localhost:${site.port}`]: key }));
     await keep(await fingerprint());
-    await eventually("the new key to be let in", async () => {
-      return (await site.call(["--certs", certs, "list"])).exitCode === 0;
-    });
+    await site.admit({ certs, fingerprint: own });
     await keep("cd".repeat(32));
     const wrong = await site.call(["--certs", certs, "list"]);
     expect(wrong.exitCode).toBe(3);
     expect(wrong.stderr).toContain("not the expected one");
   });
 
-  test("a flag that contradicts server.crt is a usage error, not a choice", async () => {
+  test("a flag that contradicts server.crt is a usage error", async () => {
     const { exitCode, stderr } = await site.call(["list", "--server-fingerprint", "ab".repeat(32)]);
     expect(exitCode).toBe(2);
     expect(stderr).toContain("server.crt");

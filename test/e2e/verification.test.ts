@@ -28,7 +28,7 @@ function start(lies: Lies = {}): Promise<ScriptedServer> {
 const call = (server: ScriptedServer, ...args: string[]): Promise<Ended> =>
   site.call(["--port", String(server.port), ...args]);
 
-describe("a server that says the truth", () => {
+describe("an honest server", () => {
   test("is verified with every file, and its module runs", async () => {
     using server = await start();
     const verified = await call(server, "verify");
@@ -79,7 +79,7 @@ describe("a server that lies", () => {
       actual: treeOf({ "hello.ts": content, "lib/shout.ts": evil }),
     },
     {
-      about: "the files that there are",
+      about: "which files there are",
       lies: { verify: (answer) => Object.assign(answer, { files: [] }) },
       expected: tree,
       actual: treeOf({ "hello.ts": content }),
@@ -97,7 +97,7 @@ describe("a server that lies", () => {
       actual: tree,
     },
     {
-      about: "having trees, in its answer alone",
+      about: "having trees, in its answer only",
       lies: {
         verify(answer) {
           delete answer.tree;
@@ -114,8 +114,8 @@ describe("a server that lies", () => {
     const verified = await call(server, "verify");
     expect(verified.exitCode).toBe(4);
     expect(verified.stdout).toStartWith("REJECTED  hello.ts");
-    expect(verified.stdout).toContain(`says  ${given.expected}`);
-    expect(verified.stdout).toContain(`received was     ${given.actual}`);
+    expect(verified.stdout).toContain(`expected  ${given.expected} (from the `);
+    expect(verified.stdout).toContain(`got       ${given.actual}`);
 
     const json = await call(server, "--json", "verify");
     expect(json.exitCode).toBe(4);
@@ -127,7 +127,8 @@ describe("a server that lies", () => {
 
     const run = await call(server, "exec", "hello");
     expect(run).toMatchObject({ exitCode: 4, stdout: "" });
-    expect(run.stderr).toContain(`says ${given.expected}, received was ${given.actual}`);
+    expect(run.stderr).toContain(`expected ${given.expected} (from the `);
+    expect(run.stderr).toContain(`, got ${given.actual}`);
     expect(server.requests.filter((line) => line.startsWith("mod:exec"))).toEqual([]);
   });
 
@@ -149,7 +150,7 @@ describe("a server that lies", () => {
     }
   });
 
-  test("by not saying which version it ran is caught", async () => {
+  test("by leaving out which version it ran is caught", async () => {
     using server = await start({
       exec(answer) {
         delete answer.tree;
@@ -165,7 +166,7 @@ describe("a server that lies", () => {
     expect(verified.stdout).toContain("other.ts");
   });
 
-  test("in a broadcast is caught, and told apart from one that does not", async () => {
+  test("in a broadcast is caught, while an honest broadcast is believed", async () => {
     using server = await start();
     const client = site.watch(["--port", String(server.port), "--json"]);
     await client.line('"cause":"sync","verified":true');
@@ -189,10 +190,10 @@ describe("a server that lies", () => {
   });
 });
 
-describe("a module that changes between the check and the call", () => {
+describe("a module that changes between its verification and a call", () => {
   const version = (word: string) => `export const execute = async () => "${word}";\n`;
 
-  /** A real server with one verified module, which is then replaced on the disk. */
+  /** A real server with one verified module, which is then replaced on disk. */
   async function changed(flags: string[]): Promise<{ site: Site; old: string; now: string }> {
     const other = await Site.create({ "word.ts": version("first") });
     await other.start(flags);
@@ -205,7 +206,7 @@ describe("a module that changes between the check and the call", () => {
     return { site: other, old: String(payload.tree), now };
   }
 
-  test("runs as it was checked, while the old version is kept", async () => {
+  test("runs as it was verified, while the old version is retained", async () => {
     const { site: other, old, now } = await changed([]);
     await using _ = other;
     using client = await dial(other.port, other.certs);
@@ -215,14 +216,14 @@ describe("a module that changes between the check and the call", () => {
     expect((await exec()).payload).toMatchObject({ result: "second", tree: now });
   });
 
-  test("does not run at all when the old version is not kept", async () => {
+  test("does not run when the old version is not retained", async () => {
     const { site: other, old } = await changed(["--retain", "0"]);
     await using _ = other;
     using client = await dial(other.port, other.certs);
     const { payload } = await request(client, "mod:exec", { mod: "word.ts", args: "", tree: old });
     expect(payload.code).toBe("version_mismatch");
     expect(payload).not.toHaveProperty("result");
-    // The client's own exec checks the new version, and runs that.
+    // The client verifies the new version, and runs that.
     expect((await other.call(["exec", "word"])).stdout).toBe("second\n");
   });
 });
@@ -238,7 +239,7 @@ export const execute = async (args: string) => greet(args);
 }
 `;
 
-  test("runs from the files that were hashed with it, and changes with them", async () => {
+  test("runs with the files that were hashed with it, and changes with them", async () => {
     await using other = await Site.create({ "lib/greet.ts": greet, "importing.ts": importing });
     await other.start();
     const [verdict] = jsonLines((await other.call(["--json", "verify", "importing"])).stdout);
@@ -262,7 +263,7 @@ export const execute = async (args: string) => greet(args);
     expect((await other.call(["exec", "importing", "Ann"])).stdout).toBe("Good night, Ann!\n");
   });
 
-  test("cannot load a file that nobody hashed", async () => {
+  test("cannot load a file that was not hashed", async () => {
     await using other = await Site.create({ "lib/greet.ts": greet, "computed.ts": computed });
     await other.start();
     const refused = await other.call(["exec", "computed", "Ann"]);

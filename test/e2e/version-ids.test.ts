@@ -73,7 +73,7 @@ describe("a version is known by its tree", () => {
   });
 });
 
-test("columns stand below each other, with names that are two columns wide too", async () => {
+test("columns are aligned, even with double-width characters in names", async () => {
   for (const command of ["list", "modules"]) {
     const lines = (await call(command)).trimEnd().split("\n");
     const starts = lines.map((line) => {
@@ -85,7 +85,7 @@ test("columns stand below each other, with names that are two columns wide too",
 });
 
 describe("of a server that reports less", () => {
-  test("the sum is listed, and called one; what was verified has a tree", async () => {
+  test("the list has the sum and says so; a verified module has its tree", async () => {
     const identity = await newIdentity("server");
     using plain = new AnsweringServer(identity);
     plain.script = (line) => honestFrame(line).replaceAll(/,"tree":"\w+"|,"files":\[\]/g, "");

@@ -39,8 +39,8 @@ const eventsAbout = (mod: string, of = watching) =>
     .filter((event) => event.mod === mod || (event.report as { mod?: string } | undefined)?.mod === mod)
     .map(({ event }) => event);
 
-describe("a client that stays", () => {
-  test("is told of a new module, a change, a rename over it and its end", async () => {
+describe("a watching client", () => {
+  test("reports a new module, a change, a rename over it and its removal", async () => {
     await writeFile(inMods("life.ts"), saying("one"));
     expect(await verdictOn(saying("one"))).toMatchObject({ verified: true, cause: "modload" });
     expect(await result("life")).toBe("one\n");
@@ -68,7 +68,7 @@ describe("a client that stays", () => {
     ]);
   });
 
-  test("is not told of a file that was written again with the same content", async () => {
+  test("does not report a file that was rewritten with the same content", async () => {
     await writeFile(inMods("same.ts"), saying("same"));
     await verdictOn(saying("same"));
     await writeFile(inMods("same.ts"), saying("same"));
@@ -79,7 +79,7 @@ describe("a client that stays", () => {
 
   test.skipIf(!hasProcfs)("sleeps while nothing happens", async () => {
     const { pid } = watching.process;
-    // It may have something to tidy up first. A timer that ticks, in whatever part of it, is seen in every second.
+    // It may have work left from before. A periodic timer, in whatever part of it, shows in every second.
     const hasSlept = async () => {
       const before = sleepsOf(pid);
       await Bun.sleep(1_000);
@@ -88,7 +88,7 @@ describe("a client that stays", () => {
     await eventually("a second with few wake-ups", hasSlept, 10_000);
   });
 
-  test("hears nothing of what is no module", async () => {
+  test("does not report files that are not modules", async () => {
     for (const name of [".hidden.ts", "_private.ts", "notes.txt", "types.d.ts", "lib/inner.ts"])
       await site.write(name, saying("nothing"));
     await writeFile(inMods("marker2.ts"), saying("marker2"));
@@ -98,7 +98,7 @@ describe("a client that stays", () => {
     expect(watching.stdout.join("\n")).not.toMatch(/hidden|private|notes|types|inner/);
   });
 
-  test("is told of a broken edit, while the last good version goes on", async () => {
+  test("reports a broken edit, while the last good version keeps running", async () => {
     await writeFile(inMods("edit.ts"), saying("good"));
     await verdictOn(saying("good"));
     await writeFile(inMods("edit.ts"), "export const execute = async ( => 'broken';\n");
@@ -112,7 +112,7 @@ describe("a client that stays", () => {
     expect(await result("edit")).toBe("better\n");
   });
 
-  test("is told of each of two hundred modules that come at once, and go at once", async () => {
+  test("reports each of two hundred modules that are added at once, and removed at once", async () => {
     const names = Array.from({ length: 200 }, (_, index) => `many${index}.ts`);
     await Promise.all(names.map((name) => writeFile(inMods(name), saying(name))));
     const verdicts = () =>
@@ -124,11 +124,11 @@ describe("a client that stays", () => {
 
     await Promise.all(names.map((name) => rm(inMods(name))));
     const gone = () => watching.stdout.filter((line) => line.includes('"event":"modunload","mod":"many'));
-    await eventually("the end of each", () => gone().length >= names.length, 30_000);
+    await eventually("the removal of each", () => gone().length >= names.length, 30_000);
     expect(gone()).toHaveLength(names.length);
   }, 70_000);
 
-  test("is told when mods/ is deleted, and when it is made again", async () => {
+  test("reports when mods/ is deleted, and when it is created again", async () => {
     await writeFile(inMods("phoenix.ts"), saying("before"));
     await verdictOn(saying("before"));
     await rm(join(site.path, "mods"), { recursive: true });
@@ -141,7 +141,7 @@ describe("a client that stays", () => {
     expect(await verdictOn(saying("again"))).toMatchObject({ verified: true, cause: "modreload" });
   });
 
-  test("is told when a symbolic link leads elsewhere", async () => {
+  test("reports when a symbolic link points elsewhere", async () => {
     await site.write("_releases/1.ts", saying("release one"));
     await site.write("_releases/2.ts", saying("release two"));
     await symlink("_releases/1.ts", inMods("linked.ts"));
@@ -152,7 +152,7 @@ describe("a client that stays", () => {
   });
 });
 
-test("a person is told in words, one line for each change", async () => {
+test("without --json each change is one readable line", async () => {
   const person = site.watch();
   await person.line(/^verified {2}hello\.ts|^verified {2}phoenix\.ts/);
   await writeFile(inMods("words.ts"), saying("words"));
@@ -164,7 +164,7 @@ test("a person is told in words, one line for each change", async () => {
   expect(await person.ended()).toBe(130);
 });
 
-test("a client whose server restarts comes back, and tells what has changed meanwhile", async () => {
+test("a client reconnects when its server restarts, and reports what has changed meanwhile", async () => {
   await using other = await Site.create({ "stays.ts": saying("stays"), "goes.ts": saying("goes") });
   const first = await other.start();
   const person = other.watch();
@@ -175,7 +175,7 @@ test("a client whose server restarts comes back, and tells what has changed mean
   first.process.kill("SIGTERM");
   expect(await first.ended()).toBe(0);
   await person.line("The server is about to stop.");
-  await person.line(/^Disconnected: .*Trying again in \d\.\d s\.$/);
+  await person.line(/^Disconnected: .*Retrying in \d\.\d s\.$/);
   await script.line('"event":"drain"');
   await script.line(/"event":"disconnected".*"retry_ms":\d+/);
 
@@ -183,8 +183,8 @@ test("a client whose server restarts comes back, and tells what has changed mean
   await other.write("comes.ts", saying("comes"));
   await other.write("hello.ts", saying("changed"));
   await other.start();
-  const words = await person.line(/^Connected again; /);
-  expect(words).toBe("Connected again; new comes.ts, changed hello.ts, gone goes.ts.");
+  const words = await person.line(/^Reconnected; /);
+  expect(words).toBe("Reconnected; new comes.ts, changed hello.ts, removed goes.ts.");
   await person.line(/^verified {2}comes\.ts/);
   const [event] = jsonLines(await script.line('"event":"reconnected"'));
   expect(event).toMatchObject({
@@ -195,18 +195,18 @@ test("a client whose server restarts comes back, and tells what has changed mean
   await script.line(/"cause":"reconnected","verified":true.*"comes\.ts"/);
 });
 
-test("a client that is not let in again tries on with growing pauses, one try at a time", async () => {
+test("a client that is refused retries with growing pauses, one attempt at a time", async () => {
   await using other = await Site.create();
   await other.start();
   const script = other.watch(["--json"]);
   await script.line('"verified":true');
   await other.manage(["untrust", (await clientOf(other)).fingerprint]);
-  const tries = () =>
+  const attempts = () =>
     jsonLines(script.stdout.join("\n")).flatMap(({ event, retry_ms }) =>
       event === "disconnected" ? [Number(retry_ms)] : [],
     );
-  await eventually("four tries", () => tries().length >= 4, 10_000);
-  const pauses = tries().slice(0, 4);
+  await eventually("four attempts", () => attempts().length >= 4, 10_000);
+  const pauses = attempts().slice(0, 4);
   // Each between half and the whole of 250, 500, 1000 and 2000 ms.
   for (const [index, pause] of pauses.entries()) {
     expect(pause).toBeGreaterThanOrEqual(125 * 2 ** index);

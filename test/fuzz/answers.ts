@@ -89,7 +89,7 @@ export async function fuzzAnswers(
   let answers = 0;
   let calls = 0;
   server.script = (line, { linesBefore }) => {
-    // Without a first answer nothing of a client can be tried; now and then even that is wrong.
+    // A client gets nowhere without a first answer, so this is seldom a wrong one.
     if (linesBefore === 0 && !random.chance(0.02)) return honestFrame(line);
     answers += 1;
     return mutatedAnswer(random, line);

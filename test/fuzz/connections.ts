@@ -23,7 +23,7 @@ type Attack = (random: Random, target: Target) => Promise<void>;
 /** Longer than the server's handshake timeout in the run. */
 const endWithinMs = 10_000;
 
-/** Connections of somebody who is no client, or of a client that breaks off; by name, for the summary. */
+/** Connections by peers that are no clients, or by clients that break off; by name, for the summary. */
 export const attacks: Readonly<Record<string, Attack>> = {
   garbage: (random, target) => overTcp(random, target, [random.bytes(random.integer(1, 2_000))]),
   "plain text": (random, target) =>

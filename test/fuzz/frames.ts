@@ -91,7 +91,7 @@ function isPayload(json: string): boolean {
   return depthOf(json) <= maxPayloadDepth;
 }
 
-/** As it is written: of a key that is there twice, the first value counts here. */
+/** As it is written: the first value of a duplicate key counts here. */
 function depthOf(json: string): number {
   let depth = 0;
   let most = 0;

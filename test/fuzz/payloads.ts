@@ -103,14 +103,14 @@ function list(random: Random, item: () => string): string {
   return Array.from({ length: random.integer(0, 4) }, item).join(",");
 }
 
-/** The payload of a request: right, nearly right, or nothing of the kind. Always starts with `{`. */
+/** The payload of a request: valid, nearly valid, or nonsense. Always starts with `{`. */
 export function payloadText(random: Random, type: string): string {
   if (random.chance(0.15)) return objectText(random, 0);
   const fields: [string, string][] = [];
   const field = (name: string, text: string) => {
     if (random.chance(0.95))
       fields.push([JSON.stringify(name), random.chance(0.12) ? valueText(random) : text]);
-    // A key that is there twice: the last one counts, for everybody.
+    // A duplicate key: the last one counts.
     if (random.chance(0.03)) fields.push([JSON.stringify(name), valueText(random)]);
   };
   if (type === "exec" || type === "verify") field("mod", JSON.stringify(random.pick(names)));

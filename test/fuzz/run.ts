@@ -136,7 +136,7 @@ async function fuzzConnections(count: number, kinds = Object.values(attacks)): P
   return made;
 }
 
-/** With an invitation open strangers are listened to, a little; nobody who guesses may come to be trusted. */
+/** While an invitation is open, strangers may send a little. No guess may lead to trust. */
 async function fuzzWhileInviting(count: number): Promise<number> {
   const file = `${site.path}/trusted-keys.json`;
   const before = await Bun.file(file).text();
@@ -149,7 +149,7 @@ async function fuzzWhileInviting(count: number): Promise<number> {
   return made;
 }
 
-/** When nothing but the other client is connected any more, and the heap has had time to be tidied. */
+/** Measured when only the other client is still connected, and the heap has had time to be collected. */
 async function settled({ process: { pid, exitCode } }: Running): Promise<Vitals> {
   if (exitCode !== null) throw new Error(`The server has ended with code ${exitCode}.`);
   await Bun.sleep(6_000);

@@ -5,27 +5,27 @@ import { Outbox } from "./outbox.ts";
 
 const content = "export const execute = (args: string) => args;\n";
 const mods = ["echo.ts", "other.ts"];
-/** What an honest server reports. */
+/** The modules that an honest server reports. */
 export const servedModules = mods.map((mod) => {
   const sum = sha256Hex(content);
   return { mod, desc: "says what it is told", sum, tree: treeSum([{ path: mod, sum }]) };
 });
 
-/** The connection that a request came over. */
+/** The connection on which a request arrived. */
 export interface Asker {
-  /** Lines that came before this one. */
+  /** The number of lines before this one. */
   readonly linesBefore: number;
   write(data: string | Uint8Array): void;
-  /** What the client has not taken yet. */
+  /** Bytes that the client has not taken yet. */
   readonly unsentBytes: number;
   end(): void;
   terminate(): void;
 }
 
-/** Gives what is written in answer to one request line: right, wrong, several or nothing. */
+/** Answers a request line: rightly, wrongly, several times or not at all. */
 export type Script = (line: string, asker: Asker) => string | Uint8Array;
 
-/** A TLS server whose every word comes from a script. */
+/** A TLS server that says only what a script tells it to. */
 export class AnsweringServer implements Disposable {
   script: Script = honestFrame;
   readonly #listener: Bun.TCPSocketListener<Told>;

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 const root = join(import.meta.dir, "../..");
 
-/** The two executables, built from the sources as they are now; once for all test files of a run. */
+/** The two executables, built first if the sources are newer. */
 export async function binaries(): Promise<{ server: string; client: string }> {
   const built = { server: join(root, "dist/veripy-server"), client: join(root, "dist/veripy-client") };
   if (newestSource() > Math.min(builtAt(built.server), builtAt(built.client))) {

@@ -3,7 +3,7 @@ import type { Call } from "../../src/host/call.ts";
 import type { RunnableVersion, VersionStats } from "../../src/modules/module-version.ts";
 import type { ModuleSource } from "../../src/source/module-source.ts";
 
-/** A version without a process. It stops when its calls in flight have ended, or `force` is called. */
+/** A version without a process. It stops when its calls in flight have ended, or when `force` is called. */
 export class FakeVersion implements RunnableVersion {
   readonly mod: string;
   readonly sum: RunnableVersion["sum"];
@@ -13,7 +13,7 @@ export class FakeVersion implements RunnableVersion {
   readonly source: ModuleSource;
   isRetired = false;
   inFlight = 0;
-  /** With what `stop` was called. */
+  /** The arguments of each `stop`. */
   readonly drains: number[] = [];
   readonly #stopped = Promise.withResolvers<void>();
   isStopped = false;
@@ -64,10 +64,10 @@ export class FakeVersion implements RunnableVersion {
   }
 }
 
-/** Loads fakes. A content with `// broken` is rejected; while `hold` is set, loads wait for `release`. */
+/** Loads fakes. Content with `// broken` is rejected; while `hold` is set, loads wait for `release`. */
 export class FakeLoader {
   readonly versions: FakeVersion[] = [];
-  /** The contents of entries, in the order in which their loads began. */
+  /** The contents of entry files, in the order in which their loads began. */
   readonly begun: string[] = [];
   atOnce = 0;
   mostAtOnce = 0;
@@ -90,7 +90,7 @@ export class FakeLoader {
     }
   };
 
-  /** Lets the oldest held load go on. */
+  /** Lets the oldest waiting load continue. */
   release(): void {
     this.#held.shift()?.();
   }

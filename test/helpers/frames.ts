@@ -9,7 +9,7 @@ export interface ParsedFrame {
   readonly payload: Record<string, unknown>;
 }
 
-/** Connects with the key in a folder as `veripy-client init` makes it, or without a certificate. */
+/** Connects with the key in a folder that `veripy-client init` created, or without a certificate. */
 export async function dial(port: number, certs?: string): Promise<LineClient> {
   if (certs === undefined) return LineClient.connect({ port });
   const [keyPem, certificatePem] = await Promise.all(
@@ -21,7 +21,7 @@ export async function dial(port: number, certs?: string): Promise<LineClient> {
   });
 }
 
-/** Sends a request and gives the first frame with its ref that comes then. */
+/** Sends a request and resolves with the next frame that has its ref. */
 export async function request(
   client: LineClient,
   header: string,

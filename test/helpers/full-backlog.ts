@@ -1,4 +1,4 @@
-/** A port whose SYNs are dropped: it listens, accepts nothing, and its backlog is full. */
+/** A port that drops SYNs: it listens, never accepts, and its backlog is full. */
 export class FullBacklog implements Disposable {
   readonly port: number;
   readonly #python: Bun.Subprocess<"pipe", "pipe", "inherit">;

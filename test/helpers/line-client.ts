@@ -5,21 +5,21 @@ import { eventually } from "./within.ts";
 export interface LineClientOptions {
   readonly port: number;
   readonly host?: string;
-  /** Without one the client shows no certificate. */
+  /** Without it, the client shows no certificate. */
   readonly identity?: { readonly keyPem: string; readonly certificatePem: string };
   /** The ALPN name to ask for. */
   readonly protocol?: string;
-  /** Counts what arrives instead of keeping it. */
+  /** If false, only counts what arrives. */
   readonly keepsLines?: boolean;
 }
 
-/** A TLS peer without manners: it sends what it is told to, and reads when it is told to. */
+/** A TLS peer that sends and reads exactly what a test tells it to. */
 export class LineClient implements Disposable {
   readonly lines: string[] = [];
-  /** Application bytes that came. */
+  /** The number of application bytes received. */
   received = 0;
   isClosed = false;
-  /** Resolves at the end of the connection, whichever way it comes. */
+  /** Resolves when the connection ends, in whatever way. */
   readonly closed: Promise<void>;
   readonly #keepsLines: boolean;
   readonly #decoder = new TextDecoder();
@@ -36,7 +36,7 @@ export class LineClient implements Disposable {
     this.#end = resolve;
   }
 
-  /** Resolves after the TLS handshake, or when there will be none: see `isClosed`. */
+  /** Resolves after the TLS handshake, or when it has failed: see `isClosed`. */
   static async connect(options: LineClientOptions): Promise<LineClient> {
     const { port, host = "127.0.0.1", identity, protocol, keepsLines = true } = options;
     const client = new LineClient(keepsLines);
@@ -55,25 +55,25 @@ export class LineClient implements Disposable {
     return client;
   }
 
-  /** What the socket does not take at once follows by itself. */
+  /** Sends everything, in time: what the socket does not take at once is kept. */
   send(data: string | Uint8Array): void {
     this.#outbox.add(data);
     this.#flush();
   }
 
-  /** Bytes that the other end has not taken yet. */
+  /** Bytes that the socket has not taken yet. */
   get unsentBytes(): number {
     return this.#outbox.bytes;
   }
 
-  /** The first line that matches, come already or yet to come. */
+  /** The first line that matches, received already or later. */
   line(pattern: RegExp | string, ms = 5_000): Promise<string> {
     const matches = (line: string) =>
       typeof pattern === "string" ? line.startsWith(pattern) : pattern.test(line);
     return eventually(`a line like ${pattern}`, () => this.lines.find(matches), ms);
   }
 
-  /** Stops reading: what the other end sends stays with it, once the system's buffers are full. */
+  /** Stops reading, so that the other end's output queues up once the system's buffers are full. */
   pause(): void {
     this.#socket?.pause();
   }
@@ -82,12 +82,12 @@ export class LineClient implements Disposable {
     this.#socket?.resume();
   }
 
-  /** Says goodbye: `close_notify`, then the end of the stream. */
+  /** Closes in order: `close_notify`, then the end of the stream. */
   end(): void {
     this.#socket?.end();
   }
 
-  /** Says no goodbye. */
+  /** Closes without `close_notify`. */
   terminate(): void {
     this.#socket?.terminate();
     this.#ended();
@@ -121,9 +121,9 @@ export class LineClient implements Disposable {
     this.#flush();
   }
 
-  /** One set for all; within the class, since what they call is nobody else's business. */
+  /** Shared by all clients; inside the class, because they call private methods. */
   static readonly #handlers: Bun.SocketHandler<LineClient> = {
-    // A handshake that failed is told too; its close event follows.
+    // Also called for a failed handshake, whose close event follows.
     handshake: (socket) => {
       if (isComplete(socket)) socket.data.#handshaken(socket);
     },
@@ -134,7 +134,7 @@ export class LineClient implements Disposable {
   };
 }
 
-/** `success` is false for every certificate that no authority vouches for; keying material needs a handshake. */
+/** `success` is false for every self-signed certificate. Keying material exists only after a handshake. */
 function isComplete(socket: Bun.Socket<LineClient>): boolean {
   try {
     socket.exportKeyingMaterial(1, "EXPORTER-test");

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { $ } from "bun";
 
-/** A `mods/` of its own in a temporary directory; `await using` removes both. */
+/** A `mods/` in a temporary directory; `await using` removes both. */
 export class ModsDir implements AsyncDisposable {
   /** The temporary directory around `mods/`. */
   readonly outside = mkdtempSync(join(tmpdir(), "veripy-mods-"));
@@ -21,13 +21,13 @@ export class ModsDir implements AsyncDisposable {
     return join(this.path, path);
   }
 
-  /** In place, as `echo > file` does. */
+  /** Writes a file in place, as `echo > file` does. */
   async write(path: string, content: string | Uint8Array): Promise<void> {
     await mkdir(dirname(this.at(path)), { recursive: true });
     await writeFile(this.at(path), content);
   }
 
-  /** By renaming a new file over it, as most editors do. */
+  /** Writes a file by renaming a new one over it, as most editors do. */
   async replace(path: string, content: string): Promise<void> {
     const temporary = this.at(`.${path.replaceAll("/", "_")}.tmp`);
     await writeFile(temporary, content);

@@ -3,7 +3,7 @@ import type { moduleStats } from "../../src/protocol/messages.ts";
 import type { Running } from "./processes.ts";
 import type { Site } from "./site.ts";
 
-/** What a module has printed, as far as the server has logged it by now. The server was started with `--json`. */
+/** The lines of a module that the server has logged so far. The server must run with `--json`. */
 export function printedBy(server: Running, mod: string): string[] {
   return server.stderr.flatMap((line) => {
     const record = JSON.parse(line) as { logger: string; mod?: string; text?: string };
@@ -14,7 +14,7 @@ export function printedBy(server: Running, mod: string): string[] {
 
 type StatsRecord = z.input<typeof moduleStats>;
 
-/** What `veripy-client modules --json` says of a module's current version. */
+/** What `veripy-client modules --json` says about a module's current version. */
 export async function statsOf(site: Site, mod: string): Promise<StatsRecord> {
   const { stdout, stderr } = await site.call(["modules", "--json"]);
   const all = stdout.split("\n").flatMap((line) => (line === "" ? [] : (JSON.parse(line) as StatsRecord)));

@@ -1,4 +1,4 @@
-/** What a socket has not taken yet: Bun's `write` takes what fits and keeps nothing of the rest. */
+/** The bytes that a socket has not taken yet: Bun's `write` takes what fits and does not keep the rest. */
 export class Outbox {
   readonly #unsent: Uint8Array[] = [];
 
@@ -11,7 +11,7 @@ export class Outbox {
     if (bytes.length > 0) this.#unsent.push(bytes);
   }
 
-  /** Hands on what the socket takes; to be called again at its `drain` event. */
+  /** Writes as much as the socket takes. Call it again on the `drain` event. */
   flush(socket: { write(data: Uint8Array): number }): void {
     for (let first = this.#unsent[0]; first !== undefined; first = this.#unsent[0]) {
       const taken = socket.write(first);

@@ -1,7 +1,7 @@
 import type { FileSink, Subprocess } from "bun";
 import { eventually, within } from "./within.ts";
 
-/** What a command printed and how it ended. */
+/** A command's output and exit code. */
 export interface Ended {
   readonly exitCode: number;
   readonly stdout: string;
@@ -37,7 +37,7 @@ export async function run(command: string[], options: RunOptions = {}): Promise<
   }
 }
 
-/** A command that stays up. Its output is collected line by line; `await using` kills it. */
+/** A command that keeps running. Its output is collected line by line; `await using` kills it. */
 export class Running implements AsyncDisposable {
   readonly process: Subprocess<"ignore" | "pipe", "pipe", "pipe">;
   readonly stdout: string[] = [];

@@ -4,7 +4,7 @@ import { temporaryDirectory } from "./temporary.ts";
 
 const root = join(import.meta.dir, "../..");
 
-/** A new project, outside of this checkout, that has added VeriPy as a packed package. */
+/** A new project, outside this checkout, that has added VeriPy as a packed package. */
 export class Project implements AsyncDisposable {
   readonly path: string;
   readonly #directory: AsyncDisposable;
@@ -25,7 +25,7 @@ export class Project implements AsyncDisposable {
         dependencies: { veripy: `./veripy-${version}.tgz` },
         devDependencies: { typescript, "bun-types": bunTypes },
       }),
-      // The strictest that a user may have: nothing of a package is left unchecked.
+      // The strictest settings that a user may have: they check a package's declarations too.
       "tsconfig.json": JSON.stringify({
         compilerOptions: {
           module: "nodenext",
@@ -49,7 +49,7 @@ export class Project implements AsyncDisposable {
     for (const [name, text] of Object.entries(files)) await Bun.write(join(this.path, name), text);
   }
 
-  /** Checks the types of the project's own files and of every declaration that they use. */
+  /** Type-checks the project's own files and every declaration that they use. */
   typeCheck(): Promise<Ended> {
     const compiler = join(this.path, "node_modules/typescript/bin/tsc");
     return run([process.execPath, compiler, "-p", "."], { cwd: this.path, deadlineMs: 60_000 });

@@ -3,7 +3,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { Relay } from "./relay.ts";
 import { eventually, within } from "./within.ts";
 
-/** Echoes, and ends when the client does. */
+/** Echoes, and ends its side when the client does. */
 const echo = createServer({ allowHalfOpen: true }, (socket) => {
   socket.on("error", () => {});
   socket.on("data", (chunk) => {
@@ -32,7 +32,7 @@ async function join(relay: Relay): Promise<{ socket: Socket; text: () => string;
   return { socket, text: () => text, closed };
 }
 
-test("bytes arrive after the delays of both directions, whole and in order", async () => {
+test("bytes through a relay arrive after the delays of both directions, complete and in order", async () => {
   using relay = new Relay(port, { up: { delayMs: 60 }, down: { delayMs: 90 } });
   const { socket, text, closed } = await join(relay);
   const start = performance.now();
@@ -44,7 +44,7 @@ test("bytes arrive after the delays of both directions, whole and in order", asy
   await eventually("the pair to go", () => relay.open === 0);
 });
 
-test("a hole in one direction holds what goes that way, and the end with it", async () => {
+test("a relay's black hole in one direction holds back the bytes and the end of the stream", async () => {
   using relay = new Relay(port);
   const { socket, text, closed } = await join(relay);
   relay.down.set({ isHole: true });
@@ -57,7 +57,7 @@ test("a hole in one direction holds what goes that way, and the end with it", as
   expect(text()).toBe("lost");
 });
 
-test("a limited rate queues the rest, and stops reading at its bound", async () => {
+test("a relay with a limited rate queues the rest, and stops reading at its bound", async () => {
   using relay = new Relay(port, { up: { bytesPerSecond: 100_000, maxQueuedBytes: 10_000 } });
   const { socket, text } = await join(relay);
   const start = performance.now();
@@ -67,7 +67,7 @@ test("a limited rate queues the rest, and stops reading at its bound", async () 
   socket.destroy();
 });
 
-test("a cut resets both ends, and a reset of the server reaches the client as one", async () => {
+test("a relay's cut resets both ends, and a reset by the server reaches the client as a reset", async () => {
   using relay = new Relay(port);
   const cut = await join(relay);
   await eventually("the server", () => relay.open === 1);
@@ -77,4 +77,29 @@ test("a cut resets both ends, and a reset of the server reaches the client as on
   reset.socket.write("reset me");
   expect(await within(5_000, "the reset", reset.closed)).toBe("ECONNRESET");
   expect(relay.open).toBe(0);
+});
+
+test("a relay's cut after a number of bytes lets exactly those pass, and resets each connection", async () => {
+  for (const cutAfterBytes of [1, 7, 10]) {
+    using relay = new Relay(port, { up: { cutAfterBytes } });
+    for (const connection of [1, 2]) {
+      const { socket, closed } = await join(relay);
+      socket.write("0123456789");
+      expect(await within(5_000, "the cut", closed)).toBe("ECONNRESET");
+      expect(relay.up.forwarded).toBe(connection * cutAfterBytes);
+      expect(relay.open).toBe(0);
+    }
+  }
+});
+
+test("a relay ends the client's half of a connection, and the server's answer still arrives", async () => {
+  using relay = new Relay(port);
+  const { socket, text, closed } = await join(relay);
+  socket.write("last words");
+  await eventually("the way up", () => relay.up.forwarded === 10);
+  relay.endUp();
+  // The server ends its half in turn; the client still has to end its own.
+  socket.on("end", () => socket.end());
+  expect(await within(5_000, "the end", closed)).toBe("in order");
+  expect(text()).toBe("last words");
 });

@@ -1,38 +1,23 @@
-import { Outbox } from "./outbox.ts";
 import { limitReceiveBuffer } from "./receive-buffer.ts";
+import { Lane, Link, type LinkOptions } from "./relay-link.ts";
 
-/** One direction of a link. Every field may be changed while connections are open. */
-export interface LinkOptions {
-  /** How much later each byte arrives. */
-  delayMs: number;
-  /** How much arrives in a second; the rest waits in the relay's queue. */
-  bytesPerSecond: number;
-  /** From this much in the queue, the relay stops reading. Unlimited by default, as a bloated buffer is. */
-  maxQueuedBytes: number;
-  /**
-   * A black hole: nothing that goes this way arrives, not even the end of a connection. When the hole closes, what
-   * it held arrives late, as TCP would send it again.
-   */
-  isHole: boolean;
-}
-
-/** Towards the server, and towards the client. */
+/** To the server, or to the client. */
 export type Way = "up" | "down";
 
 /**
- * A bad network in front of a server: delay, a limited rate, black holes, and cuts, each direction for itself. The
- * bytes arrive whole and in order, and so do the ends of connections: FIN as FIN, a reset as a reset.
+ * A bad network in front of a server, with delays, limited rates, black holes and cuts, set for each direction. Bytes
+ * arrive complete and in order, and so do the ends of connections: a FIN as a FIN, a reset as a reset.
  */
 export class Relay implements Disposable {
   readonly up: Link;
   readonly down: Link;
-  /** Connections that were accepted so far. */
+  /** Connections accepted so far. */
   connections = 0;
   readonly #listener: Bun.TCPSocketListener<Side>;
   readonly #targetPort: number;
   readonly #pairs = new Set<Pair>();
 
-  /** `both` is for both directions; `up` and `down` override it. */
+  /** `both` applies to both directions; `up` and `down` override it. */
   constructor(
     targetPort: number,
     options: { both?: Partial<LinkOptions>; up?: Partial<LinkOptions>; down?: Partial<LinkOptions> } = {},
@@ -53,12 +38,12 @@ export class Relay implements Disposable {
     return this.#listener.port;
   }
 
-  /** Connections that are open now, at either end. */
+  /** Connections that are open, at either end. */
   get open(): number {
     return this.#pairs.size;
   }
 
-  /** Bytes that have entered the relay and not left it. */
+  /** Bytes that are inside the relay. */
   get queuedBytes(): number {
     return [...this.#pairs].reduce(
       (sum, { lanes }) => sum + lanes.up.queuedBytes + lanes.down.queuedBytes,
@@ -66,13 +51,18 @@ export class Relay implements Disposable {
     );
   }
 
-  /** Holes in both directions, or none. */
+  /** Makes a black hole of both directions, or of none. */
   blackHole(isHole: boolean): void {
     this.up.set({ isHole });
     this.down.set({ isHole });
   }
 
-  /** Resets every connection at both ends, now. */
+  /** Ends the client's half of every connection; the server may still answer. */
+  endUp(): void {
+    for (const { lanes } of this.#pairs) lanes.up.add("fin");
+  }
+
+  /** Resets every connection at both ends. */
   cutAll(): void {
     for (const pair of [...this.#pairs]) pair.cut();
   }
@@ -102,7 +92,7 @@ export class Relay implements Disposable {
       socket: {
         ...events,
         open: (server) => {
-          // Else the kernel keeps megabytes ahead of a queue that is to be short.
+          // Otherwise the kernel would buffer megabytes in front of a short queue.
           const { maxQueuedBytes } = this.down;
           if (Number.isFinite(maxQueuedBytes)) limitReceiveBuffer(server, maxQueuedBytes);
           pair.lanes.up.leadTo(server);
@@ -112,32 +102,11 @@ export class Relay implements Disposable {
   }
 }
 
-/** The settings of one direction. */
-class Link implements Readonly<LinkOptions> {
-  delayMs = 0;
-  bytesPerSecond = Number.POSITIVE_INFINITY;
-  maxQueuedBytes = Number.POSITIVE_INFINITY;
-  isHole = false;
-  readonly #changed: () => void;
-  /** Bytes that went this way, over all connections. */
-  forwarded = 0;
-
-  constructor(options: Partial<LinkOptions>, changed: () => void) {
-    this.#changed = changed;
-    Object.assign(this, options);
-  }
-
-  set(options: Partial<LinkOptions>): void {
-    Object.assign(this, options);
-    this.#changed();
-  }
-}
-
-/** What a socket of the relay is: where its bytes go. */
+/** A socket of the relay, and the way its bytes go. */
 interface Side {
   readonly pair: Pair;
   readonly way: Way;
-  /** It has sent its FIN. */
+  /** Its peer has sent a FIN. */
   hasEnded: boolean;
 }
 
@@ -155,7 +124,6 @@ class Pair {
     this.lanes.down.leadTo(client);
   }
 
-  /** The server's socket is the source of what goes down. */
   data(socket: Bun.Socket<Side>, chunk: Uint8Array): void {
     const lane = this.lanes[socket.data.way];
     lane.source = socket;
@@ -167,7 +135,7 @@ class Pair {
     this.lanes[socket.data.way].add("fin");
   }
 
-  /** In order when both FINs have passed, and a reset otherwise. Bun tells of no FIN that comes as the second one. */
+  /** A reset, unless both FINs have passed. Bun has no event for a FIN that is the second one. */
   closed(socket: Bun.Socket<Side>, error: Error | undefined): void {
     const { up, down } = this.lanes;
     const { way, hasEnded } = socket.data;
@@ -184,116 +152,6 @@ class Pair {
     this.#gone();
     for (const lane of [this.lanes.up, this.lanes.down]) lane.cut();
     this.#client.terminate();
-  }
-}
-
-interface Item {
-  /** When it has come all the way, but for what is ahead of it. */
-  readonly dueAt: number;
-  readonly what: Uint8Array | "fin" | "reset";
-}
-
-/** One direction of one connection. */
-class Lane {
-  source: Bun.Socket<Side> | undefined;
-  /** The FIN has been handed on. */
-  isOver = false;
-  queuedBytes = 0;
-  readonly #link: Link;
-  readonly #ended: () => void;
-  readonly #reset: () => void;
-  readonly #outbox = new Outbox();
-  #target: Bun.Socket<Side> | undefined;
-  #items: Item[] = [];
-  #freeAt = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #isCut = false;
-  #isPaused = false;
-
-  constructor(
-    link: Link,
-    source: Bun.Socket<Side> | undefined,
-    { ended, cut }: { ended: () => void; cut: () => void },
-  ) {
-    this.#link = link;
-    this.#ended = ended;
-    this.source = source;
-    this.#reset = cut;
-  }
-
-  leadTo(target: Bun.Socket<Side>): void {
-    this.#target = target;
-    if (this.#isCut) target.terminate();
-    else this.pump();
-  }
-
-  add(what: Item["what"]): void {
-    if (this.#isCut) return;
-    this.#items.push({ dueAt: performance.now() + this.#link.delayMs, what });
-    if (typeof what === "object") this.queuedBytes += what.length;
-    this.pump();
-  }
-
-  /** Hands on what is due. */
-  pump(): void {
-    clearTimeout(this.#timer);
-    while (!this.#isCut && this.#target !== undefined && !this.#link.isHole) {
-      const first = this.#items[0];
-      if (first === undefined) break;
-      const now = performance.now();
-      const waitMs = Math.max(first.dueAt, this.#freeAt) - now;
-      if (waitMs > 0) {
-        this.#timer = setTimeout(() => this.pump(), waitMs);
-        break;
-      }
-      this.#items.shift();
-      this.#pass(first, now);
-    }
-    this.#slowDown();
-  }
-
-  #pass({ what, dueAt }: Item, now: number): void {
-    if (what === "reset") this.#reset();
-    else if (what === "fin") {
-      this.isOver = true;
-      this.flush();
-    } else {
-      const { bytesPerSecond } = this.#link;
-      // A fiftieth of a second at a time, so that the rate is smooth.
-      const room = Math.max(1, Math.ceil(bytesPerSecond / 50));
-      const piece = what.subarray(0, room);
-      if (piece.length < what.length) this.#items.unshift({ what: what.subarray(room), dueAt });
-      this.#freeAt = now + (piece.length * 1_000) / bytesPerSecond;
-      this.queuedBytes -= piece.length;
-      this.#link.forwarded += piece.length;
-      this.#outbox.add(piece);
-      this.flush();
-    }
-  }
-
-  flush(): void {
-    if (this.#target === undefined || this.#isCut) return;
-    this.#outbox.flush(this.#target);
-    if (this.isOver && this.#outbox.bytes === 0) {
-      this.#target.shutdown();
-      this.#ended();
-    }
-  }
-
-  #slowDown(): void {
-    const isFull = this.queuedBytes >= this.#link.maxQueuedBytes;
-    if (isFull === this.#isPaused || this.source === undefined || this.#isCut) return;
-    this.#isPaused = isFull;
-    if (isFull) this.source.pause();
-    else this.source.resume();
-  }
-
-  cut(): void {
-    this.#isCut = true;
-    clearTimeout(this.#timer);
-    this.#items = [];
-    this.queuedBytes = 0;
-    this.#target?.terminate();
   }
 }
 

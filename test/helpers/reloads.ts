@@ -1,29 +1,19 @@
-import { createHash } from "node:crypto";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { VeripyClient } from "../../src/index.ts";
 import type { Site } from "./site.ts";
+import { treeOf } from "./tools.ts";
 import { within } from "./within.ts";
 import { connectTo } from "./witness.ts";
 
 /** Files below `mods/` with their content, the module itself among them. */
 export type Files = Readonly<Record<string, string>>;
 
-const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
-
-/** `cd mods && sha256sum FILE… | sha256sum`, computed without VeriPy. */
-export function treeOf(files: Files): string {
-  const lines = Object.entries(files)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([path, content]) => `${sha256(content)}  ${path}\n`);
-  return sha256(lines.join(""));
-}
-
-/** What each version of a module answers, in the order in which the versions were written. */
+/** The versions of a module that were written, by tree. */
 export class KnownVersions {
   readonly #numbers = new Map<string, number>();
 
-  /** `numberOf(result)` of this tree's answers is `number`, and later versions have higher numbers. */
+  /** Notes that the version with these files answers `answerOf(number)`. Later versions have higher numbers. */
   add(files: Files, number: number): string {
     const tree = treeOf(files);
     this.#numbers.set(tree, number);
@@ -40,7 +30,7 @@ export class KnownVersions {
   }
 }
 
-/** What version `number` answers: long enough to show if two were mixed. */
+/** The answer of version `number`, long enough to show whether two were mixed. */
 export function answerOf(number: number): string {
   return `version ${number} `.repeat(5);
 }
@@ -56,7 +46,7 @@ export class Caller {
   #failure: unknown;
   calls = 0;
   worstMs = 0;
-  /** The number of the newest version that has answered; none older may follow on one connection. */
+  /** The number of the newest version that has answered. No older one may follow on the same connection. */
   newest = -1;
 
   private constructor(client: VeripyClient, mod: string, versions: KnownVersions, pauseMs: number) {
@@ -86,7 +76,7 @@ export class Caller {
     }
   }
 
-  /** Throws what went wrong, if anything did. */
+  /** Throws if anything went wrong. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#loop;
@@ -99,7 +89,7 @@ export class Caller {
   }
 }
 
-/** Edits a module again and again, each time when the server has said that it runs the edit before. */
+/** Edits a module again and again, each time after the server has announced the previous edit. */
 export class Editor {
   readonly #site: Site;
   readonly #client: VeripyClient;

@@ -1,10 +1,12 @@
+import { afterAll } from "bun:test";
 import { copyFile, mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { binaries } from "./binaries.ts";
 import { type Ended, Running, type RunOptions, run } from "./processes.ts";
 import { temporaryDirectory } from "./temporary.ts";
+import { eventually } from "./within.ts";
 
-/** A directory with keys, trust and modules, and the two executables at work in it. */
+/** A directory with keys, a trust file and modules, in which the two executables run. */
 export class Site implements AsyncDisposable {
   readonly path: string;
   readonly server: string;
@@ -41,7 +43,7 @@ export class Site implements AsyncDisposable {
     return join(this.path, "certs");
   }
 
-  /** Makes another client in a folder of its own, which knows the server; the server does not know it yet. */
+  /** Creates another client in a folder of its own, which trusts the server; the server does not trust it yet. */
   async newClient(name: string): Promise<{ certs: string; fingerprint: string }> {
     const certs = join(this.path, name);
     const { stdout, stderr, exitCode } = await run([this.client, "init", "--certs", certs, "--json"]);
@@ -77,14 +79,36 @@ export class Site implements AsyncDisposable {
     return run([this.client, ...this.#portFlag, ...args], { cwd: this.path, ...options });
   }
 
-  /** Starts `veripy-client` to stay up, with `watch` when nothing else is given. */
+  /** Starts `veripy-client` and leaves it running; `watch` is its default command. */
   watch(args: string[] = []): Running {
     const client = new Running([this.client, ...this.#portFlag, ...args], { cwd: this.path });
     this.#running.push(client);
     return client;
   }
 
-  /** Nothing while no server was started here: the call says itself where to. */
+  /** Runs a command that a message advised, in a shell that finds both executables. */
+  type(command: string, cwd = this.path): Promise<Ended> {
+    return run(["sh", "-c", command], { cwd, env: { PATH: `${dirname(this.server)}:${process.env.PATH}` } });
+  }
+
+  /** Trusts a key, and waits until the server lets its client in. */
+  async admit(
+    { certs, fingerprint }: { certs: string; fingerprint: string },
+    ...flags: string[]
+  ): Promise<void> {
+    const { exitCode, stderr } = await this.manage(["trust", fingerprint, ...flags]);
+    if (exitCode !== 0) throw new Error(`veripy-server trust failed: ${stderr}`);
+    await this.admitted(certs);
+  }
+
+  /** Waits until the server lets a client in. */
+  async admitted(certs: string): Promise<void> {
+    await eventually("the client to be let in", async () => {
+      return (await this.call(["--certs", certs, "list"])).exitCode === 0;
+    });
+  }
+
+  /** Empty if no server was started here: then the call itself must say where to connect. */
   get #portFlag(): string[] {
     return this.#port === 0 ? [] : ["--port", String(this.#port)];
   }
@@ -93,4 +117,11 @@ export class Site implements AsyncDisposable {
     await Promise.all(this.#running.map((process) => process[Symbol.asyncDispose]()));
     await this.#directory[Symbol.asyncDispose]();
   }
+}
+
+/** A site whose server runs for all tests of a file. Await it at the top of the file. */
+export async function servedSite(): Promise<{ site: Site; server: Running }> {
+  const site = await Site.create();
+  afterAll(() => site[Symbol.asyncDispose]());
+  return { site, server: await site.start() };
 }

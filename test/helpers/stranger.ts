@@ -4,7 +4,7 @@ import { joinProtocol } from "../../src/protocol/messages.ts";
 import { connectTls } from "../../src/tls/connector.ts";
 import type { Peer } from "../../src/tls/peer.ts";
 
-/** A client that nobody trusts, who asks to join and then says what the test wants. */
+/** An untrusted client that asks to join and then sends what the test wants. */
 export class Stranger implements Disposable {
   readonly peer: Peer;
   readonly closed: Promise<CloseReason>;
@@ -27,7 +27,7 @@ export class Stranger implements Disposable {
     });
   }
 
-  /** With null it does not ask to join. */
+  /** With `null`, it does not ask to join. */
   static async connect(
     port: number,
     identity: Identity,

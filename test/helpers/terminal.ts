@@ -1,8 +1,8 @@
 import { eventually, within } from "./within.ts";
 
-/** A command on a terminal of its own; `await using` kills it. */
+/** A command on its own terminal; `await using` kills it. */
 export class Terminal implements AsyncDisposable {
-  /** All that was shown, escape sequences included. */
+  /** Everything that was shown, including escape sequences. */
   output = "";
   readonly #process: Bun.Subprocess;
   readonly #decoder = new TextDecoder();
@@ -26,7 +26,7 @@ export class Terminal implements AsyncDisposable {
     });
   }
 
-  /** What is shown and matches, now or later. */
+  /** Resolves when the output matches. */
   shows(pattern: RegExp, ms = 10_000): Promise<RegExpExecArray> {
     const find = () => pattern.exec(this.output) ?? undefined;
     return eventually(`${pattern} on the terminal`, find, ms).catch((error: Error) => {
@@ -34,7 +34,7 @@ export class Terminal implements AsyncDisposable {
     });
   }
 
-  /** The lines that stand there, with the effect of carriage returns; other control characters are left in. */
+  /** The lines on the screen, after carriage returns took effect. Other control characters are left in. */
   get screen(): string[] {
     return this.output.split("\n").map((line) => {
       let shown = "";
@@ -47,12 +47,12 @@ export class Terminal implements AsyncDisposable {
     this.#process.terminal?.write(keys);
   }
 
-  /** Closes the window, as it were: the kernel sends SIGHUP to what runs in it. */
+  /** Closes the terminal: the kernel sends SIGHUP to the programs in it. */
   close(): void {
     this.#process.terminal?.close();
   }
 
-  /** The exit code; by then all that was printed is in `output`. */
+  /** Resolves with the exit code, when all output is in `output`. */
   async ended(): Promise<number> {
     await within(10_000, "the end of the process", Promise.all([this.#process.exited, this.#closed.promise]));
     return this.#process.exited;

@@ -1,8 +1,8 @@
 /** Modules for tests of limits and faults, by file name. */
 export const testModules = {
-  /** Gives its arguments back. */
+  /** Returns its arguments. */
   "echo.ts": `export const execute = (args: string) => args;\n`,
-  /** Waits for as many milliseconds as its arguments say, or for the end of the call, and logs which came. */
+  /** Waits for the number of milliseconds in its arguments, or until it is aborted, which it logs. */
   "wait.ts": `import type { ModuleContext } from "veripy";
 export function execute(args: string, { signal, log, ref }: ModuleContext): Promise<string> {
   log.info(\`\${ref} waits\`);
@@ -16,9 +16,9 @@ export function execute(args: string, { signal, log, ref }: ModuleContext): Prom
   });
 }
 `,
-  /** A result of as many bytes as its arguments say. */
+  /** Returns as many bytes as its arguments say. */
   "big.ts": `export const execute = (args: string) => "x".repeat(Number(args));\n`,
-  /** Streams as many parts of a size as its arguments say, "parts size". */
+  /** Streams parts; the arguments are their number and their size, "parts size". */
   "stream.ts": `export async function* execute(args: string) {
   const [parts = 0, size = 1] = args.split(" ").map(Number);
   for (let part = 0; part < parts; part++) yield "x".repeat(size);

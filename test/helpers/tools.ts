@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-/** Programs that some tests need; undefined when this machine has none. */
+/** Programs that some tests need; undefined if this machine lacks them. */
 export const python = Bun.which("python3") ?? undefined;
 export const openssl = Bun.which("openssl") ?? undefined;
 
@@ -9,7 +9,7 @@ export function pythonFixture(name: string, ...args: string[]): string[] {
   return [python ?? "python3", "-u", join(import.meta.dir, "../e2e/fixtures", name), ...args];
 }
 
-/** Every line as a JSON object; throws, with the line, for one that is none. */
+/** Parses every line as a JSON object. Throws an error that shows a line that is not JSON. */
 export function jsonLines(text: string): Array<Record<string, unknown>> {
   return text
     .split("\n")
@@ -23,7 +23,7 @@ export function jsonLines(text: string): Array<Record<string, unknown>> {
     });
 }
 
-/** The digest as the runtime's own implementation computes it, not the one that VeriPy uses. */
+/** The digest by the runtime's implementation, which is not the one that VeriPy uses. */
 export function sha256(data: string | Uint8Array): string {
   return new Bun.CryptoHasher("sha256").update(data).digest("hex");
 }

@@ -1,21 +1,22 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { type Limits, withDefaultLimits } from "../../src/base/limits.ts";
 import type { Call, CallOutcome, CallRequest, CallSink } from "../../src/host/call.ts";
 import type { HostOptions } from "../../src/host/parent/module-host.ts";
-import { loadVersion, type ModuleVersion } from "../../src/modules/hosted-version.ts";
+import { type HostedVersion, loadVersion } from "../../src/modules/hosted-version.ts";
 import type { ModuleSource } from "../../src/source/module-source.ts";
 import { readModuleSource } from "../../src/source/read-source.ts";
 import { ModsDir } from "./mods-dir.ts";
+import { hasProcfs, isLive } from "./procfs.ts";
 import { eventually, within } from "./within.ts";
 
 export const client = { fingerprint: "ab".repeat(32), name: "tester" };
 
-/** Short times, so that tests of what happens at their end are quick. */
+/** Short times, so that tests of their ends are quick. */
 const testLimits: Partial<Limits> = { execMs: 5_000, killGraceMs: 150, loadMs: 5_000 };
 
 /**
- * The source of a module, read from real files that are gone by the time it is returned: whatever loads it cannot
- * look at the disk. The module is `m.ts`, or the first of several files.
+ * The source of a module, read from real files that have been deleted when it is returned, so that loading it cannot
+ * read the disk. The module is `m.ts`, or the first of several files.
  */
 export async function sourceOf(files: string | Record<string, string>): Promise<ModuleSource> {
   const all = typeof files === "string" ? { "m.ts": files } : files;
@@ -43,13 +44,13 @@ export async function load(
   return new LoadedVersion(await loadVersion(source, { limits, hosts: options.hosts }));
 }
 
-/** A call under way, with everything that its sink has been given. */
+/** A call in flight, with everything that its sink was given. */
 export class RecordedCall implements CallSink {
   readonly parts: string[] = [];
   readonly progressReports: unknown[] = [];
   readonly ended: Promise<CallOutcome>;
   outcome: CallOutcome | undefined;
-  /** What `part` answers; false makes this a slow reader. */
+  /** What `part` returns; false makes this a slow reader. */
   reads = true;
   call: Call | undefined;
   onProgress: (() => void) | undefined;
@@ -81,9 +82,9 @@ export class RecordedCall implements CallSink {
 }
 
 export class LoadedVersion implements AsyncDisposable {
-  readonly version: ModuleVersion;
+  readonly version: HostedVersion;
 
-  constructor(version: ModuleVersion) {
+  constructor(version: HostedVersion) {
     this.version = version;
   }
 
@@ -101,14 +102,14 @@ export class LoadedVersion implements AsyncDisposable {
     return within(8_000, "the end of a call", this.begin(args, request).ended);
   }
 
-  /** The result of one call that is expected to succeed. */
+  /** The result of a call that is expected to succeed. */
   async result(args = "", request: Partial<CallRequest> = {}): Promise<string> {
     const outcome = await this.call(args, request);
     if (!outcome.ok) throw new Error(`${outcome.code}: ${outcome.message}`);
     return JSON.parse(outcome.resultJson) as string;
   }
 
-  /** `code: message` of one call that is expected to fail. */
+  /** `code: message` of a call that is expected to fail. */
   async failure(args = "", request: Partial<CallRequest> = {}): Promise<string> {
     const outcome = await this.call(args, request);
     if (outcome.ok) throw new Error(`It succeeded with ${outcome.resultJson}.`);
@@ -120,16 +121,11 @@ export class LoadedVersion implements AsyncDisposable {
   }
 }
 
-/** True while the process exists and is no zombie. */
+/** True while the process exists. On Linux, a zombie does not count. */
 export function isAlive(pid: number): boolean {
+  if (hasProcfs) return isLive(pid);
   try {
-    process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-  if (!existsSync("/proc/self/stat")) return true;
-  try {
-    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+    return process.kill(pid, 0);
   } catch {
     return false;
   }
@@ -139,7 +135,7 @@ export async function gone(pid: number, what: string, ms = 3_000): Promise<void>
   await eventually(`the end of ${what} (process ${pid})`, () => !isAlive(pid), ms);
 }
 
-/** How many descriptors this process has open (Linux). */
+/** The number of descriptors that this process has open (Linux). */
 export function openDescriptors(): number {
   return readdirSync("/proc/self/fd").length;
 }

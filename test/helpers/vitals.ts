@@ -1,12 +1,12 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { childrenOf } from "./procfs.ts";
 
-/** What a process holds (Linux). */
+/** The resources of a process (Linux). */
 export interface Vitals {
-  /** Resident memory, shared pages included. */
+  /** Resident memory, including shared pages. */
   readonly rssBytes: number;
   readonly descriptors: number;
-  /** Its child processes that are no zombies. */
+  /** Its child processes, without zombies. */
   readonly children: readonly number[];
 }
 

@@ -1,4 +1,4 @@
-/** Rejects with what was waited for, when `promise` has not settled within `ms`. */
+/** Rejects with an error that names `what` if `promise` has not settled within `ms`. */
 export async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -11,7 +11,7 @@ export async function within<T>(ms: number, what: string, promise: Promise<T>): 
   }
 }
 
-/** Resolves when `condition` gives something else than undefined or false; asks again every few milliseconds. */
+/** Resolves when `condition` returns something other than undefined or false. Asks again every few milliseconds. */
 export function eventually<T>(
   what: string,
   condition: () => T | undefined | false | Promise<T | undefined | false>,

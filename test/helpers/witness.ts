@@ -1,12 +1,12 @@
 import { connect, type VeripyClient } from "../../src/index.ts";
 import type { Site } from "./site.ts";
 
-/** Connects to the site's server with the site's own key. Everything is as a program that embeds VeriPy has it. */
+/** Connects to the site's server with the site's own key, as a program that embeds VeriPy would. */
 export function connectTo(site: Site): Promise<VeripyClient> {
   return connect({ host: "localhost", port: site.port, certsDir: `${site.path}/certs` });
 }
 
-/** `code: message` of what is expected to be rejected. */
+/** `code: message` of a call that is expected to be rejected. */
 export async function failureOf(call: Promise<unknown>): Promise<string> {
   let value: unknown;
   try {
@@ -17,10 +17,10 @@ export async function failureOf(call: Promise<unknown>): Promise<string> {
   throw new Error(`It succeeded with ${JSON.stringify(value)}.`);
 }
 
-/** Put into `mods/` as `witness.ts`. */
+/** The source of `mods/witness.ts`. */
 export const witnessModule = "export const execute = (args: string) => args;\n";
 
-/** Calls an innocent module all the time, over a connection of its own, and remembers its slowest answer. */
+/** Calls an innocent module continually, over a connection of its own, and records the slowest answer. */
 export class Witness implements AsyncDisposable {
   readonly #client: VeripyClient;
   readonly #watching: Promise<void>;
@@ -53,7 +53,7 @@ export class Witness implements AsyncDisposable {
     }
   }
 
-  /** The slowest answer since this was last asked. Throws when an answer failed. */
+  /** The slowest answer since the last time this was called. Throws if an answer failed. */
   takeWorstMs(): number {
     if (this.#failure !== undefined) throw this.#failure;
     const worstMs = this.worstMs;

@@ -111,7 +111,7 @@ test("process.exit crashes the calls of that process alone, and the next call st
   );
 });
 
-test("an exception that leaves a timer ends the process and is named to its calls", async () => {
+test("an uncaught exception in a timer ends the process, and its calls are told", async () => {
   await using m = await loadHostile(`
     export const execute = (args: string) => {
       if (args !== "late") return "ok";
@@ -119,12 +119,12 @@ test("an exception that leaves a timer ends the process and is named to its call
       return Bun.sleep(5_000).then(() => "never");
     };`);
   expect(await whileNeighbourAnswers(m.failure("late"))).toBe(
-    "module_crashed: m.ts crashed: an exception was not caught: too late.",
+    "module_crashed: m.ts crashed: uncaught exception: too late.",
   );
   expect(await m.result()).toBe("ok");
 });
 
-test("a rejected promise that belongs to nobody takes no call with it", async () => {
+test("an unhandled rejection fails no call", async () => {
   await using m = await loadHostile(`
     export const execute = async (args: string) => { void Promise.reject(new Error("nobody's")); await Bun.sleep(20); return args; };`);
   const pid = pidOf(m);
@@ -132,7 +132,7 @@ test("a rejected promise that belongs to nobody takes no call with it", async ()
   expect(pidOf(m)).toBe(pid);
 });
 
-test("a segmentation fault is the module's own", async () => {
+test("a segmentation fault ends the module's process only", async () => {
   await using m = await loadHostile(`
     import { CString, type Pointer } from "bun:ffi";
     export const execute = (args: string) => args === "" ? "ok" : String(new CString(8 as Pointer));`);
@@ -142,7 +142,7 @@ test("a segmentation fault is the module's own", async () => {
   expect(await m.result()).toBe("ok");
 });
 
-test("a module that kills itself by a signal is named with it", async () => {
+test("a module that kills itself with a signal is reported with that signal", async () => {
   await using m = await loadHostile(
     `export const execute = () => { process.kill(process.pid, "SIGABRT"); for (;;); };`,
   );
@@ -166,21 +166,19 @@ test("a module that takes too much memory is killed, and its calls are told why"
   expect(await m.result()).toBe("ok");
 });
 
-test("a result that is no string is the module's fault and is described", async () => {
+test("a result that is not a string fails the call, and the message says what it was", async () => {
   await using m = await loadHostile(`
     const values: Record<string, unknown> = { number: 7, nothing: undefined, object: {}, bytes: new Uint8Array(3), promise: Promise.resolve(null), list: Promise.resolve(["a"]) };
     export const execute = (args: string): any => values[args];`);
-  expect(await m.failure("number")).toBe(
-    "exec_failed: execute of m.ts returned a number, it must be a string.",
-  );
-  expect(await m.failure("nothing")).toContain("returned undefined");
-  expect(await m.failure("object")).toContain("returned an object");
-  expect(await m.failure("bytes")).toContain("returned bytes");
-  expect(await m.failure("promise")).toContain("resolved to null");
-  expect(await m.failure("list")).toContain("resolved to an array");
+  expect(await m.failure("number")).toBe("exec_failed: execute of m.ts must return a string, not a number.");
+  expect(await m.failure("nothing")).toContain("must return a string, not undefined");
+  expect(await m.failure("object")).toContain("must return a string, not an object");
+  expect(await m.failure("bytes")).toContain("must return a string, not bytes");
+  expect(await m.failure("promise")).toContain("not a promise of null");
+  expect(await m.failure("list")).toContain("not a promise of an array");
 });
 
-test("what a module throws is the answer, whatever it is", async () => {
+test("whatever a module throws is the answer", async () => {
   await using m = await loadHostile(`
     export const execute = (args: string): string => {
       if (args === "error") throw new TypeError("not that");
@@ -225,7 +223,7 @@ test("a result may have exactly the bytes of the limit and not one more", async 
 
 const forged = {
   junk: "no frame at all\n",
-  "an answer nobody asked for": `host:done:zzz {"result":"x"}\n`,
+  "an unsolicited answer": `host:done:zzz {"result":"x"}\n`,
   "an answer to no call in flight": `host:done:1 {"result":"x"}\n`,
   "a confirmation of no abort": `host:aborting:0 {}\n`,
   "a second ready": `host:ready:0 {}\n`,
@@ -319,10 +317,10 @@ test("a flood of log frames past the library ends the process", async () => {
     export const execute = async () => {
       for (let at = 0; ; at %= frames.length) { try { at += writeSync(3, frames, at); } catch { await Bun.sleep(0); } }
     };`);
-  expect(await whileNeighbourAnswers(m.failure())).toContain("frames a second that answer nothing");
+  expect(await whileNeighbourAnswers(m.failure())).toContain("unsolicited frames a second");
 });
 
-test("an arguments-eater that never reads does not make the server hold more than its queue", async () => {
+test("a module that never reads does not make the server hold more than its queue", async () => {
   await using m = await loadHostile(
     `export const execute = (args: string) => { if (args === "spin") for (;;); return String(args.length); };`,
     {

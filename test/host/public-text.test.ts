@@ -3,7 +3,8 @@ import { VeripyError } from "../../src/base/errors.ts";
 import { defaultLimits, withDefaultLimits } from "../../src/base/limits.ts";
 import { withoutRoot } from "../../src/host/public-text.ts";
 import { loadVersion } from "../../src/modules/hosted-version.ts";
-import { type ModuleChange, ModuleRegistry } from "../../src/modules/registry.ts";
+import type { ModuleChange } from "../../src/modules/module-slot.ts";
+import { ModuleRegistry } from "../../src/modules/registry.ts";
 import { ModsDir } from "../helpers/mods-dir.ts";
 import { load } from "../helpers/versions.ts";
 
@@ -28,7 +29,7 @@ describe("a failure to load", () => {
       limits: defaultLimits,
       load: (source) => loadVersion(source, { limits: withDefaultLimits() }),
     });
-    registry.on("change", (change) => change.kind === "moderror" && failures.set(change.mod, change));
+    registry.onChange((change) => change.kind === "moderror" && failures.set(change.mod, change));
     await registry.start();
     await registry.stop();
     return failures;

@@ -101,14 +101,14 @@ test("a generator that throws after some parts fails with what it threw", async 
   expect(call.parts).toEqual(["a"]);
 });
 
-test("a part that is no string, or too large, ends the stream with its fault", async () => {
+test("a part that is not a string, or too large, ends the stream with an error", async () => {
   await using m = await load(
     `export async function* execute(args: string): any { yield "ok"; yield args === "" ? 7 : "é".repeat(Number(args)); }`,
     {
       limits: { maxPartBytes: 100 },
     },
   );
-  expect(await m.failure()).toBe("exec_failed: execute of m.ts yielded a number, it must be a string.");
+  expect(await m.failure()).toBe("exec_failed: execute of m.ts must yield strings, not a number.");
   expect(await m.failure("51")).toBe(
     "too_large: execute of m.ts yielded a part of 102 bytes, the limit is 100.",
   );
@@ -138,7 +138,7 @@ test("progress is bounded in rate, the last report arrives, and fractions are ke
   expect(call.progressReports.at(-1)).toEqual({ fraction: 1, message: "step 1000" });
 });
 
-test("what a module takes out of its context works by itself", async () => {
+test("parts of a destructured context work on their own", async () => {
   await using m = await load(`
     export async function execute(args: string, { signal, client, ref, mod, tree, log, progress }: any) {
       const { info } = log;

@@ -15,11 +15,13 @@ import { join } from "node:path";
 import { VeripyError } from "../../src/base/errors.ts";
 import { makeCertificate } from "../../src/identity/certificate.ts";
 import {
-  createIdentity,
+  type Identity,
   loadIdentity,
   loadOrCreateIdentity,
+  type Role,
   renewCertificate,
 } from "../../src/identity/identity.ts";
+import { makeKeyFile } from "../../src/identity/key-file.ts";
 import { temporaryDirectory } from "./temporary.ts";
 
 const onPosix = process.platform !== "win32";
@@ -33,8 +35,12 @@ async function failure(promise: Promise<unknown>): Promise<VeripyError> {
   return error;
 }
 
+async function createIdentity(dir: string, role: Role): Promise<Identity> {
+  return (await loadOrCreateIdentity(dir, role)).identity;
+}
+
 describe("making an identity", () => {
-  test("it is made once, loaded afterwards, and its key is for its owner's eyes alone", async () => {
+  test("it is made once and loaded afterwards, and only its owner can read the key", async () => {
     const dir = join(temporaryDirectory(), "certs");
     const { identity, created } = await loadOrCreateIdentity(dir, "server");
     expect(created).toBe(true);
@@ -45,7 +51,7 @@ describe("making an identity", () => {
     expect(identity.notAfter.getTime()).toBeGreaterThan(Date.now() + 9 * 365 * 86_400_000);
   });
 
-  test("two processes that make it at once end up with the same key", async () => {
+  test("two processes that make it at once get the same key", async () => {
     const dir = temporaryDirectory();
     const all = await Promise.all(Array.from({ length: 8 }, () => loadOrCreateIdentity(dir, "client")));
     expect(new Set(all.map(({ identity }) => identity.fingerprint)).size).toBe(1);
@@ -53,15 +59,15 @@ describe("making an identity", () => {
     expect(readdirSync(dir).sort()).toEqual(["client.crt", "client.key"]);
   });
 
-  test("a key that is there is never overwritten", async () => {
+  test("an existing key is never overwritten", async () => {
     const dir = temporaryDirectory();
     writeFileSync(join(dir, "server.key"), "precious");
-    expect((await failure(createIdentity(dir, "server"))).message).toContain("already");
+    expect(await makeKeyFile(join(dir, "server.key"))).toBe(false);
     expect(readFileSync(join(dir, "server.key"), "utf8")).toBe("precious");
     expect(readdirSync(dir)).toEqual(["server.key"]);
   });
 
-  test("a key without a certificate gets one, and stays what it was", async () => {
+  test("a key without a certificate gets one and is unchanged", async () => {
     const dir = temporaryDirectory();
     const before = await createIdentity(dir, "server");
     unlinkSync(join(dir, "server.crt"));
@@ -79,12 +85,12 @@ describe("making an identity", () => {
     for (const attempt of [loadOrCreateIdentity, loadIdentity]) {
       const error = await failure(attempt(dir, "client"));
       expect(error.code).toBe("bad_identity");
-      expect(error.message).toContain("is gone");
+      expect(error.message).toContain("is missing");
     }
     expect(existsSync(join(dir, "client.key"))).toBe(false);
   });
 
-  test("where nothing can be read or written the error names the path", async () => {
+  test("an error names the path that cannot be read or written", async () => {
     const file = join(temporaryDirectory(), "file");
     writeFileSync(file, "");
     const places = [join(file, "certs")];
@@ -98,7 +104,7 @@ describe("making an identity", () => {
     }
   });
 
-  test("no identity at all says which command makes one", async () => {
+  test("a missing identity is an error that names the command to make one", async () => {
     const error = await failure(loadIdentity(temporaryDirectory(), "client"));
     expect(error.code).toBe("bad_identity");
     expect(error.message).toContain("'veripy-client init'");
@@ -107,7 +113,7 @@ describe("making an identity", () => {
 
 describe("loading an identity", () => {
   test.skipIf(!onPosix)(
-    "a key that others have rights on is refused with the command that mends it",
+    "a key that others have access to is refused, with the command that fixes it",
     async () => {
       const dir = temporaryDirectory();
       await createIdentity(dir, "server");
@@ -130,7 +136,7 @@ describe("loading an identity", () => {
     await createIdentity(one, "server");
     await createIdentity(other, "server");
     copyFileSync(join(other, "server.crt"), join(one, "server.crt"));
-    expect((await failure(loadIdentity(one, "server"))).message).toContain("do not belong together");
+    expect((await failure(loadIdentity(one, "server"))).message).toContain("do not match");
   });
 
   test("an expired certificate says how to renew it, and renewing keeps the key", async () => {
@@ -157,14 +163,14 @@ describe("loading an identity", () => {
     },
   );
 
-  test("an endless file in place of the key is not read to its end", async () => {
+  test("an endless file in place of the key is not read forever", async () => {
     const dir = temporaryDirectory();
     await createIdentity(dir, "server");
     writeFileSync(join(dir, "server.key"), Buffer.alloc(100_000, "a"));
     expect((await failure(loadIdentity(dir, "server"))).message).toContain("more than 65536 bytes");
   });
 
-  test("a broken certificate is an error that names the file and the way out", async () => {
+  test("a broken certificate is an error that names the file and what to do", async () => {
     const dir = temporaryDirectory();
     await createIdentity(dir, "server");
     writeFileSync(join(dir, "server.crt"), "junk");

@@ -82,7 +82,7 @@ describe("the files of a key that is rotated", () => {
     expect(await loadNextIdentity(dir, "client")).toBeUndefined();
     await expect(swapIdentity(dir, "client")).rejects.toThrow("client.crt.next");
     copyFileSync(path("client.crt"), path("client.crt.next"));
-    await expect(swapIdentity(dir, "client")).rejects.toThrow("do not belong together");
+    await expect(swapIdentity(dir, "client")).rejects.toThrow("do not match");
     rmSync(path("client.crt.next"));
     // A preparation that was stopped between key and certificate goes on with that key.
     expect((await prepareNextIdentity(dir, "client")).next.fingerprint).toBe(next.fingerprint);
@@ -138,6 +138,6 @@ describe("the files of a key that is rotated", () => {
     const third = await keptIdentity();
     copyFileSync(join(other.dir, "client.crt"), join(dir, "client.crt"));
     copyFileSync(join(third.dir, "client.crt"), join(dir, "client.crt.next"));
-    await expect(loadIdentity(dir, "client")).rejects.toThrow("do not belong together");
+    await expect(loadIdentity(dir, "client")).rejects.toThrow("do not match");
   });
 });

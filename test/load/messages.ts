@@ -1,4 +1,4 @@
-/** What the crowds and whoever leads them tell each other. */
+/** Messages between the crowds of clients and the process that directs them. */
 export type ToCrowd =
   | {
       readonly kind: "connect";

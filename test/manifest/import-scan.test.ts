@@ -110,11 +110,6 @@ describe("a text that cannot be parsed is refused with its place", () => {
     expect(refusal(text)).toStartWith(message);
     expect(refusal(text, "m.js")).toStartWith(message.replace("m.ts", "m.js"));
   });
-
-  test("one that is nested too deeply is refused, and stops nothing", () => {
-    expect(refusal(`${"[".repeat(100_000)}`)).toMatch(/^m\.ts:1:\d+: Not enough stack space/);
-    expect(refusal(`x = ${"(".repeat(100_000)}`, "m.js")).toMatch(/^m\.js:1:\d+: Not enough stack space/);
-  });
 });
 
 describe("import attributes", () => {

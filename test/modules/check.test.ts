@@ -29,15 +29,15 @@ const problems: Record<string, [text: string | undefined, problem: RegExp]> = {
   ],
   "is a generator that is not async": [
     "export function* execute() { yield ''; }",
-    /^m\.ts exports 'execute' as a generator that is not async/,
+    /^m\.ts must export 'execute' as an async generator/,
   ],
   "has an input that is no schema": [
     `export const input = { type: "whole" }; export const execute = () => "";`,
-    /^m\.ts exports an 'input' that is no valid JSON Schema/,
+    /^m\.ts exports an invalid JSON Schema as 'input'/,
   ],
   "has a limit that is none": [
     `export const limits = { execTime: 1 }; export const execute = () => "";`,
-    /^m\.ts exports the limit 'execTime'/,
+    /^m\.ts exports an unknown limit 'execTime'/,
   ],
   "exports nothing": ["export {};", /^m\.ts exports no function 'execute'/],
 };

@@ -9,7 +9,7 @@ import { temporaryDirectory } from "../helpers/temporary.ts";
 import { client, gone, isAlive, load, RecordedCall, sourceOf } from "../helpers/versions.ts";
 import { eventually, within } from "../helpers/within.ts";
 
-test("a version knows what its module says of itself and answers calls with JSON text", async () => {
+test("a version knows its module's description and input, and answers calls with JSON text", async () => {
   await using m = await load(`
     export const description = "says hello";
     export const input = { type: "string" };
@@ -23,7 +23,7 @@ test("a version knows what its module says of itself and answers calls with JSON
   });
 });
 
-test("a call is told of its client, reference, module and tree, and of nobody else's", async () => {
+test("a call is told of its client, reference, module and tree, and never of another call's", async () => {
   await using m = await load(`
     export async function execute(_args: string, ctx: any) {
       await Bun.sleep(1);
@@ -55,27 +55,30 @@ test("more clients than a host remembers are still told apart, also when one is 
 const broken: Record<string, [text: string, message: RegExp]> = {
   "no execute": ["export const description = 'x';", /^m\.ts exports no function 'execute'/],
   "a default function only": ["export default () => 'x';", /but a function as default/],
-  "an execute that is none": ["export const execute = 'x';", /exports 'execute' as a string/],
-  "a class as execute": ["export class execute {}", /as a class/],
-  "a description that is none": [
-    "export const description = 7; export const execute = () => '';",
-    /'description' as a number/,
+  "an execute that is not a function": [
+    "export const execute = 'x';",
+    /must export 'execute' as a function, not as a string/,
   ],
-  "an input that is none": [
+  "a class as execute": ["export class execute {}", /not as a class/],
+  "a description that is not a string": [
+    "export const description = 7; export const execute = () => '';",
+    /'description' as a string, not as a number/,
+  ],
+  "an input that is not an object": [
     "export const input = []; export const execute = () => '';",
-    /'input' as an array/,
+    /'input' as a JSON Schema object, not as an array/,
   ],
   "an invalid schema": [
     "export const input = { properties: { a: { type: 'strin' } } }; export const execute = () => '';",
-    /no valid JSON Schema: input\.properties\.a\.type/,
+    /an invalid JSON Schema as 'input': input\.properties\.a\.type/,
   ],
   "an unknown limit": [
     "export const limits = { execSeconds: 1 }; export const execute = () => '';",
-    /limit 'execSeconds', which is none; there are execMs/,
+    /unknown limit 'execSeconds'. The limits are execMs/,
   ],
-  "a limit that is none": [
+  "a limit that is too low": [
     "export const limits = { execMs: 0 }; export const execute = () => '';",
-    /limit execMs as 0/,
+    /limit execMs as a whole number of at least 1, not as 0/,
   ],
   "a throw at the top": [
     "export const execute = () => ''; throw new Error('not today');",
@@ -155,7 +158,7 @@ test("calls beyond the limit wait in order, and beyond the queue they are refuse
   expect(JSON.parse(await m.result("report"))).toEqual([2, ["0", "1", "2", "3", "4", "5"]]);
 });
 
-test("a call whose time passes in the queue times out there and never runs", async () => {
+test("a call whose deadline passes in the queue never runs", async () => {
   await using m = await load(
     `let ran = 0;
      export const execute = async (args: string, { signal }: any) => {
@@ -188,7 +191,7 @@ test("a cancelled call ends at once, its module sees the signal, and others are 
   expect(other.outcome).toBeUndefined();
 });
 
-test("a cancelled call that ignores its signal costs nobody else the process", async () => {
+test("a cancelled call that ignores its signal does not cost other calls their process", async () => {
   await using m = await load(
     `export const execute = async (args: string) => { await Bun.sleep(Number(args)); return args; };`,
     { limits: { killGraceMs: 1_000 } },
@@ -243,7 +246,7 @@ test("a host that dies between calls is started again by the next one", async ()
   expect(m.version.stats()).toMatchObject({ state: "running", restarts: 1, pid: second });
 });
 
-test("a module that dies at every start is left alone for a growing pause and reported as failing", async () => {
+test("a module that dies at every start is retried after growing pauses and reported as failing", async () => {
   await using directory = await temporaryDirectory();
   const marker = join(directory.path, "broken");
   const starts = join(directory.path, "starts");
@@ -256,7 +259,7 @@ test("a module that dies at every start is left alone for a growing pause and re
   expect(await m.failure("die")).toStartWith("module_crashed");
   const refused = await m.failure();
   expect(refused).toContain(
-    "m.ts does not load: its process exited with code 9. The next attempt is made in 1 s",
+    "m.ts does not load: its process exited with code 9. It can be tried again in 1 s",
   );
   expect(m.version.stats().state).toBe("failing");
   // Refused at once and without another start, however often it is called.
@@ -277,7 +280,7 @@ test("a host that dies right after each start counts as failing too", async () =
     export const execute = () => "ok";`);
   await writeFile(end, "");
   await eventually("the report", () => m.version.stats().state === "failing");
-  expect(await m.failure()).toContain("its process exited with code 2. The next attempt");
+  expect(await m.failure()).toContain("its process exited with code 2. It can be tried again");
 });
 
 test("a host without calls is stopped after idleStopMs, and the next call starts another", async () => {

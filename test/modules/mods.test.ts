@@ -41,7 +41,7 @@ describe.each(names)("%s", (mod) => {
   });
 });
 
-test("hello.ts greets by name, and the world when nobody is named", async () => {
+test("hello.ts greets by name, and the world without a name", async () => {
   expect(await run("hello.ts", "World")).toBe("Hello, World!");
   expect(await run("hello.ts", "Ada Lovelace")).toBe("Hello, Ada Lovelace!");
   expect(await run("hello.ts", " ")).toBe("Hello, World!");

@@ -1,5 +1,4 @@
 import { expect, test } from "bun:test";
-import { LogGate } from "../../src/base/log-gate.ts";
 import { RunTimes } from "../../src/modules/run-times.ts";
 
 test("quantiles are at most an eighth off, from microseconds to minutes", () => {
@@ -27,14 +26,4 @@ test("times beyond every bucket and below zero are counted, not lost", () => {
   times.record(-5);
   expect(times.quantile(0.5)).toBe(0);
   expect(times.quantile(1) as number).toBeGreaterThan(30 * 60_000);
-});
-
-test("a log gate passes so many lines and counts the rest", () => {
-  const gate = new LogGate(3);
-  const passed = Array.from({ length: 10 }, () => gate.pass()).filter(Boolean).length;
-  // A new second may begin in between.
-  expect(passed).toBeWithin(3, 7);
-  expect(gate.takeDropped()).toBe(10 - passed);
-  expect(gate.takeDropped()).toBe(0);
-  expect(new LogGate(0).pass()).toBe(false);
 });

@@ -4,14 +4,14 @@ import { Channel, type ChannelOptions } from "../../src/protocol/channel.ts";
 import type { CloseReason, Duplex, DuplexHandler } from "../../src/protocol/duplex.ts";
 import type { Frame } from "../../src/protocol/frame.ts";
 
-/** The other end, scripted: what was written to it, and what it says. */
+/** A scripted peer: records what is written to it, and sends what the test says. */
 class ScriptedDuplex implements Duplex {
   readonly queuedBytes = 0;
   readonly isFull = false;
   readonly isHigh = false;
   isClosed = false;
   readonly written: string[] = [];
-  /** False: the other end does not answer a goodbye with its own. */
+  /** False: the peer does not close its half in answer to ours. */
   endsOnClose = true;
   #handler: DuplexHandler | undefined;
 
@@ -66,17 +66,17 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
 
 describe("requests and answers", () => {
   test("answers may come in any order", async () => {
-    const { duplex, channel } = open();
+    const { duplex, channel, frames } = open();
     const first = channel.request("mod", "sync", "{}", { timeoutMs: 1000 });
     const second = channel.request("mod", "sync", "{}", { timeoutMs: 1000 });
     expect(duplex.written).toEqual(["mod:sync:1 {}\n", "mod:sync:2 {}\n"]);
     duplex.says('mod:sync_resp:2 {"n":2}\nmod:sync_resp:1 {"n":1}\n');
     expect((await first).json).toBe('{"n":1}');
     expect((await second).json).toBe('{"n":2}');
-    expect(channel.pendingRequests).toBe(0);
+    expect(frames).toEqual([]);
   });
 
-  test("an answer that comes twice, late or unasked settles nothing a second time", async () => {
+  test("a second answer, or one without a request, is no answer to any request", async () => {
     const { duplex, channel, frames } = open();
     const request = channel.request("mod", "sync", "{}", { timeoutMs: 1000 });
     duplex.says('mod:sync_resp:1 {"n":1}\nmod:sync_resp:1 {"n":2}\nmod:sync_resp:zz {}\n');
@@ -84,7 +84,7 @@ describe("requests and answers", () => {
     expect(frames.map(({ ref }) => ref)).toEqual(["1", "zz"]);
   });
 
-  test("a broadcast with the REF of a request in flight is not taken for its answer", async () => {
+  test("a broadcast with the REF of a pending request is not taken for its answer", async () => {
     const { duplex, channel, frames } = open();
     const parts: Frame[] = [];
     const request = channel.request("mod", "exec", "{}", {
@@ -97,14 +97,14 @@ describe("requests and answers", () => {
     expect(parts.map(({ type }) => type)).toEqual(["exec_part"]);
   });
 
-  test("an unknown request is answered by 'error', and that settles it", async () => {
+  test("an answer of type 'error' settles the request", async () => {
     const { duplex, channel } = open();
     const request = channel.request("mod", "stats", "{}", { timeoutMs: 1000 });
     duplex.says('mod:error:1 {"error":"no such request"}\n');
     expect((await request).type).toBe("error");
   });
 
-  test("no answer within the deadline: timeout, told to whoever wants to cancel", async () => {
+  test("a request without an answer ends at its deadline, and onGivenUp is called", async () => {
     const { channel } = open();
     const givenUp: string[] = [];
     const request = channel.request("mod", "sync", "{}", {
@@ -116,8 +116,8 @@ describe("requests and answers", () => {
     expect(givenUp).toEqual(["1"]);
   });
 
-  test("an aborted signal gives a request up, before or while it runs", async () => {
-    const { duplex, channel } = open();
+  test("an aborted signal cancels a request, before it is sent or while it is pending", async () => {
+    const { duplex, channel, frames } = open();
     expect(
       await codeOf(channel.request("mod", "sync", "{}", { timeoutMs: 1000, signal: AbortSignal.abort() })),
     ).toBe("cancelled");
@@ -126,13 +126,51 @@ describe("requests and answers", () => {
     const request = channel.request("mod", "sync", "{}", { timeoutMs: 1000, signal: controller.signal });
     controller.abort();
     expect(await codeOf(request)).toBe("cancelled");
-    expect(channel.pendingRequests).toBe(0);
+    duplex.says("mod:sync_resp:1 {}\n");
+    expect(frames.map(({ type }) => type)).toEqual(["sync_resp"]);
   });
 });
 
-describe("the end", () => {
-  test.each(["close", "abort", "the other end"])(
-    "by %s settles every request once, and is told once",
+describe("a decoded request", () => {
+  const request = { timeoutMs: 1000, line: (ref: string) => `mod:exec:${ref} {}\n` };
+  const fail = () => {
+    throw new VeripyError("exec_failed", "no");
+  };
+
+  test("resolves with its decoded answer, also when decoding returns a promise", async () => {
+    const { duplex, channel } = open();
+    const plain = channel.requestDecoded("mod", { ...request, decode: ({ json }) => json.length });
+    const later = channel.requestDecoded("mod", { ...request, decode: async ({ json }) => json.length });
+    expect(duplex.written).toEqual(["mod:exec:1 {}\n", "mod:exec:2 {}\n"]);
+    duplex.says("mod:exec_resp:1 {}\nmod:exec_resp:2 {  }\n");
+    expect([await plain, await later]).toEqual([2, 4]);
+  });
+
+  test("rejects with what decoding throws", async () => {
+    const { duplex, channel } = open();
+    const failing = channel.requestDecoded("mod", { ...request, decode: fail });
+    duplex.says("mod:exec_resp:1 {}\n");
+    expect(await codeOf(failing)).toBe("exec_failed");
+  });
+
+  test("without an answer rejects with the error of its choice, and learns whether it was sent", async () => {
+    const { channel } = open();
+    const sent: boolean[] = [];
+    const unanswered = (error: VeripyError, isSent: boolean) => {
+      sent.push(isSent);
+      return new VeripyError("timeout", error.message);
+    };
+    const before = channel.requestDecoded("mod", { ...request, decode: fail, unanswered });
+    channel.close();
+    const after = channel.requestDecoded("mod", { ...request, decode: fail, unanswered });
+    expect([await codeOf(before), await codeOf(after)]).toEqual(["timeout", "timeout"]);
+    expect(sent).toEqual([true, false]);
+  });
+});
+
+describe("the end of a channel", () => {
+  test.each(["close", "abort", "the peer"])(
+    "by %s settles every request once, and is reported once",
     async (way) => {
       const { duplex, channel, ends } = open();
       const requests = [1, 2, 3].map(() => codeOf(channel.request("mod", "sync", "{}", { timeoutMs: 1000 })));
@@ -151,10 +189,10 @@ describe("the end", () => {
   );
 
   test.each([
-    ["a line that is no frame", "GET / HTTP/1.1\n", "bad_request"],
+    ["a line that is not a frame", "GET / HTTP/1.1\n", "bad_request"],
     ["a line that is too long", `mod:exec:1 {"args":"${"x".repeat(1000)}"}\n`, "too_large"],
     ["a line that never ends", "x".repeat(1001), "too_large"],
-  ])("%s is answered with the reason, then the channel closes", (_, line, code) => {
+  ])("%s is answered with the reason, and the channel closes", (_, line, code) => {
     const { duplex, frames, ends } = open();
     duplex.says(`sys:ping:1 {}\n${line}`);
     expect(frames).toHaveLength(1);
@@ -165,7 +203,7 @@ describe("the end", () => {
     expect(duplex.isClosed).toBe(true);
   });
 
-  test("frames behind a close in the same chunk are not delivered", () => {
+  test("frames after a close in the same chunk are not delivered", () => {
     const { duplex, channel, frames } = open({
       onFrame: (frame) => {
         frames.push(frame);
@@ -176,7 +214,7 @@ describe("the end", () => {
     expect(frames.map(({ ref }) => ref)).toEqual(["1"]);
   });
 
-  test.each(["close", "abort", "a broken line"])("after %s nothing that arrives is looked at", (way) => {
+  test.each(["close", "abort", "a broken line"])("after %s nothing that arrives is decoded", (way) => {
     const { duplex, channel, frames } = open();
     duplex.endsOnClose = false;
     duplex.says("sys:ping:1 {}\nsys:pi");

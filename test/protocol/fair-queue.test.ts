@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { FairQueue, type Lane } from "../../src/protocol/fair-queue.ts";
 
-/** The texts that leave, one by one. */
+/** The texts in the order in which they leave. */
 function drain(queue: FairQueue): string[] {
   const texts: string[] = [];
   for (let next = queue.take(1); next !== ""; next = queue.take(1)) texts.push(next);
@@ -12,27 +12,27 @@ function drain(queue: FairQueue): string[] {
 const long = (name: string) => name.padEnd(20_000, ".");
 const names = (texts: string[]) => texts.map((text) => text.replace(/\.+$/, ""));
 
-test("a small answer goes ahead of what others have queued", () => {
+test("a small answer overtakes what other lanes have queued", () => {
   const queue = new FairQueue();
   for (const part of ["a1", "a2", "a3"]) queue.add(long(part), "a");
   queue.add("pong", "b");
   expect(names(drain(queue))).toEqual(["pong", "a1", "a2", "a3"]);
 });
 
-test("but never ahead of what its own lane has queued", () => {
+test("a small answer never overtakes what its own lane has queued", () => {
   const queue = new FairQueue();
   queue.add(long("a1"), "a");
   queue.add("end of a", "a");
   expect(names(drain(queue))).toEqual(["a1", "end of a"]);
 });
 
-test("long answers of several lanes take turns, a frame each", () => {
+test("long answers of several lanes take turns, one frame each", () => {
   const queue = new FairQueue();
   for (const text of ["a1", "a2", "a3", "b1", "b2", "c1"]) queue.add(long(text), text[0]);
   expect(names(drain(queue))).toEqual(["a1", "b1", "c1", "a2", "b2", "a3"]);
 });
 
-test("small answers without end do not keep a long one waiting", () => {
+test("an endless series of small answers does not keep a long one waiting", () => {
   const queue = new FairQueue();
   queue.add(long("bulk"), "bulk");
   let ahead = 0;
@@ -46,7 +46,7 @@ test("small answers without end do not keep a long one waiting", () => {
   expect(ahead).toBeGreaterThan(60_000);
 });
 
-test("text without a lane is behind all that came before it, and ahead of all that follows", () => {
+test("text without a lane leaves after everything added before it and before everything added later", () => {
   const queue = new FairQueue();
   queue.add(long("a1"), "a");
   queue.add("last word", undefined);
@@ -55,7 +55,7 @@ test("text without a lane is behind all that came before it, and ahead of all th
   expect(names(drain(queue))).toEqual(["a1", "last word", "b1", "a2"]);
 });
 
-test("whatever comes and goes, each lane stays in order, nothing is lost, and the length is right", () => {
+test("in any sequence of additions each lane stays in order, nothing is lost, and the length is right", () => {
   const step = fc.oneof(
     { weight: 3, arbitrary: fc.record({ lane: fc.integer({ min: 0, max: 4 }), long: fc.boolean() }) },
     { weight: 1, arbitrary: fc.constant("last" as const) },

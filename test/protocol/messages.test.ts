@@ -22,7 +22,7 @@ test("every field of every payload is in snake_case", () => {
   expect(fields.filter((name) => !/^[a-z0-9_]+$/.test(name))).toEqual([]);
 });
 
-describe("what a program is given", () => {
+describe("a payload that a program is given", () => {
   const stats = {
     mod: "a.ts",
     tree: "0".repeat(64),
@@ -33,7 +33,7 @@ describe("what a program is given", () => {
     restarts: 0,
   };
 
-  test("of a module's statistics has the names of a program", () => {
+  test("of a module's statistics has camelCase names", () => {
     const json = JSON.stringify({
       modules: [{ ...stats, in_flight: 2, memory_bytes: 3, p50_ms: 4, p99_ms: 5 }],
     });
@@ -42,12 +42,12 @@ describe("what a program is given", () => {
     ]);
   });
 
-  test("of a server's limits has the names of its own limits", () => {
+  test("of a server's limits has the names of `Limits`", () => {
     const json = JSON.stringify({ server: "x", protocol: 1, limits: { max_line_bytes: 7, some_day: 8 } });
     expect(parseAnswer(infoResponse, json).limits).toEqual({ maxLineBytes: 7, someDay: 8 });
   });
 
-  test("by a server with other names is refused, not left out", () => {
+  test("with unknown names where others are required is refused", () => {
     const json = JSON.stringify({ modules: [{ ...stats, inFlight: 2 }] });
     expect(() => parseAnswer(statsResponse, json)).toThrow("modules[0].in_flight");
   });

@@ -8,7 +8,7 @@ import {
   syncResponse,
 } from "../../src/protocol/messages.ts";
 
-/** `{"a":{"a":…}}` with so many objects in each other. */
+/** `{"a":{"a":…}}` with so many nested objects. */
 const nested = (depth: number) => `${'{"a":'.repeat(depth)}1${"}".repeat(depth)}`;
 
 function codeOf(action: () => unknown): string | undefined {
@@ -21,13 +21,13 @@ function codeOf(action: () => unknown): string | undefined {
 }
 
 describe("a payload's depth", () => {
-  test("is read up to the limit; one level more is refused before it is parsed", () => {
+  test("is accepted up to the limit; one level more is refused before parsing", () => {
     expect(parsePayload(emptyPayload, nested(maxPayloadDepth))).toEqual({});
     expect(codeOf(() => parsePayload(emptyPayload, nested(maxPayloadDepth + 1)))).toBe("bad_request");
     expect(codeOf(() => parseAnswer(emptyPayload, nested(maxPayloadDepth + 1)))).toBe("protocol_error");
   });
 
-  test("of a hostile server's report ends nothing but the answer, and quickly", () => {
+  test("of a hostile server's report fails only that answer, and quickly", () => {
     const report = { mod: "m.ts", sum: "0".repeat(64) };
     const json = JSON.stringify({ modules: [report] }).replace("}]", `,"input":${nested(1_000_000)}}]`);
     const begun = performance.now();

@@ -21,7 +21,7 @@ function entriesOf(paths: string[]) {
   return paths.map((path) => ({ path, sum: sha256Hex(contents[path] ?? "") }));
 }
 
-test("a tree's digest is what sha256sum of sha256sum prints, for every kind of name", async () => {
+test("a tree's digest equals that of 'sha256sum … | sha256sum', for every kind of file name", async () => {
   await using mods = await ModsDir.create(contents);
   const entries = entriesOf(Object.keys(contents));
   const sorted = [...entries].sort(byPath).map(({ path }) => path);
@@ -47,7 +47,7 @@ test("a tree's digest does not depend on the order in which files were found", (
   expect(treeSum(entries.toReversed())).toBe(treeSum(entries));
 });
 
-test("a tree's digest changes with a byte of any file, with a name, and with a file more or less", () => {
+test("a tree's digest changes with any byte of a file, with a name, and with a file added or removed", () => {
   const entries = entriesOf(["hello.ts", "lib/a.ts"]);
   const others = [
     entriesOf(["hello.ts"]),

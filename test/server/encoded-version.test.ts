@@ -33,7 +33,7 @@ describe("a version that has been loaded", () => {
     expect(fault).toBeInstanceOf(VeripyError);
     expect([fault.code, fault.message]).toEqual([
       "bad_module",
-      "m.ts: what it says of itself cannot be sent.",
+      "m.ts: its description or input schema cannot be encoded.",
     ]);
     expect(version.isStopped).toBe(true);
   });

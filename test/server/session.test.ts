@@ -6,7 +6,7 @@ import type { CallRequest, CallSink } from "../../src/host/call.ts";
 import { parseFingerprint } from "../../src/identity/fingerprint.ts";
 import type { ModuleRegistry } from "../../src/modules/registry.ts";
 import type { DuplexHandler } from "../../src/protocol/duplex.ts";
-import type { ServerObserver } from "../../src/server/observers/observer.ts";
+import { Observers } from "../../src/server/observers/observers.ts";
 import { Session, type SessionOwner } from "../../src/server/session.ts";
 import type { Peer } from "../../src/tls/peer.ts";
 import { Grant } from "../../src/trust/grant.ts";
@@ -62,7 +62,7 @@ class Served {
     } as unknown as Peer;
     const complete = {
       limits: withDefaultLimits(),
-      observers: [],
+      observers: new Observers([]),
       product: "test/1",
       isDraining: false,
       announcement: () => undefined,
@@ -93,7 +93,7 @@ class Served {
   }
 }
 
-describe("an error that nobody expected", () => {
+describe("an unexpected error", () => {
   const broken = {
     product: { toJSON: fault } as unknown as string,
     registry: { current: fault, find: fault, stats: fault },
@@ -121,7 +121,7 @@ describe("an error that nobody expected", () => {
     await served.expectToGoOn();
   });
 
-  test("in a rotation that is under way is answered too, and the next one is taken", async () => {
+  test("in a rotation is answered too, and the next rotation is accepted", async () => {
     const served = new Served({ rotate: () => Promise.reject(new TypeError("no")) });
     for (const ref of ["1", "2"]) {
       expect(await served.answer(`sys:rotate:${ref} {}`)).toMatchObject([
@@ -131,7 +131,7 @@ describe("an error that nobody expected", () => {
     }
   });
 
-  test("of a code that is none of the wire's is no code on the wire", async () => {
+  test("with a code that the wire does not have becomes 'busy', without its message", async () => {
     const find = () => {
       throw new VeripyError("bad_module", "in /srv/secret");
     };
@@ -141,7 +141,7 @@ describe("an error that nobody expected", () => {
     expect(JSON.stringify(payload)).not.toContain("secret");
   });
 
-  test("once a call was handed on is 'exec_failed', because it may have run", async () => {
+  test("after a call was handed to its module is 'exec_failed', because it may have run", async () => {
     const sinks: CallSink[] = [];
     const call = (_: CallRequest, sink: CallSink) => {
       sinks.push(sink);
@@ -157,7 +157,7 @@ describe("an error that nobody expected", () => {
     expect(served.lines.length).toBe(2);
   });
 
-  test("is logged ten times a second at most, however often it comes", async () => {
+  test("is logged at most ten times per second, however often it happens", async () => {
     const served = new Served(broken);
     const before = records.length;
     served.asks("mod:sync:1 {}\n".repeat(5_000).trimEnd());
@@ -173,15 +173,15 @@ describe("an observer that throws", () => {
   const version = { mod: "a.ts", call: () => ran.push("ran") && call() };
   const registry = { current: () => [], find: () => ({ version }) } as unknown as ModuleRegistry;
 
-  test("after the fact keeps no answer back", async () => {
-    const observers: ServerObserver[] = [{ answered: fault }];
+  test("after a request does not hold back the answer", async () => {
+    const observers = new Observers([{ answered: fault }]);
     const served = new Served({ registry, observers });
     expect(await served.answer("mod:sync:1 {}")).toEqual(["mod:sync_resp:1", { modules: [] }]);
     await served.expectToGoOn();
   });
 
-  test("before a call has it refused, and nothing runs", async () => {
-    const observers: ServerObserver[] = [{ admit: fault }];
+  test("before a call makes it refused, and nothing runs", async () => {
+    const observers = new Observers([{ admit: fault }]);
     const served = new Served({ registry, observers });
     const [, payload] = await served.answer('mod:exec:1 {"mod":"a.ts","args":""}');
     expect(payload).toMatchObject({ code: "busy" });
@@ -247,7 +247,7 @@ describe("an announcement of a key", () => {
     expect(seen.length).toBe(1);
   });
 
-  test("while another is being worked on is 'busy', at once and for as many as come", async () => {
+  test("while another is in progress is 'busy', at once, however many there are", async () => {
     const working = Promise.withResolvers<string>();
     let asked = 0;
     const served = new Served({

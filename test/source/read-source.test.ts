@@ -141,7 +141,7 @@ describe("imports", () => {
 
   const refused: Record<string, string> = {
     "left-pad": "m.ts: cannot import 'left-pad': a module may import files below mods/",
-    veripy: "m.ts: cannot import 'veripy': its types are imported with `import type`",
+    veripy: "m.ts: cannot import 'veripy': use `import type` for its types",
     "node:nope": "m.ts: cannot import 'node:nope'",
     "/etc/hosts.ts": "m.ts: cannot import '/etc/hosts.ts'",
     "file:///etc/hosts.ts": "m.ts: cannot import 'file:///etc/hosts.ts'",
@@ -238,7 +238,7 @@ describe("limits", () => {
     expect(pathsOf(await read(mods, "m.ts", { maxTreeBytes: bytes }))).toEqual(["a.ts"]);
     expect(await failureOf(read(mods, "m.ts", { maxTreeBytes: bytes - 1 }))).toMatchObject({
       code: "too_large",
-      message: `a.ts: the module's files have more than ${bytes - 1} bytes.`,
+      message: `a.ts: the module's files together have more than ${bytes - 1} bytes.`,
     });
   });
 
@@ -269,7 +269,7 @@ describe("what is no ordinary file", () => {
     expect((await failureOf(read(mods, "m.ts"))).message).toBe("m.ts: it is a directory.");
   });
 
-  test("a FIFO that nobody writes to is refused at once, as module and as import", async () => {
+  test("a FIFO without a writer is refused at once, as a module and as an import", async () => {
     await using mods = await ModsDir.create({ "n.ts": "import './m.ts'" });
     await $`mkfifo ${mods.at("m.ts")}`;
     expect((await failureOf(read(mods, "m.ts"))).message).toBe("m.ts: it is not a regular file.");
@@ -333,10 +333,10 @@ describe("symbolic links", () => {
     await mods.link("../mods-secret", "dir");
     for (const mod of ["out.ts", "import-file.ts"])
       expect((await failureOf(read(mods, mod))).message).toStartWith(
-        "out.ts: it is a symbolic link out of mods/",
+        "out.ts: it is a symbolic link that leads out of mods/",
       );
     expect((await failureOf(read(mods, "import-dir.ts"))).message).toStartWith(
-      "dir/secret.ts: it is a symbolic link out of mods/",
+      "dir/secret.ts: it is a symbolic link that leads out of mods/",
     );
   });
 
@@ -346,10 +346,10 @@ describe("symbolic links", () => {
     await mods.link("b.ts", "a.ts");
     await mods.link("a.ts", "b.ts");
     expect((await failureOf(read(mods, "dangling.ts"))).message).toBe(
-      "dangling.ts: it is a symbolic link to what is not there.",
+      "dangling.ts: it is a dangling symbolic link.",
     );
     expect((await failureOf(read(mods, "a.ts"))).message).toStartWith(
-      "a.ts: it cannot be read: its symbolic links lead in a circle",
+      "a.ts: it cannot be read: its symbolic links form a loop",
     );
   });
 });
@@ -367,7 +367,7 @@ describe("a file that changes while it is read", () => {
     expect(reads).toBe(5);
   });
 
-  test("one that never stops changing is an error, not a wait without end", async () => {
+  test("one that never stops changing is an error, not an endless wait", async () => {
     await using mods = await ModsDir.create({ "m.ts": "// 0" });
     let reads = 0;
     const failing = readModuleSource(mods.path, "m.ts", defaultLimits, async (path, maxBytes) => {
@@ -377,12 +377,12 @@ describe("a file that changes while it is read", () => {
     });
     expect(await failureOf(failing)).toMatchObject({
       code: "bad_module",
-      message: "m.ts: it changes while it is read, 10 times in a row.",
+      message: "m.ts: it kept changing while being read (10 attempts).",
     });
     expect(reads).toBe(10);
   });
 
-  test("one that is gone in the first pass and back in the second is read", async () => {
+  test("one that is missing in the first pass and back in the second is read", async () => {
     await using mods = await ModsDir.create({ "m.ts": "import './a.ts'", "a.ts": "// 1" });
     let reads = 0;
     const source = await readModuleSource(mods.path, "m.ts", defaultLimits, async (path, maxBytes) => {
@@ -395,7 +395,7 @@ describe("a file that changes while it is read", () => {
     expect(source.files[0]?.content).toBe("// 2");
   });
 
-  test("a file of the same size whose times were set back is not taken for the old one", async () => {
+  test("a file of the same size whose times were set back is not mistaken for the old one", async () => {
     await using mods = await ModsDir.create({ "m.ts": "// 1" });
     const { atime, mtime } = await stat(mods.at("m.ts"));
     const before = await read(mods, "m.ts");

@@ -11,18 +11,18 @@ const systemError = (code: string) => Object.assign(new Error(`${code}: x`), { c
 
 describe("why there is no connection", () => {
   test.each([
-    ["ECONNREFUSED", "nothing listens there"],
+    ["ECONNREFUSED", "nothing is listening there"],
     ["ENETUNREACH", "no route to that network"],
     ["EHOSTUNREACH", "that host cannot be reached"],
     ["ETIMEDOUT", "did not answer"],
-    ["ENOTFOUND", "no host of that name"],
+    ["ENOTFOUND", "no host with that name"],
     ["EAI_AGAIN", "no name server answered"],
   ])("%s is told in words of its own", (code, words) => {
     expect(whyNot(systemError(code), 1)).toContain(words);
   });
 
   test("a refusal that took seconds is none: the host is down", () => {
-    expect(whyNot(systemError("ECONNREFUSED"), 3_100)).toContain("no answer came from that host within 3 s");
+    expect(whyNot(systemError("ECONNREFUSED"), 3_100)).toContain("that host did not answer within 3 s");
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Identity } from "../../src/identity/identity.ts";
 import { connectTls, UntrustedServerError } from "../../src/tls/connector.ts";
-import { TcpProxy } from "../helpers/tcp-proxy.ts";
+import { Relay } from "../helpers/relay.ts";
 import { eventually } from "../helpers/within.ts";
 import { forgedKeyFor, identityOf, Side, TestListener } from "./endpoints.ts";
 import { OpensslServer } from "./openssl.ts";
@@ -38,20 +38,20 @@ describe("a server with another key", () => {
   test("is refused with the key that it has, before our certificate is sent", async () => {
     const client = await identityOf();
     using listener = await TestListener.start([client]);
-    using proxy = new TcpProxy(listener.port);
-    const error = await failure(connect({ port: proxy.port, identity: client, expected: client }));
+    using relay = new Relay(listener.port);
+    const error = await failure(connect({ port: relay.port, identity: client, expected: client }));
     expect(error).toBeInstanceOf(UntrustedServerError);
     expect(error.code).toBe("untrusted");
     expect(error.fingerprint).toBe(listener.identity.fingerprint);
     expect(error.message).toContain(listener.identity.fingerprint);
-    await eventually("the end at the proxy", () => proxy.open === 0);
-    const sent = proxy.forwarded.up;
+    await eventually("the end at the relay", () => relay.open === 0);
+    const sent = relay.up.forwarded;
 
     // The twin: with the right key expected, the certificate and its proof go out.
-    proxy.forwarded.up = 0;
-    const near = new Side(await connect({ port: proxy.port, identity: client, expected: listener.identity }));
+    relay.up.forwarded = 0;
+    const near = new Side(await connect({ port: relay.port, identity: client, expected: listener.identity }));
     await listener.side();
-    expect(proxy.forwarded.up).toBeGreaterThan(sent + client.certificatePem.length / 2);
+    expect(relay.up.forwarded).toBeGreaterThan(sent + client.certificatePem.length / 2);
     expect(listener.sides).toHaveLength(1);
     near.peer.duplex.close();
   });
@@ -62,7 +62,7 @@ describe("a server with another key", () => {
     await using impostor = await OpensslServer.start(forged, "-tls1_3");
     const error = await failure(connect({ port: impostor.port, identity: client, expected: victim }));
     expect(error.code).toBe("unreachable");
-    expect(error.message).toContain("it does not have the key of the certificate that it shows");
+    expect(error.message).toContain("it does not have the private key of its certificate");
     expect(String(error.cause)).toContain("BAD_SIGNATURE");
 
     await using real = await OpensslServer.start(victim, "-tls1_3");
@@ -132,7 +132,7 @@ describe("no server", () => {
       const error = await failure(connect({ host, port, identity }));
       expect(error.code).toBe("unreachable");
       expect(error.message).toBe(
-        `Cannot connect to ${host}:${port}: nothing listens there. Is veripy-server running, and are host and port right?`,
+        `Cannot connect to ${host}:${port}: nothing is listening there. Is veripy-server running, and are host and port right?`,
       );
     }
   });
@@ -141,7 +141,7 @@ describe("no server", () => {
     const identity = await identityOf();
     const error = await failure(connect({ host: "no-such-host.invalid", port: 1, identity }));
     expect(error.code).toBe("unreachable");
-    expect(error.message).toContain("no host of that name");
+    expect(error.message).toContain("no host with that name");
   });
 
   test("that answers: the deadline ends it, and not before", async () => {
@@ -206,10 +206,10 @@ describe("a broken connection", () => {
   test("is an end with a reason at both ends, an orderly one is without", async () => {
     const client = await identityOf();
     using listener = await TestListener.start([client]);
-    using proxy = new TcpProxy(listener.port);
-    const near = new Side(await connect({ port: proxy.port, identity: client, expected: listener.identity }));
+    using relay = new Relay(listener.port);
+    const near = new Side(await connect({ port: relay.port, identity: client, expected: listener.identity }));
     const far = await listener.side();
-    proxy.cutAll();
+    relay.cutAll();
     expect((await near.ended())?.code).toBe("unreachable");
     expect((await far.ended())?.code).toBe("unreachable");
   });
@@ -217,10 +217,10 @@ describe("a broken connection", () => {
   test("that is half-closed ends at both ends", async () => {
     const client = await identityOf();
     using listener = await TestListener.start([client]);
-    using proxy = new TcpProxy(listener.port);
-    const near = new Side(await connect({ port: proxy.port, identity: client, expected: listener.identity }));
+    using relay = new Relay(listener.port);
+    const near = new Side(await connect({ port: relay.port, identity: client, expected: listener.identity }));
     const far = await listener.side();
-    proxy.endUp();
+    relay.endUp();
     await far.ended();
     await near.ended();
   });

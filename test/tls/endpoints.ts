@@ -1,27 +1,18 @@
-import { createPublicKey, generateKeyPairSync, X509Certificate } from "node:crypto";
+import { createPublicKey, generateKeyPairSync } from "node:crypto";
 import type { VeripyError } from "../../src/base/errors.ts";
 import { type Limits, withDefaultLimits } from "../../src/base/limits.ts";
-import { makeCertificate } from "../../src/identity/certificate.ts";
-import { type Fingerprint, fingerprintOfX509 } from "../../src/identity/fingerprint.ts";
+import type { Fingerprint } from "../../src/identity/fingerprint.ts";
 import type { Identity } from "../../src/identity/identity.ts";
 import type { CloseReason } from "../../src/protocol/duplex.ts";
-import { type Listener, listen, type Refusal } from "../../src/tls/listener.ts";
+import { type Listener, listen } from "../../src/tls/listener.ts";
 import type { Peer } from "../../src/tls/peer.ts";
+import type { Refusal } from "../../src/tls/refusal.ts";
+import { newIdentity } from "../helpers/keys.ts";
 import { eventually } from "../helpers/within.ts";
 
-/** An identity that is in no file. A negative number of days makes one that has expired. */
-export async function identityOf(kind: "ed25519" | "p256" = "ed25519", days = 30): Promise<Identity> {
-  const { privateKey } =
-    kind === "ed25519" ? generateKeyPairSync("ed25519") : generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const keyPem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  const certificatePem = await makeCertificate({ commonName: `veripy ${kind}`, keyPem, days });
-  const certificate = new X509Certificate(certificatePem);
-  return {
-    keyPem,
-    certificatePem,
-    fingerprint: fingerprintOfX509(certificate),
-    notAfter: new Date(certificate.validTo),
-  };
+/** An identity that is not in any file. A negative number of days makes one that has expired. */
+export function identityOf(kind: "ed25519" | "p256" = "ed25519", days = 30): Promise<Identity> {
+  return newIdentity(`veripy ${kind}`, { kind, days });
 }
 
 /**
@@ -99,9 +90,9 @@ export class TestListener implements Disposable {
       port: options.port ?? 0,
       identity,
       limits: withDefaultLimits(options.limits),
-      isTrusted: (fingerprint) => {
+      verdict: (fingerprint) => {
         events.current?.asked.push(fingerprint);
-        return trusted.some((known) => known.fingerprint === fingerprint);
+        return trusted.some((known) => known.fingerprint === fingerprint) ? "trusted" : "untrusted";
       },
       onPeer: (peer) => events.current?.sides.push(new Side(peer)),
       onRefused: (refusal) => events.current?.refusals.push(refusal),

@@ -335,7 +335,7 @@ describe("listening", () => {
       ...where,
       identity: taken.identity,
       limits: defaultLimits,
-      isTrusted: () => true,
+      verdict: () => "trusted",
       onPeer: () => {},
       onRefused: () => {},
     });
@@ -375,7 +375,7 @@ describe("listening", () => {
       port: 0,
       identity: server,
       limits: defaultLimits,
-      isTrusted: () => true,
+      verdict: () => "trusted",
       onPeer: ({ duplex }) =>
         duplex.attach({
           data: (chunk) => {

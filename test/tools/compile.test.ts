@@ -12,7 +12,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** A project of one program, which tells what was built into it, what it finds around it, or where it fails. */
+/** A project with one program, which prints what was built into it and a variable, or fails with a stack trace. */
 function project(name: string): string {
   const root = join(directory, name);
   mkdirSync(join(root, "src"), { recursive: true });
@@ -44,7 +44,7 @@ test("an executable knows its version and commit, and leaves nothing else in its
   expect(readdirSync(join(root, "dist"))).toEqual(["program"]);
 });
 
-test("the folder where an executable is started does not change what it does", async () => {
+test("the folder that an executable is started in does not change what it does", async () => {
   const program = await compile(project("hostile"), origin);
   const folder = join(directory, "hostile-folder");
   mkdirSync(folder);
@@ -52,7 +52,7 @@ test("the folder where an executable is started does not change what it does", a
   writeFileSync(join(folder, "bunfig.toml"), 'preload = ["./preload.ts"]\n');
   writeFileSync(join(folder, "preload.ts"), 'process.env["HOSTILE"] = "preload";\n');
   expect(spawnSync(program, { cwd: folder, encoding: "utf8" }).stdout).toEndWith(" calm\n");
-  // The twin: the folder is as hostile as it looks to Bun itself.
+  // Its twin: Bun itself, which the folder does change.
   const uncompiled = join(folder, "probe.ts");
   writeFileSync(uncompiled, 'console.log(process.env["HOSTILE"]);\n');
   expect(spawnSync(process.execPath, [uncompiled], { cwd: folder, encoding: "utf8" }).stdout).toBe(
@@ -60,12 +60,12 @@ test("the folder where an executable is started does not change what it does", a
   );
 });
 
-test("a stack trace names the source file and line, minified or not", async () => {
+test("a stack trace names the source file and line, although the program is minified", async () => {
   const program = await compile(project("trace"), origin);
   expect(spawnSync(program, ["fail"], { encoding: "utf8" }).stderr).toContain("src/main.ts:3");
 });
 
-test("two builds are identical from whatever folder and under whatever final name; another commit differs", async () => {
+test("builds of one commit are identical in any folder and under any final name; another commit gives another build", async () => {
   const here = await fileSha256(await compile(project("here"), origin));
   const there = await fileSha256(await compile(project("a/deeper/place"), origin, "renamed"));
   expect(there).toBe(here);
@@ -73,7 +73,7 @@ test("two builds are identical from whatever folder and under whatever final nam
   expect(other).not.toBe(here);
 });
 
-test("a program that doesn't bundle leaves the last executable as it was", async () => {
+test("a failed build leaves the previous executable unchanged", async () => {
   const root = project("broken");
   const program = await compile(root, origin);
   const before = await fileSha256(program);
@@ -83,13 +83,13 @@ test("a program that doesn't bundle leaves the last executable as it was", async
   expect(readdirSync(join(root, "dist"))).toEqual(["program"]);
 });
 
-test("this machine's own runtime is to be had, and one that does not exist is not", async () => {
+test("this machine's own runtime is found, and one that does not exist is not", async () => {
   const own = `bun-${process.platform}-${process.arch}` as Bun.Build.CompileTarget;
   if (process.platform === "linux") expect(await missingRuntime(own, directory)).toBeUndefined();
   expect(await missingRuntime("bun-beos-x64" as Bun.Build.CompileTarget, directory)).toBeString();
 });
 
-test("a commit is marked when files differ from it, and unknown outside of a checkout", async () => {
+test("a commit is marked as dirty when files differ from it, and is unknown outside a checkout", async () => {
   const root = project("checkout");
   writeFileSync(join(root, "package.json"), '{"version":"4.5.6"}\n');
   const git = (...args: string[]): string => {

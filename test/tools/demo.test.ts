@@ -15,9 +15,9 @@ const ctrlC = "\x03";
 type Found = ReturnType<typeof processesWith>;
 const endings: Record<string, (terminal: Terminal, found: Found) => Promise<unknown> | undefined> = {
   "Ctrl-C": async (terminal) => terminal.type(ctrlC),
-  // 'npx' passes it on as well, so the demo may get it twice.
-  "Ctrl-C that comes twice": async (terminal, found) => {
-    // It is the first to be stopped; one that does not react keeps the demo in the middle of that.
+  // 'npx' passes it on as well, so the demo may receive it twice.
+  "Ctrl-C that arrives twice": async (terminal, found) => {
+    // The client is stopped first. One that does not react keeps the demo busy stopping it.
     const client = found.find(({ command }) => command.includes("veripy-client"))?.pid ?? 0;
     process.kill(client, "SIGSTOP");
     terminal.type(ctrlC);
@@ -28,15 +28,15 @@ const endings: Record<string, (terminal: Terminal, found: Found) => Promise<unkn
 };
 
 test.skipIf(!hasProcfs).each(Object.keys(endings))(
-  "%s ends the demo and everything it has started",
+  "%s ends the demo and everything that it started",
   async (ending) => {
     await using here = await temporaryDirectory();
     const { CI: _, ...environment } = process.env as Record<string, string>;
-    // Every process of the demo inherits this variable, and is known by it.
+    // Every process of the demo inherits this variable, which identifies it.
     const env = { ...environment, TMPDIR: here.path };
     const theirs = () => processesWith(`TMPDIR=${here.path}`);
     await using terminal = new Terminal([process.execPath, "run", "demo"], root, { env });
-    await terminal.shows(/Both stay up until Ctrl-C/, 100_000);
+    await terminal.shows(/Both keep running until you press Ctrl-C/, 100_000);
     expect(theirs().filter(({ command }) => command.includes("veripy-server"))).not.toBeEmpty();
 
     await endings[ending]?.(terminal, theirs());

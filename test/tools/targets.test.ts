@@ -1,20 +1,20 @@
 import { expect, test } from "bun:test";
 import { parseTargets, releasePath, sha256sumLine } from "../../src/tools/targets.ts";
 
-test("without a list all nine targets are built", () => {
+test("all nine targets are built without a list", () => {
   expect(parseTargets(undefined)).toHaveLength(9);
 });
 
-test("a list is built in the table's order, whatever its own", () => {
+test("the targets of a list are built in the table's order", () => {
   expect(parseTargets("windows-x64, linux-x64")).toEqual(["linux-x64", "windows-x64"]);
 });
 
-test("an unknown target is refused with its name and those that there are", () => {
+test("an unknown target is refused, and the error lists the known ones", () => {
   expect(() => parseTargets("linux-x64,beos")).toThrow(/'beos'.*linux-x64.*windows-arm64/);
   expect(() => parseTargets("")).toThrow("Cannot build for ''");
 });
 
-test("a name that every object has is no target", () => {
+test("the name of a built-in property is not a target", () => {
   expect(() => parseTargets("constructor")).toThrow("'constructor'");
 });
 

@@ -60,7 +60,7 @@ describe.skipIf(process.platform === "win32")("a server's files", () => {
       const mode = statSync(path).mode;
       chmodSync(path, mode | 0o002);
       const said = await refusal(check(here));
-      expect(said).toContain("anyone on this machine may write it");
+      expect(said).toContain("every user of this machine can write to it");
       const [command = ""] = /chmod .*$/.exec(said) ?? [];
       expect(command).toBe(`chmod o-w '${path}'`);
       Bun.spawnSync(["sh", "-c", command]);
@@ -76,7 +76,7 @@ describe.skipIf(process.platform === "win32")("a server's files", () => {
       const path = join(here.dir, name);
       chmodSync(path, statSync(path).mode | 0o020);
       expect(await check(here)).toEqual([
-        expect.stringMatching(/The members of its group may write .*chmod g-w '.*'$/),
+        expect.stringMatching(/Every member of its group can write to .*chmod g-w '.*'$/),
       ]);
     },
   );
@@ -133,7 +133,7 @@ describe.skipIf(process.platform === "win32")("a trust file that everyone may wr
     chmodSync(trusted, 0o666);
     const { changed, warning } = await removeTrustedKey(trusted, alice);
     expect(changed).toBe(true);
-    expect(warning).toContain("check the entries that are left");
+    expect(warning).toContain("check the remaining entries");
     expect(readFileSync(trusted, "utf8")).toBe(trustText(bob));
     expect(statSync(trusted).mode & 0o002).toBe(0);
     expect(await removeTrustedKey(trusted, bob)).toEqual({ changed: true });

@@ -72,7 +72,7 @@ describe("an invitation code", () => {
     "é".repeat(20),
   ])("%j is none, and the error repeats nothing of it", (text) => {
     expect(() => parseCode(text)).toThrow(VeripyError);
-    expect(() => parseCode(text)).toThrow("That is no invitation code");
+    expect(() => parseCode(text)).toThrow("That is not an invitation code");
     if (text.length > 4) expect(() => parseCode(text)).not.toThrow(text.slice(5, 9));
   });
 });

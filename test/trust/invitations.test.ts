@@ -145,11 +145,11 @@ describe("an invitation", () => {
 describe("an invitation's name", () => {
   test.each([
     ["x".repeat(65), "must have at most 64 characters"],
-    ["", "must be printable"],
-    [" alice", "must be printable"],
-    ["a\nb", "must be printable"],
-    ["a\u001b[2Jb", "must be printable"],
-    ["a\u202eb", "must be printable"],
+    ["", "must consist of printable"],
+    [" alice", "must consist of printable"],
+    ["a\nb", "must consist of printable"],
+    ["a\u001b[2Jb", "must consist of printable"],
+    ["a\u202eb", "must consist of printable"],
     ["c".repeat(64), "must not look like a fingerprint"],
   ])("%j is refused as the trust file would, and nothing is written", async (name, why) => {
     const dir = temporaryDirectory();
@@ -212,7 +212,7 @@ describe("the list of invitations", () => {
     const dir = temporaryDirectory();
     await invite(dir, { validMs: -1 });
     for (let index = 0; index < 100; index++) await invite(dir);
-    await expect(invite(dir)).rejects.toThrow("There are 100 open invitations already");
+    await expect(invite(dir)).rejects.toThrow("There are already 100 open invitations");
   });
 
   test.each([
@@ -235,7 +235,7 @@ describe("the list of invitations", () => {
 
   test("in a folder that is not there is an error that says what makes it", async () => {
     const dir = join(temporaryDirectory(), "nowhere");
-    await expect(invite(dir)).rejects.toThrow("'veripy-server init' makes the folder");
+    await expect(invite(dir)).rejects.toThrow("'veripy-server init' creates the directory");
   });
 
   test.skipIf(process.getuid?.() === 0 || process.platform === "win32")(

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { VeripyError } from "../../src/base/errors.ts";
 import type { Fingerprint } from "../../src/identity/fingerprint.ts";
-import { createIdentity } from "../../src/identity/identity.ts";
+import { loadOrCreateIdentity } from "../../src/identity/identity.ts";
 import {
   keepKnownServer,
   parseKnownServers,
@@ -34,7 +34,7 @@ describe("which key a server must show", () => {
       fingerprints: [two],
       source: join(certsDir, "known-servers.json"),
     });
-    const { fingerprint } = await createIdentity(certsDir, "server");
+    const { fingerprint } = (await loadOrCreateIdentity(certsDir, "server")).identity;
     expect(await resolveServerPin({ certsDir, ...at })).toEqual({
       fingerprints: [fingerprint],
       source: join(certsDir, "server.crt"),
@@ -103,15 +103,15 @@ describe("known-servers.json", () => {
   test.each([
     ["[]", "must be a JSON object"],
     ["null", "must be a JSON object"],
-    [`{"h:1": "${one}", "h:1": "${two}"}`, "is there twice"],
-    [`{"h:1": "${one}", "H:1": "${two}"}`, '["H:1"]: is there twice'],
+    [`{"h:1": "${one}", "h:1": "${two}"}`, "duplicate key"],
+    [`{"h:1": "${one}", "H:1": "${two}"}`, '["H:1"]: the same server has an entry above'],
     [`{"h": "${one}"}`, "must be host:port"],
     [`{"h:0": "${one}"}`, "must be host:port"],
     [`{"h:65536": "${one}"}`, "must be host:port"],
     [`{"::1:8443": "${one}"}`, "must be host:port"],
     [`{"[::x]:8443": "${one}"}`, "must be host:port"],
     ['{"h:1": "abc"}', "Cannot read 'abc' as a fingerprint"],
-    ['{"h:1": []}', "must name a fingerprint"],
+    ['{"h:1": []}', "must contain a fingerprint"],
     ['{"h:1": null}', "must be a fingerprint"],
     [`{"h:1": ["${one}", 2]}`, '["h:1"][1]: must be a fingerprint'],
   ])("%s is refused with its place", (text, message) => {

@@ -25,7 +25,7 @@ describe("an announcement of a next key", () => {
     const next = await newIdentity();
     const signed = signRotation(old.keyPem, next.keyPem);
     expect(nextKeyOf(signed, old.fingerprint)).toBe(next.fingerprint);
-    expect(() => nextKeyOf(signed, other.fingerprint)).toThrow("it speaks of the key");
+    expect(() => nextKeyOf(signed, other.fingerprint)).toThrow("it is for the key");
     // Somebody else's word, with the old key's name on it.
     const forged = { ...signRotation(other.keyPem, next.keyPem), old: old.fingerprint };
     expect(() => nextKeyOf(forged, old.fingerprint)).toThrow("not signed by the old key");
@@ -86,20 +86,22 @@ describe("a trusted key that is rotated", () => {
   test("cannot take over a key that is trusted already, or the next one of somebody else", async () => {
     const path = trustFile();
     const before = readFileSync(path, "utf8");
-    await expect(setNextKey(path, key(1), key(2))).rejects.toThrow("is in trusted_fingerprints[0] already");
+    await expect(setNextKey(path, key(1), key(2))).rejects.toThrow("is already in trusted_fingerprints[0]");
     expect(readFileSync(path, "utf8")).toBe(before);
     await setNextKey(path, key(2), key(9));
-    await expect(setNextKey(path, key(1), key(9))).rejects.toThrow("is in trusted_fingerprints[0] already");
-    await expect(setNextKey(path, key(7), key(9))).rejects.toThrow("there is no entry with the key");
+    await expect(setNextKey(path, key(1), key(9))).rejects.toThrow("is already in trusted_fingerprints[0]");
+    await expect(setNextKey(path, key(7), key(9))).rejects.toThrow("has no entry with the key");
     // A next key has no next key.
-    await expect(setNextKey(path, key(9), key(6))).rejects.toThrow("there is no entry with the key");
+    await expect(setNextKey(path, key(9), key(6))).rejects.toThrow("has no entry with the key");
   });
 
   test("is no longer trusted when either of its keys is removed, and not added a second time", async () => {
     for (const name of [key(1), key(9), "alice"]) {
       const path = trustFile();
       await setNextKey(path, key(1), key(9));
-      await expect(addTrustedKey(path, key(9))).rejects.toThrow("('alice') has it as its next key");
+      await expect(addTrustedKey(path, key(9))).rejects.toThrow(
+        "it is the next key of trusted_fingerprints[1] ('alice')",
+      );
       expect(await removeTrustedKey(path, name)).toEqual({ changed: true });
       expect([read(path).lookup(key(1)), read(path).lookup(key(9))]).toEqual([undefined, undefined]);
     }
@@ -167,7 +169,7 @@ describe("the pin of a server that changes its key", () => {
   test("that cannot be written is an error", async () => {
     const dir = join(temporaryDirectory(), "nowhere");
     await expect(pinNextServerKey(server(dir), key(1), key(2))).rejects.toThrow(
-      "Cannot keep the key of example:8443",
+      "Cannot save the key of example:8443",
     );
   });
 });

@@ -88,11 +88,11 @@ describe("editing trusted-keys.json", () => {
     const text = trustText({ fingerprint: key(1), name: "one" }, key(2));
     const path = trustFile(text);
     const refusals: [TrustedKeyChanges, string][] = [
-      [{ name: "one" }, `the key ${key(1)} has it already`],
-      [{ name: "a\nb" }, "name: must be printable"],
+      [{ name: "one" }, `the key ${key(1)} already has it`],
+      [{ name: "a\nb" }, "name: must consist of printable"],
       [{ modules: ["ok.ts", ""] }, "modules[1]: must not be empty"],
       [{ actions: ["fly" as "exec"] }, "actions[0]: must be 'sync', 'verify' or 'exec'"],
-      [{ from: ["10.0.0/8"] }, "from: '10.0.0/8' is no address range"],
+      [{ from: ["10.0.0/8"] }, "from: '10.0.0/8' is not an address range"],
       [{ expires: "2027-02-30" }, "expires: must be a date"],
       [{ max_connections: 0 }, "max_connections: must be a whole number from 1"],
     ];
@@ -101,7 +101,7 @@ describe("editing trusted-keys.json", () => {
         await expect(trustKey(path, fingerprint, changes)).rejects.toThrow(why);
     }
     expect(readFileSync(path, "utf8")).toBe(text);
-    await expect(trustKey(trustFile(), key(1))).rejects.toThrow("run 'veripy-server init' first");
+    await expect(trustKey(trustFile(), key(1))).rejects.toThrow("Run 'veripy-server init' to create one");
     // Its own name is no other key's.
     expect(await trustKey(path, key(1), { name: "one", max_connections: 2 })).toMatchObject({
       changed: true,
@@ -113,10 +113,10 @@ describe("editing trusted-keys.json", () => {
     const refused = (who: string) => expect(removeTrustedKey(path, who, { mustBeThere: true })).rejects;
     await refused("alcie").toThrow("Did you mean 'alice'?");
     await refused(key(2).slice(0, 16)).toThrow("Did you mean");
-    await refused("somebody else").toThrow(`It has: alice, ${key(2)}.`);
+    await refused("somebody else").toThrow(`It contains: alice, ${key(2)}.`);
     expect(await removeTrustedKey(path, "alice", { mustBeThere: true })).toEqual({ changed: true });
     expect(await removeTrustedKey(path, key(2), { mustBeThere: true })).toEqual({ changed: true });
-    await refused("alice").toThrow("It trusts no key.");
+    await refused("alice").toThrow("The file trusts no keys.");
   });
 
   test("a key that is there with other fields is an error that names its entry", async () => {
@@ -124,11 +124,11 @@ describe("editing trusted-keys.json", () => {
     const text = trustText(...entries);
     const path = trustFile(text);
     const refusals: [Fingerprint, TrustedKeyFields, string][] = [
-      [key(1), { name: "one" }, "trusted_fingerprints[0] has this key already, with another value for name"],
+      [key(1), { name: "one" }, "trusted_fingerprints[0] already has this key, with another value for name"],
       [
         key(2),
         { name: "three" },
-        "trusted_fingerprints[1] ('two') has this key already, with another value for name",
+        "trusted_fingerprints[1] ('two') already has this key, with another value for name",
       ],
       [key(2), { name: "two", modules: ["b.ts"] }, "another value for modules"],
       [key(2), { actions: ["sync"], max_connections: 1 }, "another value for actions, max_connections"],
@@ -145,7 +145,7 @@ describe("editing trusted-keys.json", () => {
     const path = trustFile(text);
     for (const fields of [{}, { name: "one" }, { name: "two" }]) {
       await expect(addTrustedKey(path, key(2), fields)).rejects.toThrow(
-        `trusted_fingerprints[0] ('one') has it as its next key. Remove that entry first: veripy-server untrust ${key(1)}`,
+        `it is the next key of trusted_fingerprints[0] ('one'). Remove that entry first: veripy-server untrust ${key(1)}`,
       );
     }
     expect(readFileSync(path, "utf8")).toBe(text);
@@ -153,7 +153,7 @@ describe("editing trusted-keys.json", () => {
 
   test("a missing file is made when a key is trusted, and an error when one is removed", async () => {
     const path = trustFile();
-    await expect(removeTrustedKey(path, key(1))).rejects.toThrow("it is not there");
+    await expect(removeTrustedKey(path, key(1))).rejects.toThrow("it does not exist");
     expect(await addTrustedKey(path, key(1))).toEqual({ changed: true });
     expect(readFileSync(path, "utf8")).toBe(list(`\n    "${key(1)}"\n  `));
   });
@@ -219,7 +219,7 @@ describe("editing trusted-keys.json", () => {
     const text = trustText({ fingerprint: key(1), name: "one" });
     const path = trustFile(text);
     await expect(addTrustedKey(path, key(2), { name: "one" })).rejects.toThrow(
-      "trusted_fingerprints[1].name: one is in trusted_fingerprints[0] already",
+      "trusted_fingerprints[1].name: one is already in trusted_fingerprints[0]",
     );
     await expect(addTrustedKey(path, key(2), { expires: "soon" })).rejects.toThrow(
       "trusted_fingerprints[1].expires: ",

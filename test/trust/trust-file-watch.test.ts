@@ -75,7 +75,7 @@ describe("watching trusted-keys.json", () => {
     renameSync(join(dir, "next"), join(dir, "current"));
     await recorder.size(2);
     rmSync(join(dir, "v2"), { recursive: true });
-    await recorder.error("is not there");
+    await recorder.error("does not exist");
     mkdirSync(join(dir, "v2"));
     writeFileSync(path, keys(5));
     await recorder.size(5);

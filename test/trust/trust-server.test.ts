@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Fingerprint } from "../../src/identity/fingerprint.ts";
-import { createIdentity, loadOrCreateIdentity } from "../../src/identity/identity.ts";
+import { loadOrCreateIdentity } from "../../src/identity/identity.ts";
 import { readKnownServers, resolveServerPin, setKnownServer } from "../../src/trust/known-servers.ts";
 import { forgetServer, trustServer } from "../../src/trust/trust-server.ts";
 import { temporaryDirectory } from "../identity/temporary.ts";
@@ -33,7 +33,7 @@ describe("trusting a server's key", () => {
     expect(readFileSync(join(certsDir, "server.crt.old"), "utf8")).toBe(identity.certificatePem);
 
     const own = temporaryDirectory();
-    const { fingerprint } = await createIdentity(own, "server");
+    const { fingerprint } = (await loadOrCreateIdentity(own, "server")).identity;
     await expect(trustServer(server(own), two)).rejects.toMatchObject({ code: "bad_config" });
     expect((await resolveServerPin(server(own)))?.fingerprints).toEqual([fingerprint]);
     expect(existsSync(join(own, "known-servers.json"))).toBe(false);
@@ -69,14 +69,14 @@ describe("forgetting a server", () => {
     const pins = Array.from({ length: 12 }, (_, n) => [`host-number-${n}.example:8443`, one]);
     writeFileSync(join(certsDir, "known-servers.json"), JSON.stringify(Object.fromEntries(pins)));
     await expect(forgetServer(server(certsDir, "x"))).rejects.toThrow(
-      /It has: host-number-0\..*9\.example:8443 and 2 more\.$/,
+      /It contains: host-number-0\..*9\.example:8443 and 2 more\.$/,
     );
     expect((await readKnownServers(certsDir)).size).toBe(12);
   });
 
   test("of a folder that knows none says so, and writes nothing", async () => {
     const certsDir = temporaryDirectory();
-    await expect(forgetServer(server(certsDir))).rejects.toThrow("No server is known there.");
+    await expect(forgetServer(server(certsDir))).rejects.toThrow("The file has no entries.");
     expect(existsSync(join(certsDir, "known-servers.json"))).toBe(false);
   });
 });

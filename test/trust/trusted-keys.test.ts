@@ -97,7 +97,7 @@ describe("trusted-keys.json", () => {
     ['{"trusted_fingerprints": [], "admins": []}', 'unknown key "admins"'],
     ['{"trusted_fingerprints": {}}', "trusted_fingerprints: must be a list"],
     ['{"trusted_fingerprints": null}', "trusted_fingerprints: must be a list"],
-    ['{"trusted_fingerprints": [],\n "trusted_fingerprints": []}', "line 2, column 2: the key"],
+    ['{"trusted_fingerprints": [],\n "trusted_fingerprints": []}', "line 2, column 2: duplicate key"],
   ])("%j is refused, and the right form is shown", (text, message) => {
     expect(() => parseTrustedKeys(text)).toThrow(VeripyError);
     expect(() => parseTrustedKeys(text)).toThrow(`trusted-keys.json: ${message}`);
@@ -111,13 +111,16 @@ describe("trusted-keys.json", () => {
     [`["${alice}",]`, "line 1, column 94"],
     [
       `["${alice}", "${alice.toUpperCase()}"]`,
-      `trusted_fingerprints[1]: ${alice} is in trusted_fingerprints[0] already`,
+      `trusted_fingerprints[1]: ${alice} is already in trusted_fingerprints[0]`,
     ],
-    [`["${alice}", {"fingerprint": "${alice}"}]`, `trusted_fingerprints[1].fingerprint: ${alice} is in`],
-    [`[{"fingerprint": "${alice}", "fingerprint": "${bob}"}]`, 'the key "fingerprint" is there twice'],
+    [
+      `["${alice}", {"fingerprint": "${alice}"}]`,
+      `trusted_fingerprints[1].fingerprint: ${alice} is already in`,
+    ],
+    [`[{"fingerprint": "${alice}", "fingerprint": "${bob}"}]`, 'duplicate key "fingerprint"'],
     [
       `[{"fingerprint": "${alice}", "name": "x"}, {"fingerprint": "${bob}", "name": "x"}]`,
-      "trusted_fingerprints[1].name: x is in trusted_fingerprints[0] already",
+      "trusted_fingerprints[1].name: x is already in trusted_fingerprints[0]",
     ],
     [`[{"name": "x"}]`, "trusted_fingerprints[0].fingerprint: "],
   ])("the entries %j are refused with their place", (list, message) => {
@@ -139,10 +142,13 @@ describe("trusted-keys.json", () => {
     [{ modules: "*" }, "trusted_fingerprints[0].modules: "],
     [{ modules: ["a.ts", ""] }, "trusted_fingerprints[0].modules[1]: "],
     [{ actions: ["run"] }, "trusted_fingerprints[0].actions[0]: "],
-    [{ from: ["10.0.0.0/33"] }, "trusted_fingerprints[0].from: '10.0.0.0/33' must have 0 to 32"],
+    [
+      { from: ["10.0.0.0/33"] },
+      "trusted_fingerprints[0].from: '10.0.0.0/33' must have a number from 0 to 32",
+    ],
     [{ from: ["::/129"] }, "0 to 128"],
-    [{ from: ["example.org"] }, "is no address range"],
-    [{ from: ["10.0.0.0/8/8"] }, "is no address range"],
+    [{ from: ["example.org"] }, "is not an address range"],
+    [{ from: ["10.0.0.0/8/8"] }, "is not an address range"],
     [{ from: ["10.0.0.0/-1"] }, "0 to 32"],
     [{ from: ["10.0.0.0/"] }, "0 to 32"],
     [{ from: "10.0.0.0/8" }, "trusted_fingerprints[0].from: "],
@@ -162,7 +168,9 @@ describe("trusted-keys.json", () => {
 
   test("a missing file, one that is no text, and a broken one are three clear errors", async () => {
     const path = join(temporaryDirectory(), "trusted-keys.json");
-    await expect(readTrustedKeys(path)).rejects.toThrow("it is not there. 'veripy-server init' makes one");
+    await expect(readTrustedKeys(path)).rejects.toThrow(
+      "it does not exist. 'veripy-server init' creates one",
+    );
     writeFileSync(path, Buffer.from([0x5b, 0xff, 0x5d]));
     await expect(readTrustedKeys(path)).rejects.toThrow("not UTF-8");
     writeFileSync(path, trustText({ name: "x" }));

@@ -10,7 +10,7 @@ export class HostLog {
     this.#send = send;
   }
 
-  /** From here on lines are sent; before, there is no module that could have any. */
+  /** Lines are sent from now on. Before, no module runs that could write any. */
   open(maxLinesPerSecond: number): void {
     this.#gate = new LogGate(maxLinesPerSecond);
   }
@@ -18,8 +18,8 @@ export class HostLog {
   write(level: LogLevel, text: string, ref = "-"): void {
     for (const line of text.split("\n")) {
       if (line === "" && text !== "") continue;
-      if (!this.#gate.pass()) continue;
-      const dropped = this.#gate.takeDropped();
+      const dropped = this.#gate.pass();
+      if (dropped === undefined) continue;
       const note = dropped === 0 ? "" : ` (${dropped} lines before this one were dropped)`;
       this.#send(ref, JSON.stringify({ level, text: clip(line, maxLogLine) + note }));
     }
@@ -27,9 +27,9 @@ export class HostLog {
 }
 
 /**
- * Sends what a module says by `console` to the server's log with its level. Methods that are not covered here
- * (table, dir, time, …), and whatever writes to the standard streams past `console`, arrive through the process's
- * pipes instead, unless `everything` is asked for, because there are none.
+ * Sends what a module writes with `console` to the server's log, with its level. Other methods (table, dir, time, …) and
+ * direct writes to the standard streams reach the log through the process's pipes. Where there are no such pipes,
+ * `everything` redirects those too.
  */
 export function redirectConsole(log: HostLog, everything: boolean): void {
   for (const level of logLevels) console[level] = (...args: unknown[]) => log.write(level, format(args));
@@ -40,7 +40,7 @@ export function redirectConsole(log: HostLog, everything: boolean): void {
 
 function format(args: unknown[]): string {
   if (args.length === 1 && typeof args[0] === "string") return args[0];
-  // Required when it is used: it takes milliseconds to load, and most modules print nothing.
+  // Loaded on demand: it takes milliseconds, and most modules print nothing.
   return (require("node:util") as typeof import("node:util")).format(...args);
 }
 

@@ -9,12 +9,11 @@ const FD_CLOEXEC = 1;
 const SCHED_BATCH = 3;
 
 /**
- * Ties this process to the server that started it: when the server dies, whatever the way, the kernel kills this
- * process, even one that spins and would never notice a closed socket. Also keeps `controlFd` from the programs
- * that a module starts, and lets modules take turns on the processor rather than interrupt others. Linux only;
- * elsewhere a host ends when it sees its socket closed.
+ * Ties this process to the server that started it: however the server dies, the kernel then kills this process, even if
+ * it is in an endless loop and would never see its socket closed. Also closes `controlFd` in programs that a module
+ * starts, and schedules the process as a batch job. Linux only; elsewhere a host ends when its socket is closed.
  *
- * Returns how to let whoever waits for this processor go first; undefined where the library cannot be called.
+ * Returns a function that lets another process go first on this processor; undefined where libc can't be called.
  */
 export function dieWithParent(serverPid: number, controlFd: number | undefined): (() => void) | undefined {
   if (process.platform !== "linux") return undefined;
@@ -27,17 +26,17 @@ export function dieWithParent(serverPid: number, controlFd: number | undefined):
   if (libc !== undefined) {
     libc.symbols.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (controlFd !== undefined) libc.symbols.fcntl(controlFd, F_SETFD, FD_CLOEXEC);
-    // As large a share of the processor as before, but a call that arrives does not push aside the server or another
-    // module in the middle of its work: fewer switches, and a module that wants every core is felt less.
+    // The same share of the processor, but a call that arrives does not interrupt the server or another module in the
+    // middle of its work. Without it, many calls at once are slower.
     libc.symbols.sched_setscheduler(0, SCHED_BATCH, new Int32Array(1));
   }
   // The server may have died between its fork and the line above.
   if (process.ppid !== serverPid) process.exit(0);
   try {
-    // When the machine is short of memory, modules go before the server does.
+    // When the machine runs out of memory, the kernel kills modules before the server.
     writeFileSync("/proc/self/oom_score_adj", "500");
   } catch {
-    // Not permitted in some containers; then the kernel chooses by itself.
+    // Not permitted in some containers.
   }
   return libc?.symbols.sched_yield;
 }

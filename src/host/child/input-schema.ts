@@ -6,16 +6,16 @@ export type InputCheck = (args: string) => void;
 
 /**
  * Prepares the check of a module's `input`, a JSON Schema (2020-12 unless `$schema` says otherwise). Throws
- * `bad_module` for a schema that is none: wrong types of keywords, a pattern that is no regular expression, a
- * `$ref` to nowhere. Formats that the library does not know are not checked, as the specification has it.
+ * `bad_module` for an invalid schema: a keyword of the wrong type, a pattern that is not a regular expression, a
+ * dangling `$ref`. Formats that the library does not know are not checked, as the specification has it.
  */
 export function compileInput(mod: string, input: Record<string, unknown>): InputCheck {
   const broken = (what: string) =>
-    new VeripyError("bad_module", `${mod} exports an 'input' that is no valid JSON Schema: ${what}`);
+    new VeripyError("bad_module", `${mod} exports an invalid JSON Schema as 'input': ${what}`);
   const draft = draftOf(input.$schema);
   if (draft === undefined)
     throw broken(
-      `$schema is ${JSON.stringify(input.$schema)}, known are 2020-12, 2019-09, draft-07, draft-04.`,
+      `$schema is ${JSON.stringify(input.$schema)}. Supported are 2020-12, 2019-09, draft-07 and draft-04.`,
     );
   const fault = deepest(validate(input, metaSchema, "2020-12", undefined, false).errors);
   if (fault !== undefined) throw broken(describe("input", fault));
@@ -38,7 +38,7 @@ export function compileInput(mod: string, input: Record<string, unknown>): Input
 
 type Lookup = ReturnType<typeof dereference>;
 
-/** Every subschema by its URI; a reference to none of them would only show in the call that meets it. */
+/** Every subschema by its URI. Checks the references now; otherwise a dangling one would fail a call. */
 function lookUp(schema: Schema, broken: (what: string) => VeripyError): Lookup {
   let lookup: Lookup;
   try {
@@ -49,7 +49,7 @@ function lookUp(schema: Schema, broken: (what: string) => VeripyError): Lookup {
   for (const found of Object.values(lookup)) {
     const target = typeof found === "object" ? found.__absolute_ref__ : undefined;
     if (typeof found === "object" && target !== undefined && lookup[target] === undefined)
-      throw broken(`$ref ${JSON.stringify(found.$ref)} leads to no schema in it.`);
+      throw broken(`$ref ${JSON.stringify(found.$ref)} does not resolve to a schema in it.`);
   }
   return lookup;
 }

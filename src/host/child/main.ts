@@ -2,55 +2,56 @@ import { messageOf, VeripyError } from "../../base/errors.ts";
 import type { CloseReason, Duplex } from "../../protocol/duplex.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../../protocol/frame.ts";
 import type { CallClient } from "../call.ts";
+import { decodeAbort, decodeClient, decodeCredit } from "../call-codec.ts";
 import { killDescendants } from "../kill-descendants.ts";
-import { type CheckedExports, checkExports } from "../module-exports.ts";
+import { type CheckedExports, checkExports, tightenLimits } from "../module-exports.ts";
 import { clip, type LoadPayload, maxErrorText, type PreparePayload } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
 import { connectControl, controlDescriptor } from "../transport.ts";
-import { IdleSpin } from "./busy-wait.ts";
+import { BusyWait } from "./busy-wait.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
 import type { InputCheck } from "./input-schema.ts";
-import { HostTitle } from "./process-title.ts";
-import { HostedCall, type HostedModule, stackOf } from "./running-call.ts";
+import { ProcessTitle } from "./process-title.ts";
+import { type HostedModule, RunningCall, stackOf } from "./running-call.ts";
 import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
 
 /**
  * The whole life of a module host, the process that runs one version of one module: loads the texts that the
  * server sends, answers calls, and ends when the server says so or hangs up. The command line is
- * `module-host SERVER_PID TRANSPORT TITLE`. Nothing the server alone needs may be imported from here: every module pays
- * for it in start-up time and memory.
+ * `module-host SERVER_PID TRANSPORT TITLE`. Import nothing here that only the server needs:
+ * every module would pay for it in start-up time and memory.
  */
 export async function runModuleHost(): Promise<never> {
   const [serverPid, transport] = process.argv.slice(3);
   const pipes = transport === "pipes";
   const yieldProcessor = dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
-  const host = new Host(await connectControl(pipes), pipes, new IdleSpin(yieldProcessor));
+  const host = new Host(await connectControl(pipes), pipes, new BusyWait(yieldProcessor));
   return host.run();
 }
 
 class Host {
   readonly #duplex: Duplex;
-  /** Without a socket of its own, the control channel takes the standard streams; nothing else may use them. */
+  /** The control channel is the standard streams, so nothing else may use them. */
   readonly #pipes: boolean;
-  /** By the numbers that `exec` names them by. Replaced, never changed: a call looks its client up later. */
+  /** Indexed by the numbers in `exec`. Replaced, never modified, because a call looks up its client later. */
   #clients: readonly CallClient[] = [];
-  readonly #calls = new Map<number, HostedCall>();
+  readonly #calls = new Map<number, RunningCall>();
   /** The server is trusted, and its frames carry whole module trees. */
   readonly #decoder = new FrameDecoder(Number.MAX_SAFE_INTEGER);
   #isLoading = false;
   #module: HostedModule | undefined;
   #killGraceMs = 0;
   readonly #log = new HostLog((ref, json) => this.#send("log", ref, json));
-  readonly #title = new HostTitle();
-  readonly #spin: IdleSpin;
+  readonly #title = new ProcessTitle();
+  readonly #busyWait: BusyWait;
   #ending = false;
   #exiting = false;
 
-  constructor(duplex: Duplex, pipes: boolean, spin: IdleSpin) {
+  constructor(duplex: Duplex, pipes: boolean, busyWait: BusyWait) {
     this.#duplex = duplex;
     this.#pipes = pipes;
-    this.#spin = spin;
+    this.#busyWait = busyWait;
   }
 
   run(): Promise<never> {
@@ -62,7 +63,7 @@ class Host {
     });
     process.on("exit", () => {
       this.#exiting = true;
-      // What was said in this turn, the log's last lines for one, leaves first.
+      // What was written in this turn, such as the last log lines, is sent first.
       this.#duplex.close();
       killDescendants(process.pid);
     });
@@ -77,14 +78,16 @@ class Host {
         return;
       case "abort":
         this.#send("aborting", frame.ref, "{}");
-        this.#calls.get(frame.refNumber)?.abort((JSON.parse(frame.json) as { reason: string }).reason);
+        this.#calls.get(frame.refNumber)?.abort(decodeAbort(frame));
         return;
-      case "grant":
-        this.#calls.get(frame.refNumber)?.grant((JSON.parse(frame.json) as { parts: number }).parts);
+      case "credit":
+        this.#calls.get(frame.refNumber)?.credit(decodeCredit(frame));
         return;
-      case "client":
-        this.#clients = Object.assign([...this.#clients], { [frame.ref]: JSON.parse(frame.json) });
+      case "client": {
+        const { number, client } = decodeClient(frame);
+        this.#clients = Object.assign([...this.#clients], { [number]: client });
         return;
+      }
       case "stop":
         this.#stop();
         return;
@@ -100,13 +103,13 @@ class Host {
   #exec(frame: Frame): void {
     const module = this.#module;
     if (module === undefined) return;
-    this.#spin.callCame();
-    const call = new HostedCall(module, frame, this.#clients);
+    this.#busyWait.callCame();
+    const call = new RunningCall(module, frame, this.#clients);
     this.#calls.set(frame.refNumber, call);
     call.run();
   }
 
-  /** Not when the module has come meanwhile: it has waited for this process to start. */
+  /** Does nothing if the module is being loaded already. */
   async #prepare({ root }: PreparePayload): Promise<void> {
     if (this.#isLoading) return;
     this.#title.prepare();
@@ -130,9 +133,9 @@ class Host {
         root: payload.root,
         execute: exports.execute,
         checkInput,
-        limits: tightenHostLimits(payload.limits, exports.limits),
+        limits: tightenLimits(payload.limits, exports.limits),
         send: (type, ref, json) => this.#send(type, ref, json),
-        // The answer of the only call goes at once; among others, the server would be woken for each chunk of them.
+        // The answer of the only call is sent at once. Others wait for the end of the turn, so the server wakes up once.
         sendLine: (line) => this.#duplex.write(line, this.#calls.size > 1),
         log: (level, text, ref) => this.#log.write(level, text, ref),
         forget: (ref) => this.#forget(ref),
@@ -146,51 +149,50 @@ class Host {
   }
 
   /**
-   * A rejected promise that nobody awaits is logged, and that is all: it is a value that was not looked at, mostly
-   * of something started on the side, and the calls in flight are no worse for it. An exception that leaves a timer
-   * or an event handler is different: what it was in the middle of stays half done, in memory that later calls use.
-   * So the process ends, the server says why, and the next call gets a fresh one.
+   * An unhandled rejection is only logged: it usually belongs to something started on the side, and does no harm to the
+   * calls in flight. An uncaught exception in a timer or an event handler may leave state half changed that later calls
+   * use. So the process ends, the server tells the callers why, and the next call gets a new process.
    */
   #watchForLateErrors(): void {
     process.on("unhandledRejection", (reason) => {
-      this.#log.write("error", `A promise was rejected that nobody handles: ${stackOf(reason)}`);
+      this.#log.write("error", `Unhandled promise rejection: ${stackOf(reason)}`);
     });
     process.on("uncaughtException", (error) => {
       if (this.#ending) return;
       this.#ending = true;
-      this.#log.write("error", `An exception was not caught: ${stackOf(error)}`);
-      // Before there is a module, the server takes the place of mods/ out of what it tells clients.
+      this.#log.write("error", `Uncaught exception: ${stackOf(error)}`);
+      // Before there is a module, the server removes the path of mods/ from what it tells clients.
       const root = this.#module?.root;
       const thrown = root === undefined ? messageOf(error) : thrownText(error, root);
-      const text = `an exception was not caught: ${thrown}`;
+      const text = `uncaught exception: ${thrown}`;
       this.#send("fatal", "0", JSON.stringify({ error: clip(text, maxErrorText) }));
       this.#exitSoon(1);
     });
   }
 
-  /** What was sent in this turn leaves first. */
+  /** Exits after what was written in this turn has been sent. */
   #exitSoon(code: number): void {
     setImmediate(() => process.exit(code));
   }
 
   #hungUp(reason: CloseReason): void {
     if (this.#exiting) return;
-    // Not the server's doing but a fault of this process; standard error reaches the server's log.
+    // The fault is in this process. Its standard error goes to the server's log.
     if (reason !== undefined) process.stderr.write(`${stackOf(reason.cause ?? reason)}\n`);
     this.#stop();
   }
 
-  /** The server is gone or wants this process to end; calls get a moment to tidy up. */
+  /** The server has gone or wants this process to end. Calls get some time to clean up. */
   #stop(): void {
     this.#ending = true;
     if (this.#calls.size === 0) process.exit(0);
-    for (const call of [...this.#calls.values()]) call.abort("The server stops this module.");
+    for (const call of [...this.#calls.values()]) call.abort("The server is stopping this module.");
     setTimeout(() => process.exit(0), this.#killGraceMs);
   }
 
   #forget(ref: number): void {
     this.#calls.delete(ref);
-    if (this.#calls.size === 0) this.#spin.becameIdle();
+    if (this.#calls.size === 0) this.#busyWait.becameIdle();
     if (this.#ending && this.#calls.size === 0) process.exit(0);
   }
 
@@ -202,8 +204,8 @@ class Host {
 type CompileInput = (mod: string, input: Record<string, unknown>) => InputCheck;
 
 /**
- * The schema library is loaded before the verified loader refuses every file that is not the module's, and only
- * when some file of the module might export an `input`.
+ * Loads the schema library before the verified loader refuses every file that is not the module's, but only if some
+ * file of the module might export an `input`.
  */
 async function loadInputCompiler(payload: LoadPayload): Promise<CompileInput | undefined> {
   if (!Object.values(payload.files).some((text) => /\binput\b/.test(text))) return undefined;
@@ -217,24 +219,14 @@ function inputCheck(
 ): InputCheck | undefined {
   if (input === undefined) return undefined;
   if (compileInput === undefined)
-    throw new VeripyError("bad_module", `${mod} must write the name of its export 'input' without escapes.`);
+    throw new VeripyError(
+      "bad_module",
+      `${mod} must write the name of its export 'input' without escape sequences.`,
+    );
   return compileInput(mod, input);
 }
 
-function tightenHostLimits(
-  limits: LoadPayload["limits"],
-  tighter: CheckedExports["limits"],
-): LoadPayload["limits"] {
-  const least = (limit: number, asked: number | undefined) =>
-    asked === undefined ? limit : Math.min(limit, asked);
-  return {
-    maxResultBytes: least(limits.maxResultBytes, tighter?.maxResultBytes),
-    maxPartBytes: least(limits.maxPartBytes, tighter?.maxPartBytes),
-    maxLogLinesPerSecond: least(limits.maxLogLinesPerSecond, tighter?.maxLogLinesPerSecond),
-  };
-}
-
-/** One sentence with the file's name; for a syntax error the place, as far as Bun tells. */
+/** One sentence with the file's name and, for a syntax error, the position if Bun reports it. */
 function describeLoadError(mod: string, error: unknown): string {
   if (error instanceof VeripyError) return error.message;
   const { position } = error as { position?: { file?: string; line?: number; column?: number } | null };

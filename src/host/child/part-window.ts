@@ -1,8 +1,8 @@
 import { partWindow } from "../protocol.ts";
 
-/** How much of a stream is under way. A generator that runs ahead of its reader waits for room here. */
+/** The parts of a stream that no credit has come for yet. A generator that is ahead of its reader waits for room here. */
 export class PartWindow {
-  /** The size of each part that has not been granted again, oldest first. */
+  /** The size of each part that no credit has come for yet, oldest first. */
   readonly #sizes: number[] = [];
   #bytes = 0;
   #wake: (() => void) | undefined;
@@ -15,7 +15,7 @@ export class PartWindow {
     return this.#hasRoom();
   }
 
-  grant(parts: number): void {
+  credit(parts: number): void {
     for (const size of this.#sizes.splice(0, parts)) this.#bytes -= size;
     if (this.#hasRoom()) this.#wake?.();
   }

@@ -7,14 +7,14 @@ const argEndField = 49;
 
 /**
  * What `ps` shows of a module host: `hello.ts 0123456789abcdef`. A process that is started for a module has that as its
- * last argument. One that was started before has `spare`, which is written over: the runtime can't change its arguments,
- * but the kernel shows the memory that they lie in, and the server has made that one long enough. Linux only. Nothing is
- * thrown: without a title a module runs as well.
+ * last argument. A spare process has `spare` there, padded, and overwrites it in memory: the runtime cannot change its
+ * arguments, but the kernel shows the memory that holds them. Linux only. Never throws, because a module runs without a
+ * title too.
  */
-export class HostTitle {
+export class ProcessTitle {
   #room: Uint8Array | undefined;
 
-  /** Finds the place to write to: a millisecond that a process should spend while it waits. */
+  /** Finds the memory to write to. It takes a millisecond, so a spare process does it in advance. */
   prepare(): void {
     if (process.platform !== "linux" || process.argv.at(-1) !== spareTitle) return;
     try {
@@ -26,7 +26,7 @@ export class HostTitle {
       const room = Buffer.from(toArrayBuffer(start, 0, spareTitle.length));
       if (room.toString("latin1") === spareTitle) this.#room = room;
     } catch {
-      // No /proc here, or not this one.
+      // There is no /proc, or it has another format.
     }
   }
 
@@ -38,7 +38,7 @@ export class HostTitle {
     } catch {
       // As above.
     }
-    // Zeros end an argument, so nothing is shown of what follows.
+    // A zero ends an argument, so nothing after it is shown.
     this.#room?.fill(0);
     if (this.#room !== undefined) new TextEncoder().encodeInto(title, this.#room);
   }

@@ -1,6 +1,6 @@
 import { maxProgressBytes, progressEveryMs } from "../protocol.ts";
 
-/** Progress of one call: at most one report in `progressEveryMs`, the newest, and the last one always. */
+/** Sends the progress of one call: the newest report every `progressEveryMs`, and always the last one. */
 export class ProgressReports {
   readonly #send: (json: string) => void;
   #waiting: string | undefined;
@@ -19,7 +19,7 @@ export class ProgressReports {
     if (this.#timer === undefined) this.#next();
   }
 
-  /** Sends what waits, and nothing later. */
+  /** Sends the report that waits. Call it once, at the end. */
   flush(): void {
     clearTimeout(this.#timer);
     if (this.#waiting !== undefined) this.#send(this.#waiting);
@@ -37,7 +37,7 @@ export class ProgressReports {
 
 const ellipsis = "…";
 
-/** Cuts a text to `maxBytes` of UTF-8 between two characters, and shows that it did. */
+/** Cuts a text to `maxBytes` of UTF-8, not within a character, and marks it with an ellipsis. */
 function clipBytes(text: string, maxBytes: number): string {
   if (Buffer.byteLength(text) <= maxBytes) return text;
   const room = new Uint8Array(maxBytes - Buffer.byteLength(ellipsis));

@@ -1,10 +1,10 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
-import { quote, unquote } from "../../base/json-string.ts";
 import { encodeFrame, type Frame } from "../../protocol/frame.ts";
 import type { Execute, ModuleContext, ModuleLog } from "../api.ts";
 import type { CallClient } from "../call.ts";
+import { decodeExec, decodePlainArgs, type ExecPayload, encodeDone, encodePart } from "../call-codec.ts";
 import { kindOf } from "../module-exports.ts";
-import { clip, type ExecPayload, type HostLimits, type LogLevel, maxErrorText } from "../protocol.ts";
+import { clip, type HostLimits, type LogLevel, maxErrorText } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
 import type { InputCheck } from "./input-schema.ts";
 import { PartWindow } from "./part-window.ts";
@@ -28,7 +28,7 @@ export interface HostedModule {
 }
 
 /** One call, in the module's own process. */
-export class HostedCall {
+export class RunningCall {
   readonly #module: HostedModule;
   readonly #frame: Frame;
   readonly #clients: readonly CallClient[];
@@ -39,14 +39,14 @@ export class HostedCall {
   #parts: PartWindow | undefined;
   #ended = false;
 
-  /** `clients`: who is meant by the numbers in exec frames, as it was when this one came. */
+  /** `clients` are those that the numbers in exec frames stood for when this one came. */
   constructor(module: HostedModule, frame: Frame, clients: readonly CallClient[]) {
     this.#module = module;
     this.#frame = frame;
     this.#clients = clients;
   }
 
-  /** Runs the module. What goes wrong is the call's answer; nothing is thrown. */
+  /** Runs the module. Never throws: what goes wrong is the call's answer. */
   run(): void {
     const { checkInput, execute, mod } = this.#module;
     try {
@@ -60,24 +60,23 @@ export class HostedCall {
           (error) => this.#failed(error),
         );
       else if (isAsyncIterable(returned)) this.#stream(returned).catch((error) => this.#failed(error));
-      else this.#fail("exec_failed", `execute of ${mod} returned ${kindOf(returned)}, it must be a string.`);
+      else this.#fail("exec_failed", `execute of ${mod} must return a string, not ${kindOf(returned)}.`);
     } catch (error) {
       this.#failed(error);
     }
   }
 
   #args(): string {
-    const literal = this.#frame.plainLiteralAfter('{"args":');
-    return literal === undefined ? this.#parsed().args : unquote(literal);
+    return decodePlainArgs(this.#frame) ?? this.#parsed().args;
   }
 
-  /** Most modules need nothing of it but the arguments. */
+  /** Parsed on demand: most modules need the arguments only. */
   #parsed(): ExecPayload {
-    this.#payload ??= JSON.parse(this.#frame.json) as ExecPayload;
+    this.#payload ??= decodeExec(this.#frame);
     return this.#payload;
   }
 
-  /** Aborts the module's signal; the answer still comes from the module. */
+  /** Aborts the module's signal. The call ends when the module ends it. */
   abort(reason: string): void {
     if (this.#abortReason !== undefined) return;
     this.#abortReason = reason;
@@ -85,8 +84,8 @@ export class HostedCall {
     this.#abort?.abort(abortError(reason));
   }
 
-  grant(parts: number): void {
-    this.#parts?.grant(parts);
+  credit(parts: number): void {
+    this.#parts?.credit(parts);
   }
 
   get client(): CallClient {
@@ -121,7 +120,7 @@ export class HostedCall {
     if (typeof value === "string") this.#succeed(value);
     else {
       const { mod } = this.#module;
-      this.#fail("exec_failed", `execute of ${mod} resolved to ${kindOf(value)}, it must be a string.`);
+      this.#fail("exec_failed", `execute of ${mod} must return a string, not a promise of ${kindOf(value)}.`);
     }
   }
 
@@ -149,7 +148,7 @@ export class HostedCall {
       const fault = this.#partFault(value, mod, limits.maxPartBytes);
       if (fault === undefined && !parts.closed) {
         const json = JSON.stringify(value);
-        this.#module.send("part", this.#frame.ref, `{"data":${json}}`);
+        this.#module.send("part", this.#frame.ref, encodePart(json));
         if (parts.take(json.length)) continue;
         await parts.room();
         if (!parts.closed) continue;
@@ -162,7 +161,7 @@ export class HostedCall {
 
   #partFault(value: unknown, mod: string, maxPartBytes: number): Error | undefined {
     if (typeof value !== "string")
-      return new Error(`execute of ${mod} yielded ${kindOf(value)}, it must be a string.`);
+      return new Error(`execute of ${mod} must yield strings, not ${kindOf(value)}.`);
     if (fits(value, maxPartBytes)) return undefined;
     return new VeripyError(
       "too_large",
@@ -172,7 +171,7 @@ export class HostedCall {
 
   #succeed(result: string): void {
     const { maxResultBytes } = this.#module.limits;
-    if (fits(result, maxResultBytes)) this.#end(`host:done:${this.#frame.ref} {"result":${quote(result)}}\n`);
+    if (fits(result, maxResultBytes)) this.#end(encodeDone(this.#frame.ref, result));
     else {
       const bytes = Buffer.byteLength(result);
       this.#fail(
@@ -197,12 +196,12 @@ export class HostedCall {
   }
 }
 
-/** `ctx`. Everything that costs something is made when it is asked for. */
+/** `ctx`. What costs time is made on demand. */
 class CallContext implements ModuleContext {
-  readonly #call: HostedCall;
+  readonly #call: RunningCall;
   readonly #module: HostedModule;
 
-  constructor(call: HostedCall, module: HostedModule) {
+  constructor(call: RunningCall, module: HostedModule) {
     this.#call = call;
     this.#module = module;
   }
@@ -237,14 +236,14 @@ class CallContext implements ModuleContext {
     };
   }
 
-  /** A function that knows its call: modules take it out of the context, as in `{ signal, progress }`. */
+  /** Bound to its call, because modules destructure the context: `{ signal, progress }`. */
   get progress(): ModuleContext["progress"] {
     const call = this.#call;
     return (fraction, message) => call.progress(fraction, message);
   }
 }
 
-/** True when the text has at most `maxBytes` as UTF-8. Counted only where its length leaves it open. */
+/** True when the text has at most `maxBytes` as UTF-8. Counted only when its length does not decide. */
 function fits(text: string, maxBytes: number): boolean {
   return text.length * 3 <= maxBytes || (text.length <= maxBytes && Buffer.byteLength(text) <= maxBytes);
 }
@@ -266,7 +265,7 @@ export function stackOf(error: unknown): string {
   try {
     if (error instanceof Error && typeof error.stack === "string") return error.stack;
   } catch {
-    // A getter of the module's; then its message has to do.
+    // A getter of the module's own.
   }
   return messageOf(error);
 }

@@ -5,9 +5,8 @@ export const markNamespace = "veripy";
 
 /**
  * The text with a mark on everything that it imports: `"./x"` becomes `"veripy:./x"`, and `import(name)` becomes
- * ``import(`veripy:${name}`)``. Bun asks its plugins about a specifier only if it looks like one for them, with an
- * extension for example, and otherwise looks on the disk; about one with a namespace it always asks. Line numbers do
- * not change, and columns only after a mark.
+ * ``import(`veripy:${name}`)``. Bun does not ask its plugins about every specifier before it looks on the disk, but it
+ * always asks about one with a namespace. Line numbers stay the same; columns change only after a mark.
  */
 export function markSpecifiers(text: string, specifiers: readonly SpecifierSpan[]): string {
   const inserts = specifiers.flatMap(({ start, end, isStatic }): Insert[] =>

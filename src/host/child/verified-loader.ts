@@ -41,7 +41,7 @@ export function installVerifiedLoader(
       beforeBuiltin(specifier);
       return specifier;
     }
-    // A computed specifier is not listed, but may mean a file that is.
+    // A computed specifier is not listed, but the file it names may be.
     if (/^\.\.?\//.test(specifier) || isAbsolute(specifier)) {
       const path = resolve(dirname(importer), specifier);
       const found = ["", ".ts", ".js", ".json"]
@@ -58,7 +58,7 @@ export function installVerifiedLoader(
     setup(build) {
       const answer = ({ path, importer }: Bun.OnResolveArgs) => ({ path: resolveSpecifier(path, importer) });
       build.onResolve({ filter: /.*/, namespace: markNamespace }, answer);
-      // For evaluated text, as far as Bun asks about it.
+      // Imports in evaluated text have no mark. Bun asks about some of them.
       build.onResolve({ filter: /.*/ }, answer);
       build.onLoad({ filter: /.*/ }, ({ path }) => {
         throw refusal(mod, path);
@@ -70,12 +70,11 @@ export function installVerifiedLoader(
 }
 
 /**
- * Loads a text of VeriPy's own the way a module's are loaded, as if it were in the folder `root`: what Bun sets up for
- * its first import of a TypeScript text from a plugin, half of the time that a small module takes, is there when the
- * module comes.
+ * Loads a text of VeriPy's own the way a module is loaded, as if it were in the folder `root`. Bun's first import of a
+ * TypeScript text from a plugin takes half as long as loading a small module; this gets it done in advance.
  */
 export async function warmUpLoader(root: string): Promise<void> {
-  // No module can have or import a file with such an extension.
+  // A module cannot have or import a file with this extension.
   const path = join(root, "warm-up.veripy");
   Bun.plugin({
     name: "warm-up",
@@ -92,7 +91,7 @@ function refusal(mod: string, what: string, importer = mod): VeripyError {
   const from = importer === mod ? "" : ` (in ${importer})`;
   return new VeripyError(
     "bad_module",
-    `${mod} cannot import '${what}'${from}: it is no built-in of Bun or Node and none of the files that were hashed with ${mod}. Import files below the module folder by a relative path with their extension, written out as a literal.`,
+    `${mod} cannot import '${what}'${from}: it is neither a built-in module nor one of the files that were hashed with ${mod}. Import files of the module folder by a relative path with its extension, as a string literal.`,
   );
 }
 

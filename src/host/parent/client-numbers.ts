@@ -1,18 +1,18 @@
 import type { CallClient } from "../call.ts";
 
-/** Clients that a host remembers. One more takes the place of the one that came first. */
+/** How many clients a host remembers. The next one replaces the oldest. */
 const size = 256;
 
 /**
- * Numbers for the clients of calls, so that a fingerprint crosses to a host once and not with every call. The
- * host keeps a table of the same numbers, and frames keep their order.
+ * Numbers for the clients of calls, so that a fingerprint is sent to a host once and not with every call. The host keeps
+ * the same table; it agrees because frames stay in order.
  */
-export class ClientTable {
+export class ClientNumbers {
   readonly #numbers = new Map<string, number>();
   readonly #clients: CallClient[] = [];
   #next = 0;
 
-  /** The client's number; `announce` is called before, when the host does not know it yet. */
+  /** The client's number. Calls `announce` first if the host does not know it yet. */
   numberOf(client: CallClient, announce: (number: number, client: CallClient) => void): number {
     const known = this.#numbers.get(client.fingerprint);
     if (known !== undefined && this.#clients[known]?.name === client.name) return known;

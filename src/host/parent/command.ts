@@ -27,24 +27,24 @@ export interface HostOptions {
 /** The default of `HostOptions.command`. */
 export function hostCommand(): readonly string[] {
   if (isCompiled()) {
-    // An upgrade may have replaced the file by now; a host must be the version that the server is.
+    // An upgrade may have replaced the file; a host must run the server's own version.
     return [process.platform === "linux" ? "/proc/self/exe" : process.execPath];
   }
   // No downloads of packages that a module names, and no .env of the working directory.
   return [process.execPath, "--no-install", "--no-env-file", join(import.meta.dir, "../child/entry.ts")];
 }
 
-/** What `ps` shows as the program: `/proc/self/exe` says nothing. Undefined: the command itself. */
+/** What `ps` shows as the program instead of `/proc/self/exe`. Undefined: the command itself. */
 export function hostName(command: readonly string[]): string | undefined {
   return command[0] === "/proc/self/exe" ? basename(process.execPath) : undefined;
 }
 
-/** The arguments that `runModuleHost` reads; the last one is for `ps`, see `HostTitle`. */
+/** The arguments that `runModuleHost` reads; the last one is for `ps`, see `ProcessTitle`. */
 export function hostArguments(transport: HostOptions["transport"], title = spareTitle): readonly string[] {
   return [moduleHostArgument, String(process.pid), transport, title];
 }
 
-/** For `HostTitle`. */
+/** For `ProcessTitle`. */
 export function hostTitle({ mod, tree }: { readonly mod: string; readonly tree: string }): string {
   return printable(`${mod} ${tree.slice(0, 16)}`);
 }
@@ -59,8 +59,8 @@ const basicVariables = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 const windowsVariables = ["SystemRoot", "SystemDrive", "TEMP", "TMP", "USERPROFILE", "PATHEXT", "ComSpec"];
 
 /**
- * The environment of a host: secrets of the server's own environment stay out of it unless they are named. (The
- * one reader of `process.env` besides the command line.)
+ * The environment of a host: a few basic variables and those named in `moduleEnv`, so that no secret of the server's gets
+ * into it by accident.
  */
 export function hostEnvironment(moduleEnv: readonly string[]): Record<string, string> {
   const names = [...basicVariables, ...(process.platform === "win32" ? windowsVariables : []), ...moduleEnv];

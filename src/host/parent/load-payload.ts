@@ -4,10 +4,10 @@ import type { LoadPayload } from "../protocol.ts";
 import { hostTitle } from "./command.ts";
 import { worstEscape } from "./payloads.ts";
 
-/** Calls are held back while more than this waits for a host that does not read. */
+/** No more calls are sent to a host while more than this waits to be read by it. */
 export const congestedBytes = 1024 * 1024;
 
-/** What a host is told so that it loads `source`. */
+/** Tells a host to load `source`. */
 export function loadPayload(source: ModuleSource, limits: Readonly<Limits>): LoadPayload {
   const files: Record<string, string> = {};
   for (const { path, content } of [source.entry, ...source.files]) files[path] = content;
@@ -25,7 +25,7 @@ export function loadPayload(source: ModuleSource, limits: Readonly<Limits>): Loa
   };
 }
 
-/** A host that never reads must be able to hold a whole module tree, and calls up to the congestion mark. */
+/** For a host that never reads: room for a whole module tree, and for calls up to `congestedBytes`. */
 export function maxQueuedBytes(limits: Readonly<Limits>): number {
   return worstEscape * (limits.maxTreeBytes + limits.maxLineBytes) + 4 * congestedBytes;
 }

@@ -1,18 +1,18 @@
 import { readFileSync } from "node:fs";
 
-/** What the watch looks at: one process with a limit. */
+/** A process with a memory limit. */
 export interface WatchedProcess {
   readonly pid: number;
   /** Bytes; 0: no limit. */
   readonly maxMemoryBytes: number;
-  /** True while it works. The others grow rarely, and are looked at in turn. */
+  /** Busy processes are checked every time. Idle ones rarely grow, and are checked in turn. */
   readonly busy: boolean;
   overMemory(bytes: number): void;
 }
 
-/** Between two looks at every process. Memory that grows faster than this is caught a look later. */
+/** The interval of the checks. */
 const everyMs = 250;
-/** Of the processes that do not work, a look takes this many, so that a thousand of them cost little. */
+/** How many idle processes are checked at a time, so that a thousand of them cost little. */
 const idlePerLook = 25;
 
 /** One timer for the memory of all module hosts. It runs only while there is one. */
@@ -36,7 +36,7 @@ class MemoryWatch {
     let idle = idlePerLook;
     for (const process of [...this.#watched]) {
       if (!process.busy && idle-- <= 0) continue;
-      // To the end of the queue: a set keeps the order of insertion.
+      // Moves it to the end: a set keeps the order of insertion.
       this.#watched.delete(process);
       this.#watched.add(process);
       const bytes = process.maxMemoryBytes > 0 ? memoryOf(process.pid) : undefined;
@@ -49,8 +49,8 @@ class MemoryWatch {
 export const memoryWatch = new MemoryWatch();
 
 /**
- * Resident memory of a process without the pages of files: those of the executable are there once for all hosts
- * and are nobody's fault. Undefined where the system does not tell (anything but Linux) or it is gone.
+ * Resident memory of a process without pages of files: all hosts share those of the executable. Undefined when the
+ * process has ended, and on systems other than Linux.
  */
 export function memoryOf(pid: number): number | undefined {
   if (process.platform !== "linux") return undefined;

@@ -1,127 +1,119 @@
 import { messageOf, VeripyError, type WireCode } from "../../base/errors.ts";
 import type { Limits } from "../../base/limits.ts";
-import { encodeFrame, type Frame, FrameDecoder } from "../../protocol/frame.ts";
+import { encodeFrame } from "../../protocol/frame.ts";
 import type { ModuleSource } from "../../source/module-source.ts";
 import type { CallClient, CallRequest } from "../call.ts";
+import { encodeAbort, encodeClient, encodeCredit, encodeExec } from "../call-codec.ts";
 import { tightenLimits } from "../module-exports.ts";
+import type { LogLevel } from "../protocol.ts";
 import { withoutRoot } from "../public-text.ts";
-import { CallTable } from "./call-refs.ts";
-import { ClientTable } from "./client-numbers.ts";
+import { CallRefs } from "./call-refs.ts";
+import { ClientNumbers } from "./client-numbers.ts";
 import { hostTitle } from "./command.ts";
+import { HostMessageReader, type HostMessages, unexpected } from "./host-messages.ts";
 import { congestedBytes, loadPayload, maxQueuedBytes } from "./load-payload.ts";
 import { memoryWatch, type WatchedProcess } from "./memory-watch.ts";
-import type { ModuleLog } from "./module-log.ts";
-import {
-  abortingForm,
-  checkedLiteral,
-  errorForm,
-  failedForm,
-  type HostReady,
-  logForm,
-  parseHostPayload,
-  progressForm,
-  readyForm,
-  worstEscape,
-} from "./payloads.ts";
+import type { ModuleLogger } from "./module-logger.ts";
+import type { HostReady } from "./payloads.ts";
 import type { HostProcess, OnLine } from "./process.ts";
-import type { HostReserve } from "./spare-process.ts";
-import { UnaskedFrames } from "./unsolicited-limit.ts";
+import type { SpareProcess } from "./spare-process.ts";
 
 export type { HostOptions } from "./command.ts";
 export type { HostReady } from "./payloads.ts";
 
-/** One call, as its host sees it. Each has exactly one of the last three as its end. */
-export interface HostCall {
+/** Takes what becomes of one call in its process. Exactly one of the last three comes, once and last. */
+export interface CallEvents {
+  /** The version is being stopped: end the call. */
   abort(code: "shutting_down", message: string): void;
   /** A streamed part, a JSON string literal. */
   part(dataJson: string): void;
+  /** The JSON text of `{"fraction"?,"message"?}`. */
   progress(json: string): void;
-  /** The module has seen the abort: its event loop turns. */
+  /** The module has seen the abort, so its event loop is not blocked. */
   aborting(): void;
   /** `resultJson` is a JSON string literal. */
   succeeded(resultJson: string): void;
   failed(code: WireCode, message: string): void;
-  /** The process has ended and took the call with it. */
+  /** The process has ended before the call did. */
   lost(reason: string): void;
 }
 
 export interface HostEvents {
-  /** What waited to be sent has left: `congested` is false again. */
-  drained(): void;
-  /** The process is gone, and every call of it has been told. Once, and last. */
+  /** `takesCalls` may be true again. */
+  available(): void;
+  /** The process has ended, and each of its calls has been told. Called once, and last. */
   ended(reason: string): void;
 }
 
 export interface HostSettings {
-  readonly reserve: HostReserve;
+  readonly spares: SpareProcess;
   readonly limits: Readonly<Limits>;
-  readonly log: ModuleLog;
+  readonly log: ModuleLogger;
 }
 
-/** What a frame has beside its one string. */
-const frameOverhead = 512 * 1024;
-
 /**
- * The server's side of one module host. Nothing that comes from the process is trusted: a frame that is none, or
- * that answers what was not asked, ends the process, and its calls learn that it crashed.
+ * The server's side of one module host: one process with one version of a module. What the process sends is not
+ * trusted: anything unexpected ends it, and its calls fail with `module_crashed`.
  */
-export class ModuleHost implements WatchedProcess {
+export class ModuleHost implements WatchedProcess, HostMessages {
   readonly #mod: string;
   readonly #root: string;
   readonly #process: HostProcess;
   readonly #events: HostEvents;
-  readonly #log: ModuleLog;
-  readonly #decoder: FrameDecoder;
-  readonly #clients = new ClientTable();
-  readonly #calls = new CallTable<HostCall>();
+  readonly #logger: ModuleLogger;
+  readonly #reader: HostMessageReader;
+  readonly #clients = new ClientNumbers();
+  readonly #calls = new CallRefs<CallEvents>();
   #limits: Readonly<Limits>;
   readonly #loading = Promise.withResolvers<HostReady>();
   #isReady = false;
-  #hasFailed = false;
-  #hasSaidWhy = false;
-  /** References of calls whose abort the process has not confirmed. */
-  readonly #unconfirmed = new Set<number>();
-  #doomed = false;
-  readonly #unasked: UnaskedFrames;
+  #isEnding = false;
+  #holds = 0;
+  #hasHadCalls = false;
+  #idleSince = performance.now();
 
-  /** Starts a process and has it load `source`; `loaded` tells how that went. Throws `bad_module`. */
+  /** Starts a process and has it load `source`; `loaded` tells the outcome. Throws `bad_module`. */
   static async start(source: ModuleSource, settings: HostSettings, events: HostEvents): Promise<ModuleHost> {
-    const { limits, reserve, log } = settings;
+    const { limits, spares, log } = settings;
     const onLine: OnLine = (level, text) => log.line(level, text);
-    const child = await reserve.take(source.root, maxQueuedBytes(limits), onLine, hostTitle(source));
+    const child = await spares.take(source.root, maxQueuedBytes(limits), onLine, hostTitle(source));
     return new ModuleHost(child, source, settings, events);
   }
 
   private constructor(child: HostProcess, source: ModuleSource, settings: HostSettings, events: HostEvents) {
+    const { limits, log } = settings;
     this.#mod = source.mod;
     this.#root = source.root;
     this.#process = child;
     this.#events = events;
-    this.#limits = settings.limits;
-    this.#log = settings.log;
-    const { limits } = settings;
-    this.#decoder = new FrameDecoder(
-      worstEscape * Math.max(limits.maxResultBytes, limits.maxPartBytes) + frameOverhead,
-    );
-    this.#unasked = new UnaskedFrames(limits);
+    this.#limits = limits;
+    this.#logger = log;
+    this.#reader = new HostMessageReader(limits, this);
     child.onEnd((reason) => this.#ended(reason));
     child.duplex.attach({
       data: (chunk) => this.#received(chunk),
-      drained: () => this.#events.drained(),
+      drained: () => this.#events.available(),
       closed: () => child.channelClosed(),
     });
-    this.#send("load", "0", JSON.stringify(loadPayload(source, limits)));
+    this.#send("load", JSON.stringify(loadPayload(source, limits)));
     memoryWatch.add(this);
   }
 
-  /** What the module told of itself, or `bad_module` with the reason why it does not load. */
+  /** What the module exports besides `execute`. Rejects with `bad_module` and the reason when it does not load. */
   get loaded(): Promise<HostReady> {
     return this.#loading.promise;
   }
 
-  /** False once its end has been decided, here or there; calls then belong to another host. */
-  get isUsable(): boolean {
-    return !this.#doomed && this.#isReady;
+  /**
+   * True when a call may be started now: the module has loaded, the process is not about to end, and it reads what is
+   * sent to it. How many calls it may have is for the caller to limit, see `inFlight`.
+   */
+  get takesCalls(): boolean {
+    return this.#isReady && !this.#isEnding && this.#holds === 0 && !this.#isCongested;
+  }
+
+  get #isCongested(): boolean {
+    return this.#process.duplex.queuedBytes > congestedBytes;
   }
 
   get pid(): number {
@@ -136,190 +128,166 @@ export class ModuleHost implements WatchedProcess {
     return this.#calls.size > 0 || !this.#isReady;
   }
 
-  /** Calls that the process has not ended yet, those included whose client has been answered. */
+  /** Calls that the process has not ended yet, including those whose client already has an answer. */
   get inFlight(): number {
     return this.#calls.size;
   }
 
-  /** True while it does not take what is sent; calls should wait. */
-  get congested(): boolean {
-    return this.#process.duplex.queuedBytes > congestedBytes;
+  get hasHadCalls(): boolean {
+    return this.#hasHadCalls;
   }
 
-  /** Begins a call and returns its reference here, for `abort` and `grant`. */
-  exec(request: CallRequest, call: HostCall): number {
+  /** How long it has had no call; 0 while it has one. */
+  get idleMs(): number {
+    return this.#calls.size > 0 ? 0 : performance.now() - this.#idleSince;
+  }
+
+  /** Starts a call, and returns its reference for `abort` and `credit`. */
+  exec({ argsJson, client, ref: clientRef }: CallRequest, call: CallEvents): number {
+    this.#hasHadCalls = true;
     const ref = this.#calls.add(call);
-    const client = this.#clients.numberOf(request.client, this.#announce);
-    // A REF has nothing to escape.
-    const { argsJson, ref: clientRef } = request;
-    const line = `host:exec:${ref} {"args":${argsJson},"client":${client},"ref":"${clientRef}"}\n`;
-    // A call that is alone goes at once; among others, the process would be woken for each client's.
-    this.#process.duplex.write(line, this.#calls.size > 1);
+    const number = this.#clients.numberOf(client, this.#announce);
+    // The only call is sent at once. Among others it waits for the end of the turn, so that the process wakes up once.
+    this.#process.duplex.write(encodeExec(ref, argsJson, number, clientRef), this.#calls.size > 1);
     return ref;
   }
 
   readonly #announce = (number: number, client: CallClient): void => {
-    this.#send("client", String(number), JSON.stringify(client));
+    this.#process.duplex.write(encodeClient(number, client));
   };
 
-  /** Once a call. */
+  /** Aborts the module's signal. At most once for each call, and before its end. */
   abort(ref: number, reason: string): void {
-    this.#unconfirmed.add(ref);
-    this.#send("abort", String(ref), JSON.stringify({ reason }));
+    this.#calls.abort(ref);
+    this.#process.duplex.write(encodeAbort(ref, reason));
   }
 
-  grant(ref: number, parts: number): void {
-    this.#send("grant", String(ref), `{"parts":${parts}}`);
+  /** The call may send `parts` more parts. */
+  credit(ref: number, parts: number): void {
+    this.#process.duplex.write(encodeCredit(ref, parts));
   }
 
-  /** Ends the process and what it started at once. The first reason stands. Idempotent. */
+  /** No call is started until a `release` for each `hold`: the process may have to be killed. */
+  hold(): void {
+    this.#holds += 1;
+  }
+
+  release(): void {
+    this.#holds -= 1;
+    this.#events.available();
+  }
+
+  /** Kills the process and everything it has started. The first reason stands. Idempotent. */
   kill(reason: string): void {
-    this.#doomed = true;
+    this.#isEnding = true;
     this.#process.kill(reason);
   }
 
-  /** Lets it end by itself, for `graceMs` at most. Idempotent. */
+  /** Asks the process to end when its calls have, and kills it after `graceMs`. Idempotent. */
   stop(graceMs: number): void {
-    this.#doomed = true;
-    this.#send("stop", "0", "{}");
+    this.#isEnding = true;
+    this.#send("stop", "{}");
     this.#process.expectEnd(graceMs);
   }
 
-  /** Aborts its calls and lets it end by itself, for `graceMs` at most. */
+  /** Aborts its calls, then as `stop`. */
   shutDown(message: string, graceMs: number): void {
     for (const call of this.#calls.values()) call.abort("shutting_down", message);
     this.stop(graceMs);
   }
 
+  /** WatchedProcess. */
   overMemory(bytes: number): void {
-    const reason = `its process used ${mebibytes(bytes)} of memory, the limit is ${mebibytes(this.maxMemoryBytes)}`;
-    this.kill(reason);
+    this.kill(
+      `its process used ${mebibytes(bytes)} of memory, the limit is ${mebibytes(this.maxMemoryBytes)}`,
+    );
   }
 
-  #send(type: string, ref: string, json: string): void {
-    this.#process.duplex.write(encodeFrame("host", type, ref, json));
+  #send(type: string, json: string): void {
+    this.#process.duplex.write(encodeFrame("host", type, "0", json));
   }
 
   #received(chunk: Uint8Array): void {
     try {
-      this.#decoder.push(chunk, this.#frame);
+      this.#reader.push(chunk);
     } catch (error) {
-      // Whatever was thrown, what the process sent was the cause.
+      // Whatever was thrown, what the process sent caused it.
       this.kill(`it broke the protocol between server and module host: ${messageOf(error)}`);
       this.#process.duplex.abort(new VeripyError("protocol_error", messageOf(error)));
     }
   }
 
-  readonly #frame = (frame: Frame): void => {
-    if (frame.api !== "host") throw violation(frame);
-    switch (frame.type) {
-      case "done": {
-        // Checked before the call is taken off the list: one that has its process killed is still on it.
-        const resultJson = checkedLiteral(frame, '{"result":', this.#limits.maxResultBytes);
-        this.#end(frame).succeeded(resultJson);
-        return;
-      }
-      case "part": {
-        const dataJson = checkedLiteral(frame, '{"data":', this.#limits.maxPartBytes);
-        this.#callOf(frame).part(dataJson);
-        return;
-      }
-      case "error": {
-        const { code, error } = parseHostPayload(errorForm, frame.json);
-        this.#end(frame).failed(code, error);
-        return;
-      }
-      default:
-        this.#rare(frame);
-    }
-  };
-
-  #rare(frame: Frame): void {
-    const { type, json } = frame;
-    switch (type) {
-      case "aborting":
-        parseHostPayload(abortingForm, json);
-        this.#confirmed(frame);
-        return;
-      case "progress": {
-        const call = this.#callOf(frame);
-        call.progress(JSON.stringify(parseHostPayload(progressForm, json)));
-        return;
-      }
-      case "log": {
-        this.#unasked.count(json.length);
-        const { level, text } = parseHostPayload(logForm, json);
-        this.#log.line(level, text, frame.ref === "-" ? undefined : frame.ref);
-        return;
-      }
-      case "ready":
-        if (this.#isReady || this.#hasFailed) throw violation(frame);
-        this.#becameReady(parseHostPayload(readyForm, json));
-        return;
-      case "failed":
-        if (this.#isReady || this.#hasFailed) throw violation(frame);
-        this.#hasFailed = true;
-        this.#notLoaded(parseHostPayload(failedForm, json).error);
-        return;
-      case "fatal":
-        if (this.#hasSaidWhy) throw violation(frame);
-        this.#hasSaidWhy = true;
-        this.#process.explain(parseHostPayload(failedForm, json).error);
-        return;
-      default:
-        throw violation(frame);
-    }
-  }
-
-  #confirmed(frame: Frame): void {
-    const ref = frame.refNumber;
-    if (!this.#unconfirmed.delete(ref)) throw violation(frame);
-    const call = this.#calls.get(ref);
-    // The call's end and its abort have crossed on the way.
-    if (call === undefined) this.#calls.release(ref);
-    else call.aborting();
-  }
-
-  #becameReady(ready: HostReady): void {
+  /** HostMessages. */
+  ready(ready: HostReady): void {
     this.#isReady = true;
     this.#limits = tightenLimits(this.#limits, ready.limits);
     this.#loading.resolve(ready);
   }
 
-  #notLoaded(reason: string): void {
-    this.#doomed = true;
+  /** HostMessages. */
+  failed(reason: string): void {
+    this.#isEnding = true;
     const message = withoutRoot(reason, this.#root);
     this.#loading.reject(new VeripyError("bad_module", message, { detail: reason }));
   }
 
-  #callOf(frame: Frame): HostCall {
-    const call = this.#calls.get(frame.refNumber);
-    if (call === undefined) throw violation(frame);
+  /** HostMessages. */
+  fatal(reason: string): void {
+    this.#process.explain(reason);
+  }
+
+  /** HostMessages. */
+  log(level: LogLevel, text: string, ref: string | undefined): void {
+    this.#logger.line(level, text, ref);
+  }
+
+  /** HostMessages. */
+  part(ref: number, dataJson: string): void {
+    this.#callOf(ref, "part").part(dataJson);
+  }
+
+  /** HostMessages. */
+  progress(ref: number, json: string): void {
+    this.#callOf(ref, "progress").progress(json);
+  }
+
+  /** HostMessages. */
+  aborting(ref: number): void {
+    if (!this.#calls.confirmAbort(ref)) throw unexpected("aborting", ref);
+    this.#calls.get(ref)?.aborting();
+  }
+
+  /** HostMessages. */
+  done(ref: number, resultJson: string): void {
+    this.#end(ref, "done").succeeded(resultJson);
+  }
+
+  /** HostMessages. */
+  error(ref: number, code: WireCode, message: string): void {
+    this.#end(ref, "error").failed(code, message);
+  }
+
+  #callOf(ref: number, type: string): CallEvents {
+    const call = this.#calls.get(ref);
+    if (call === undefined) throw unexpected(type, ref);
     return call;
   }
 
-  #end(frame: Frame): HostCall {
-    const call = this.#callOf(frame);
-    const ref = frame.refNumber;
-    this.#calls.remove(ref);
-    // Else the confirmation is still to come, and must not be taken for another call's.
-    if (!this.#unconfirmed.has(ref)) this.#calls.release(ref);
+  #end(ref: number, type: string): CallEvents {
+    const call = this.#callOf(ref, type);
+    this.#calls.end(ref);
+    if (this.#calls.size === 0) this.#idleSince = performance.now();
     return call;
   }
 
   #ended(reason: string): void {
-    this.#doomed = true;
     memoryWatch.remove(this);
-    this.#notLoaded(`${this.#mod} does not load: ${reason}.`);
+    this.failed(`${this.#mod} does not load: ${reason}.`);
     const calls = this.#calls.values();
     this.#calls.clear();
     for (const call of calls) call.lost(reason);
     this.#events.ended(reason);
   }
-}
-
-function violation({ type, ref }: Frame): VeripyError {
-  return new VeripyError("protocol_error", `a frame '${type}:${ref}' that nothing asked for`);
 }
 
 function mebibytes(bytes: number): string {

@@ -3,18 +3,17 @@ import { VeripyError } from "../../base/errors.ts";
 import { isDeeperThan } from "../../base/json-depth.ts";
 import { unquote } from "../../base/json-string.ts";
 import { plainWords } from "../../base/plain-issue.ts";
-import type { Frame } from "../../protocol/frame.ts";
 import { describeIssues, execProgress } from "../../protocol/messages.ts";
 import { maxDescription, maxInputDepth, maxInputSchema } from "../module-exports.ts";
 import { logLevels, maxErrorText, maxLogLine, maxProgressBytes } from "../protocol.ts";
 
-// What a module host sends to the server, bounded and parsed. The frames are in host-protocol.ts; this file is apart
-// from it because a host has no use for zod.
+// Schemas of what a module host sends to the server. The frames are described in ../protocol.ts. A host does not import
+// this file: it does without zod.
 
 /** JSON may need six characters for one of a string. */
 export const worstEscape = 6;
 
-/** One kind of frame: the longest payload that is parsed, in UTF-16 units, and its form. */
+/** One kind of payload: its schema, and the longest that is parsed, in UTF-16 units. */
 interface PayloadForm<T> {
   readonly maxLength: number;
   readonly schema: z.ZodType<T>;
@@ -29,7 +28,7 @@ const ready = z.object({
   desc: z.string().max(maxDescription).optional(),
   input: z
     .record(z.string(), z.unknown())
-    // Written again, because that can be longer: 1e20 has four characters, and then 21.
+    // Encoded again, because that can be longer: 1e20 becomes 21 characters.
     .refine((input) => JSON.stringify(input).length <= maxInputSchema, {
       error: `must have at most ${maxInputSchema} characters as JSON`,
     })
@@ -46,14 +45,14 @@ const ready = z.object({
     })
     .optional(),
 });
-/** What a module tells of itself when it has loaded. Checked for form here, for sense in its own process. */
+/** What a module exports besides `execute`. Only its shape is checked here; the module's own process checks the rest. */
 export type HostReady = z.infer<typeof ready>;
 export const readyForm: PayloadForm<HostReady> = {
   maxLength: maxInputSchema + worstEscape * maxDescription + 1024,
   schema: ready,
 };
 
-// A text that was cut says so at its end.
+// The end of a text that was cut says so.
 const errorText = z.string().max(maxErrorText + 64);
 export const failedForm = textForm(maxErrorText + 64, z.object({ error: errorText }));
 export const errorForm = textForm(
@@ -78,7 +77,7 @@ export const progressForm = textForm(
 );
 export const abortingForm = textForm(0, z.object({}));
 
-/** Throws `protocol_error` for a payload that is too long, too deep or of another form. */
+/** Throws `protocol_error` for a payload that is too long, nests too deep or has another shape. */
 export function parseHostPayload<T>({ maxLength, schema }: PayloadForm<T>, json: string): T {
   if (json.length > maxLength)
     throw broken(`a payload of ${json.length} characters, the limit is ${maxLength}`);
@@ -97,17 +96,16 @@ export function parseHostPayload<T>({ maxLength, schema }: PayloadForm<T>, json:
 }
 
 /**
- * The string in a payload of one field, as JSON text: known to be JSON, one string and not too long, but not written
- * again, for it goes into the client's line as it is.
+ * A decoded string, still a JSON string literal because it is copied into a line for the client. Throws
+ * `protocol_error` if it was none, or has more than `maxBytes` as UTF-8.
  */
-export function checkedLiteral(frame: Frame, head: string, maxBytes: number): string {
-  const literal = frame.literalBetween(head, "}");
+export function boundedLiteral(literal: string | undefined, maxBytes: number): string {
   // A UTF-16 unit is three bytes of UTF-8 at most.
   if (
     literal === undefined ||
     (literal.length * 3 > maxBytes && Buffer.byteLength(unquote(literal)) > maxBytes)
   )
-    throw broken("an answer is no string within the limit");
+    throw broken("an answer that is not a string within the limit");
   return literal;
 }
 

@@ -6,7 +6,7 @@ import { connectDescriptor, connectPipes } from "../transport.ts";
 import { type HostOptions, hostArguments, hostCommand, hostEnvironment, hostName } from "./command.ts";
 import { readLines } from "./read-lines.ts";
 
-/** How long frames that a dead process has sent may take to be read. */
+/** How long what a dead process has sent may take to be read. */
 const lastWordsMs = 200;
 
 /** Takes a line of a process's standard output (`info`) or standard error (`error`). */
@@ -17,14 +17,14 @@ export class HostProcess {
   readonly pid: number;
   readonly duplex: Duplex;
   #onEnd: ((reason: string) => void) | undefined;
-  /** Why this side ended it, or what it said itself before it ended. */
+  /** Why this side ended it, or the reason it gave itself. */
   #reason: string | undefined;
   #exit: string | undefined;
   #hungUp = false;
   #ended = false;
   #killTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #whenExited = Promise.withResolvers<void>();
-  /** Aborted when nobody reads the standard streams any more. */
+  /** Aborted when the standard streams are no longer read. */
   readonly #output = new AbortController();
 
   private constructor(pid: number, duplex: Duplex) {
@@ -89,17 +89,17 @@ export class HostProcess {
     return this.#exit === undefined && !this.#hungUp && !this.duplex.isClosed;
   }
 
-  /** Resolves when the system has said that it is gone; what it sent last may still be on its way. */
+  /** Resolves when the process has exited; what it sent last may not have been read yet. */
   get exited(): Promise<void> {
     return this.#whenExited.promise;
   }
 
-  /** Sets who is told, once and last, that the process is gone and everything it sent has been handled. */
+  /** `onEnd` is called once, and last: the process has exited and everything it sent has been handled. */
   onEnd(onEnd: (reason: string) => void): void {
     this.#onEnd = onEnd;
   }
 
-  /** What its end is to be put down to, unless this side has a reason already. */
+  /** The reason to report for its end. The first one stands. */
   explain(reason: string): void {
     this.#reason ??= reason;
   }
@@ -110,18 +110,18 @@ export class HostProcess {
     if (this.#exit === undefined) killTree(this.pid);
   }
 
-  /** It has been told to end by itself; after `graceMs` it is killed. Idempotent. */
+  /** Kills the process after `graceMs` if it has not ended by then. Idempotent. */
   expectEnd(graceMs: number): void {
     this.explain("the server stopped it");
     if (this.#exit !== undefined || this.#killTimer !== undefined) return;
     this.#killTimer = setTimeout(() => killTree(this.pid), graceMs);
   }
 
-  /** The control channel's end, told by whoever is attached to it. */
+  /** To be called when the control channel has closed. */
   channelClosed(): void {
     this.#hungUp = true;
     if (this.#exit !== undefined) this.#finish();
-    // A host that has closed its channel is of no use, alive or not; it may be about to exit by itself.
+    // A host without its channel is useless. It may be about to exit by itself.
     else this.#killTimer ??= setTimeout(() => killTree(this.pid), lastWordsMs);
   }
 
@@ -129,9 +129,9 @@ export class HostProcess {
     this.#exit = how;
     this.#whenExited.resolve();
     clearTimeout(this.#killTimer);
-    // Programs that the module started and left behind.
+    // Kills programs that the module has left behind.
     killGroup(this.pid);
-    // What it wrote last may still be in the socket, unless something that it started holds the other end.
+    // What it wrote last may still be in the socket. A program of its own may hold the socket open, so don't wait for long.
     if (this.#hungUp) this.#finish();
     else setTimeout(() => this.#finish(), lastWordsMs);
   }
@@ -140,7 +140,7 @@ export class HostProcess {
     if (this.#ended) return;
     this.#ended = true;
     this.duplex.abort(new VeripyError("closed", "The module host has ended."));
-    // What it printed last is still read; programs that hold the streams open keep nothing alive here.
+    // What it printed last is still read, even if a program of its own holds the streams open.
     setTimeout(() => this.#output.abort(), lastWordsMs).unref();
     this.#onEnd?.(this.#reason ?? `its process ${this.#exit}`);
   }
@@ -158,7 +158,7 @@ async function connect(
   return connectDescriptor(fd, maxQueuedBytes);
 }
 
-/** Which file is at fault, the executable or a control group, is nothing for a client. */
+/** Clients are not told which file is at fault, the executable or a control group. */
 function cannot(what: "start" | "reach", cause: unknown): VeripyError {
   const reason = systemReasonOf(cause) ?? "the server's log says why";
   return new VeripyError("bad_module", `Cannot ${what} a module host: ${reason}.`, {
@@ -176,12 +176,12 @@ function killTree(pid: number): void {
   killGroup(pid);
 }
 
-/** Nothing happens when there is nothing left to kill. */
+/** Does nothing when there is nothing left to kill. */
 function killGroup(pid: number): void {
   try {
     // The host leads its group; on Windows there are no groups.
     process.kill(process.platform === "win32" ? pid : -pid, "SIGKILL");
   } catch {
-    // Gone already.
+    // It has ended already.
   }
 }

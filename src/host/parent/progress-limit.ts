@@ -3,8 +3,8 @@ import { VeripyError } from "../../base/errors.ts";
 import { progressEveryMs } from "../protocol.ts";
 
 /**
- * Progress of one call on its way from the module's process to the client: at most one report in `progressEveryMs`,
- * the newest, and the last one when the call ends. The process keeps to that by itself, unless it is hostile.
+ * Limits the progress reports of one call that go to the client: the newest one every `progressEveryMs`, and the last
+ * one when the call ends. The module's process keeps to that limit itself, unless it is hostile.
  */
 export class ProgressLimit implements Expirable {
   readonly #startedAt: number;
@@ -21,11 +21,11 @@ export class ProgressLimit implements Expirable {
     this.#send = send;
   }
 
-  /** Throws `protocol_error` for more reports than an honest process sends in the time that the call has run. */
+  /** Throws `protocol_error` for more reports than an honest process would have sent by now. */
   offer(json: string): void {
     const now = performance.now();
     this.#count += 1;
-    // Twice as many, and some more: the first and the last come whatever the time.
+    // Twice as many, and a few more: the first and the last report come at any time.
     const most = 4 + Math.floor((2 * (now - this.#startedAt)) / progressEveryMs);
     if (this.#count > most)
       throw new VeripyError(
@@ -39,7 +39,7 @@ export class ProgressLimit implements Expirable {
     else this.#deadline ??= deadlines.arm(this, waitMs, now);
   }
 
-  /** Sends what waits; its time has come. */
+  /** Sends the report that waits. */
   expire(): void {
     this.#deadline?.disarm();
     this.#deadline = undefined;
@@ -50,7 +50,7 @@ export class ProgressLimit implements Expirable {
     this.#send(json);
   }
 
-  /** The call's answer is next: sends the report that waits, and none after it. */
+  /** Call it before the call's answer is sent: sends the report that waits, and none after it. */
   close(): void {
     this.expire();
     this.#isClosed = true;

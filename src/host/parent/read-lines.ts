@@ -1,3 +1,5 @@
+import { TokenBucket } from "../../base/token-bucket.ts";
+
 /** A line longer than this is handed on in pieces. */
 const maxPending = 8 * 1024;
 /** What is read of one stream in a second; then the writer waits. */
@@ -17,22 +19,15 @@ export async function readLines(
   signal.addEventListener("abort", () => void reader.cancel().catch(() => {}));
   const decoder = new TextDecoder();
   let pending = "";
-  let budget = bytesPerSecond;
-  let since = performance.now();
+  const budget = new TokenBucket(bytesPerSecond, bytesPerSecond);
   try {
     for (;;) {
       const { value: chunk, done } = await reader.read();
       if (done) break;
       pending += decoder.decode(chunk, { stream: true });
       pending = takeLines(pending, onLine);
-      budget -= chunk.length;
-      const elapsed = performance.now() - since;
-      if (budget <= 0 && elapsed < 1000)
-        await new Promise((resolve) => setTimeout(resolve, 1000 - elapsed).unref());
-      if (elapsed >= 1000 || budget <= 0) {
-        budget = bytesPerSecond;
-        since = performance.now();
-      }
+      const waitMs = budget.borrow(chunk.length);
+      if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
     }
   } catch {
     // A stream that breaks with its process ends like one that is closed.

@@ -3,40 +3,39 @@ import type { PreparePayload } from "../protocol.ts";
 import type { HostOptions } from "./command.ts";
 import { HostProcess, type OnLine } from "./process.ts";
 
-export interface HostReserveTiming {
-  /** From a taken process to the start of the next, so that it does not take the processor from a load. */
+export interface SpareTiming {
+  /** How long after a process was taken the next is started: not while the load needs the processor. */
   readonly refillMs: number;
-  /** How long a process waits to be taken. */
+  /** How long a spare process is kept. */
   readonly keepMs: number;
 }
 
-const defaultTiming: HostReserveTiming = { refillMs: 20, keepMs: 60_000 };
+const defaultTiming: SpareTiming = { refillMs: 20, keepMs: 60_000 };
 
 /**
- * A process that is started already and waits for a module. An edit rarely comes alone: after the first, the next
- * ones are loaded without waiting for a process, and after a minute without any there is none that waits.
+ * A process that is started in advance and waits for a module. Edits rarely come alone: after the first one, the next
+ * are loaded without waiting for a process. The spare ends when it was not needed for a minute.
  */
-export class HostReserve {
+export class SpareProcess {
   readonly #options: Partial<HostOptions>;
-  readonly #timing: HostReserveTiming;
-  /** Started, or about to be; undefined when it cannot be started. */
+  readonly #timing: SpareTiming;
+  /** The spare process; it resolves to undefined if it could not be started. */
   #spare: Promise<Spare | undefined> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOpen = false;
 
-  constructor(options: Partial<HostOptions>, timing: HostReserveTiming = defaultTiming) {
+  constructor(options: Partial<HostOptions>, timing: SpareTiming = defaultTiming) {
     this.#options = options;
     this.#timing = timing;
   }
 
-  /** From now on there is to be a process that waits after one was taken; not while a server starts. */
+  /** From now on, a spare is started whenever a process was taken. Call it when the server has started. */
   open(): void {
     this.#isOpen = true;
   }
 
   /**
-   * The process that waits or is just being started, or else a new one, for a module below `root`; the next is
-   * expected to be for one there too. Throws as `HostProcess.start` does.
+   * The spare process, or a new one, for a module below `root`. The next spare is prepared for that `root` too. Throws as `HostProcess.start` does.
    */
   async take(root: string, maxQueuedBytes: number, onLine: OnLine, title?: string): Promise<HostProcess> {
     const taken = this.#spare;
@@ -50,7 +49,7 @@ export class HostReserve {
     return HostProcess.start(this.#options, maxQueuedBytes, onLine, title);
   }
 
-  /** Ends the process that waits, and resolves when it is gone; `take` starts a new one each time from here on. */
+  /** Ends the spare process, and resolves when it has ended. From then on `take` starts a new process each time. */
   async close(): Promise<void> {
     this.#isOpen = false;
     clearTimeout(this.#timer);
@@ -66,7 +65,7 @@ export class HostReserve {
     const dismissed = this.#spare;
     this.#spare = undefined;
     const spare = await dismissed;
-    spare?.process.kill("nobody needed it");
+    spare?.process.kill("it was not needed");
     await spare?.process.exited;
   }
 
@@ -90,13 +89,13 @@ async function startSpare(
     process.duplex.write(encodeFrame("host", "prepare", "0", JSON.stringify(prepare)));
     return Object.assign(spare, { process });
   } catch {
-    // Whoever needs a process next tries again, and says why it can't be had.
+    // The next `take` tries again, and throws the reason.
     return undefined;
   }
 }
 
 interface Spare {
   readonly process: HostProcess;
-  /** Who hears what it prints; nobody, before it has a module. */
+  /** Takes what it prints. Does nothing before the process has a module. */
   onLine: OnLine;
 }

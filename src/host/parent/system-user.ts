@@ -4,8 +4,8 @@ import { reasonOf } from "../../base/plain-reason.ts";
 
 /**
  * The user and group to run modules as: a name of `/etc/passwd`, or `uid` or `uid:gid` as numbers (the group is
- * then the user's number when it is left out). Throws `bad_config` for a name that nobody has. Users that only a
- * directory service knows are to be given by number.
+ * defaults to the user's number). Throws `bad_config` for an unknown name. Users that only a directory service
+ * knows have to be given by number.
  */
 export async function findSystemUser(user: string): Promise<{ uid: number; gid: number }> {
   const numbers = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(user);
@@ -18,7 +18,7 @@ export async function findSystemUser(user: string): Promise<{ uid: number; gid: 
   }
   throw new VeripyError(
     "bad_config",
-    `Cannot run modules as '${user}': /etc/passwd has no such user. Give a name from there, or UID:GID as numbers.`,
+    `Cannot run modules as '${user}': there is no such user in /etc/passwd. Give a name from there, or UID:GID as numbers.`,
   );
 }
 

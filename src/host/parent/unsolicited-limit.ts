@@ -1,45 +1,36 @@
 import { VeripyError } from "../../base/errors.ts";
 import type { Limits } from "../../base/limits.ts";
+import { TokenBucket } from "../../base/token-bucket.ts";
 import { maxLogLine } from "../protocol.ts";
 import { worstEscape } from "./payloads.ts";
 
 /**
- * Log lines, the frames that answer nothing: more of them in a second than any honest host sends are an attack.
- * (Progress is bounded for each call.)
+ * Limits the log lines of a module host, the only frames that belong to no request: more of them in a second than any
+ * honest host sends are an attack. (Progress is limited for each call.)
  */
-export class UnaskedFrames {
-  readonly #maxFrames: number;
-  readonly #maxLength: number;
-  #second = 0;
-  #frames = 0;
-  #length = 0;
+export class UnsolicitedLimit {
+  readonly #frames: TokenBucket;
+  readonly #characters: TokenBucket;
 
   constructor({ maxLogLinesPerSecond }: Pick<Limits, "maxLogLinesPerSecond">) {
-    // Twice as many, because the two processes' seconds begin at different times, and some more, because a server that
-    // was busy reads those of several seconds at once.
-    this.#maxFrames = 2 * maxLogLinesPerSecond + 1000;
-    this.#maxLength = worstEscape * maxLogLine * (2 * maxLogLinesPerSecond + 100);
+    // More at once than an honest host may write, because a busy server reads several seconds' worth in one go.
+    const maxLineLength = worstEscape * maxLogLine;
+    this.#frames = new TokenBucket(2 * maxLogLinesPerSecond + 1000, maxLogLinesPerSecond);
+    this.#characters = new TokenBucket(
+      maxLineLength * (2 * maxLogLinesPerSecond + 100),
+      maxLineLength * maxLogLinesPerSecond,
+    );
   }
 
   /** Throws `protocol_error` when a frame of that length, in UTF-16 units, is one too many. */
   count(length: number): void {
-    const second = Math.floor(performance.now() / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#frames = 0;
-      this.#length = 0;
-    }
-    this.#frames += 1;
-    this.#length += length;
-    if (this.#frames > this.#maxFrames)
+    const now = performance.now();
+    if (!this.#frames.take(1, now))
+      throw new VeripyError("protocol_error", "more unsolicited frames a second than its log limit allows");
+    if (!this.#characters.take(length, now))
       throw new VeripyError(
         "protocol_error",
-        `more than ${this.#maxFrames} frames a second that answer nothing`,
-      );
-    if (this.#length > this.#maxLength)
-      throw new VeripyError(
-        "protocol_error",
-        `more than ${this.#maxLength} characters a second in frames that answer nothing`,
+        "more characters a second in unsolicited frames than its log limit allows",
       );
   }
 }

@@ -1,46 +1,46 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
 import { loggerOf } from "../../base/log.ts";
-import { LogGate } from "../../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import { TokenBucket } from "../../base/token-bucket.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
 import { nextKeyOf } from "../../identity/rotation-statement.ts";
 import { errorPayload, parsePayload, rotateRequest } from "../../protocol/messages.ts";
 import { confirmNextKey, setNextKey } from "../../trust/trusted-keys.ts";
-import type { PeerLabel, TrustEdit } from "../observers/observer.ts";
+import type { PeerLabel, ServerObserver } from "../observers/observer.ts";
 
 const log = loggerOf("trust");
 
 export interface ClientRotationsOptions {
   readonly trustedKeysPath: string;
   readonly rotationsPerMinute: number;
-  /** Resolves when the server goes by the trust file as it is now. */
+  /** Resolves when the server has applied the current trust file. */
   reloadTrust(): Promise<void>;
-  onEdit(edit: TrustEdit): void;
+  readonly observers: Pick<ServerObserver, "trustEdited">;
 }
 
 type Client = PeerLabel & { readonly fingerprint: Fingerprint };
 
-/** A key's announcements; the keys that it has announced share them. */
+/** How many announcements a key may still make. The keys that it announces share it. */
 interface Allowance {
   readonly bucket: TokenBucket;
-  /** Its last refusal is in the log already. */
+  /** The refusal has been logged. */
   isExhausted: boolean;
 }
 
 const maxRefusalLinesPerSecond = 5;
-/** With more than these, those that are full again are forgotten. */
+/** From this number on, allowances that are full again are dropped. */
 const manyAllowances = 1_000;
 
 /**
- * Clients that change their keys. One announces its next key over a connection of its current one; both are trusted
- * then. The first connection of the next key confirms it, and the one before is no longer trusted.
+ * Lets clients rotate their keys. A client announces its next key over a connection with the current one, and both are
+ * trusted. The first connection with the next key confirms it, and the old key is no longer trusted.
  */
 export class ClientRotations {
   readonly #options: ClientRotationsOptions;
   readonly #confirming = new Set<Fingerprint>();
   readonly #allowances = new Map<Fingerprint, Allowance>();
   readonly #refusals = new LogGate(maxRefusalLinesPerSecond);
-  /** One edit after the other: a client that confirms and at once announces the next key but one does so in that order. */
+  /** One edit at a time: a client may confirm a key and announce the next one at once, in that order. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: ClientRotationsOptions) {
@@ -49,23 +49,27 @@ export class ClientRotations {
 
   /** `sys:rotate:R {statement}` → the payload of `sys:rotate_resp:R {"next"}`. Never rejects. */
   async announce(client: Client, json: string): Promise<string> {
-    // Before anything is parsed, verified, written or logged: refused announcements cost one too.
+    // Before anything is parsed, verified, written or logged: refused announcements count too.
     const allowance = this.#allowanceOf(client.fingerprint);
     if (!allowance.bucket.take()) return this.#tooMany(client, allowance);
     allowance.isExhausted = false;
     try {
       const next = nextKeyOf(parsePayload(rotateRequest, json), client.fingerprint);
       const { changed } = await this.#edit((path) => setNextKey(path, client.fingerprint, next));
-      // A client that goes from key to key gains nothing.
+      // Otherwise a client could evade the limit by rotating.
       this.#allowances.set(next, allowance);
-      if (changed) this.#announced(client, next);
+      if (changed) {
+        const { fingerprint, name, address } = client;
+        const peer = { fingerprint, name, address };
+        this.#options.observers.trustEdited?.({ kind: "key_announced", peer, next });
+      }
       return JSON.stringify({ next });
     } catch (error) {
       return this.#refusal(client, error);
     }
   }
 
-  /** To be called for every connection of a key that is to follow another. */
+  /** To be called for every connection with a key that was announced as the next one. */
   confirm(client: Client): void {
     const { fingerprint, name, address } = client;
     if (this.#confirming.has(fingerprint)) return;
@@ -73,27 +77,20 @@ export class ClientRotations {
     this.#edit((path) => confirmNextKey(path, fingerprint))
       .then(({ changed }) => {
         if (!changed) return;
-        log.info("{who} has changed to the key {fingerprint}; the one before is no longer trusted.", {
-          who: name ?? fingerprint,
-          fingerprint,
-        });
-        this.#options.onEdit({ kind: "key_confirmed", peer: { fingerprint, name, address } });
+        const peer = { fingerprint, name, address };
+        this.#options.observers.trustEdited?.({ kind: "key_confirmed", peer });
       })
       .catch((error) => {
-        // Both stay trusted, and the next connection tries again.
-        if (!this.#refusals.pass()) return;
-        log.error("Cannot write down that {fingerprint} is in use now: {error}{more}", {
+        // Both keys stay trusted, and the next connection tries again.
+        const suppressed = this.#refusals.pass();
+        if (suppressed === undefined) return;
+        log.error("Cannot record in the trust file that {fingerprint} is now in use: {error}{more}", {
           fingerprint,
           error: messageOf(error),
-          more: this.#refusals.takeSuffix(),
+          more: suppressedNote(suppressed, "lines"),
         });
       })
       .finally(() => this.#confirming.delete(fingerprint));
-  }
-
-  #announced({ fingerprint, name, address }: Client, next: Fingerprint): void {
-    log.info("{who} changes its key: {next} is trusted too from now on.", { who: name ?? fingerprint, next });
-    this.#options.onEdit({ kind: "key_announced", peer: { fingerprint, name, address }, next });
   }
 
   #edit(change: (path: string) => Promise<{ changed: boolean }>): Promise<{ changed: boolean }> {
@@ -120,9 +117,9 @@ export class ClientRotations {
     return allowance;
   }
 
-  /** One line, until the key may announce again. */
+  /** Logged once, until the key may announce again. */
   #tooMany(client: Client, allowance: Allowance): string {
-    const why = `This key may announce ${this.#options.rotationsPerMinute} keys a minute. Try again later.`;
+    const why = `This key may announce ${this.#options.rotationsPerMinute} keys per minute. Try again later.`;
     if (!allowance.isExhausted) this.#logRefusal(client, why);
     allowance.isExhausted = true;
     return errorPayload("busy", why);
@@ -136,15 +133,16 @@ export class ClientRotations {
         return errorPayload("forbidden", error.message);
       }
     }
-    return errorPayload("busy", "The server could not write down the new key; its log says why.");
+    return errorPayload("busy", "The server could not save the new key; its log says why.");
   }
 
   #logRefusal({ fingerprint, name }: Client, error: string): void {
-    if (!this.#refusals.pass()) return;
-    log.warn("{who} cannot change its key: {error}{more}", {
+    const suppressed = this.#refusals.pass();
+    if (suppressed === undefined) return;
+    log.warn("{who} cannot rotate its key: {error}{more}", {
       who: name ?? fingerprint,
       error,
-      more: this.#refusals.takeSuffix(),
+      more: suppressedNote(suppressed, "lines"),
     });
   }
 }

@@ -1,30 +1,31 @@
-import { statSync } from "node:fs";
 import { messageOf } from "../../base/errors.ts";
+import { stampOf } from "../../base/file-stamp.ts";
 import { loggerOf } from "../../base/log.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
-import { type Identity, identityFiles, loadIdentity } from "../../identity/identity.ts";
+import { type Identity, identityFiles, loadIdentity, loadOrCreateIdentity } from "../../identity/identity.ts";
 import { loadNextIdentity } from "../../identity/next-identity.ts";
 import { type SignedRotation, signRotation } from "../../identity/rotation-statement.ts";
 
 const log = loggerOf("trust");
+const serverLog = loggerOf("server");
 
 const pollMs = 500;
-/** A statement is good for a day; what is sent is never older than this. */
+/** A statement is valid for a day. One that is older than this is signed again before it is sent. */
 const resignMs = 3_600_000;
 
 export interface OwnKeyOptions {
   readonly certsDir: string;
-  /** What the server has read already. */
+  /** The key that the server has loaded. */
   readonly identity: Identity;
-  /** There is another key, or another certificate of the same key. When it throws, it is called again later. */
+  /** The key changed, or its certificate did. If this throws, it is called again later. */
   onIdentity(identity: Identity): void;
-  /** There is a key that is to follow the one in use. */
+  /** There is a new key that will replace the current one. */
   onNext(): void;
 }
 
 /**
- * The server's own key as its files say: `veripy-server rotate` and `renew` act on a server that runs by what they
- * leave in its folder.
+ * The server's own key, kept as its files are: `veripy-server rotate` and `renew` affect a running server through the
+ * files that they leave in its folder.
  */
 export class OwnKey {
   readonly #options: OwnKeyOptions;
@@ -33,7 +34,7 @@ export class OwnKey {
   #next: Identity | undefined;
   #statement: { readonly signed: SignedRotation; readonly at: number } | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
-  #stamp = "";
+  #marks = "";
   #reported: string | undefined;
   #suspected: string | undefined;
   #isLooking = false;
@@ -48,7 +49,7 @@ export class OwnKey {
     return this.#identity;
   }
 
-  /** The first look has been taken when this resolves. */
+  /** Resolves when the files have been read for the first time. */
   async start(): Promise<void> {
     await this.#look();
     if (this.#isClosed) return;
@@ -62,7 +63,7 @@ export class OwnKey {
     clearInterval(this.#timer);
   }
 
-  /** What clients are to be told of the next key, freshly signed; undefined when there is none. */
+  /** What clients are told of the next key, freshly signed; undefined when there is none. */
   announcement(): SignedRotation | undefined {
     if (this.#next === undefined) return undefined;
     const now = Date.now();
@@ -77,17 +78,18 @@ export class OwnKey {
     if (this.#told.has(client.fingerprint)) return;
     this.#told.add(client.fingerprint);
     const who = client.name ?? client.fingerprint;
-    log.info("Told {who} of the next server key; clients that know of it: {count}.", {
+    log.info("Told {who} about the next server key; clients that know it: {count}.", {
       who,
       count: this.#told.size,
     });
   }
 
   async #look(): Promise<void> {
-    const stamp = this.#stampOfFiles();
-    if (this.#isLooking || stamp === this.#stamp) return;
+    if (this.#isLooking) return;
     this.#isLooking = true;
     try {
+      const marks = await this.#marksOfFiles();
+      if (marks === this.#marks) return;
       const { certsDir } = this.#options;
       const [identity, next] = [
         await loadIdentity(certsDir, "server"),
@@ -96,7 +98,7 @@ export class OwnKey {
       if (this.#isClosed) return;
       this.#take(identity);
       this.#expect(next);
-      this.#stamp = stamp;
+      this.#marks = marks;
       this.#reported = this.#suspected = undefined;
     } catch (error) {
       this.#complain(messageOf(error));
@@ -112,10 +114,10 @@ export class OwnKey {
     this.#identity = identity;
     const { fingerprint } = identity;
     if (!isNewKey) {
-      log.info("The certificate was renewed; this server's key is still {fingerprint}.", { fingerprint });
+      log.info("The certificate was renewed. This server's key is still {fingerprint}.", { fingerprint });
       return;
     }
-    log.info("This server's key is now {fingerprint}; clients that had been told: {count}.", {
+    log.info("This server's key is now {fingerprint}; clients that know it: {count}.", {
       fingerprint,
       count: this.#told.size,
     });
@@ -129,29 +131,35 @@ export class OwnKey {
     this.#told.clear();
     if (next === undefined) return;
     log.info(
-      "This server's next key is {next}. Clients are told; 'veripy-server rotate --finish' changes to it.",
+      "This server's next key is {next}. It is announced to clients. To switch to it: veripy-server rotate --finish",
       { next: next.fingerprint },
     );
     this.#options.onNext();
   }
 
-  /** Files that are being renamed are not what they will be: what is wrong twice is reported, once. */
+  /** Files may be in the middle of being replaced, so a fault is reported only when it is seen twice in a row. */
   #complain(reason: string): void {
     if (reason === this.#suspected && reason !== this.#reported) {
-      log.error("Kept the key that is in use: {reason}", { reason });
+      log.error("Kept the current key: {reason}", { reason });
       this.#reported = reason;
     }
     this.#suspected = reason;
   }
 
-  #stampOfFiles(): string {
+  async #marksOfFiles(): Promise<string> {
     const { certsDir } = this.#options;
     const [now, next] = [identityFiles(certsDir, "server"), identityFiles(certsDir, "server", ".next")];
-    return [now.key, now.certificate, next.key, next.certificate].map(stampOf).join("; ");
+    const files = [now.key, now.certificate, next.key, next.certificate];
+    return (await Promise.all(files.map(stampOf))).map(({ mark }) => mark).join("; ");
   }
 }
 
-function stampOf(path: string): string {
-  const status = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return status === undefined ? "-" : `${status.ino} ${status.size} ${status.ctimeNs}`;
+/** The server's key, which is made if there is none. Throws `bad_identity`. */
+export async function loadServerIdentity(certsDir: string): Promise<Identity> {
+  const { identity, created } = await loadOrCreateIdentity(certsDir, "server");
+  if (created) {
+    const { fingerprint } = identity;
+    serverLog.info("Made a new server key. Its fingerprint is {fingerprint}.", { fingerprint });
+  }
+  return identity;
 }

@@ -1,11 +1,11 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
 import { refuseWorldWritable } from "../../base/file-modes.ts";
 import { loggerOf } from "../../base/log.ts";
-import { LogGate } from "../../base/log-gate.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
 import type { Frame } from "../../protocol/frame.ts";
 import { errorPayload, joinProtocol, joinRequest, parsePayload } from "../../protocol/messages.ts";
-import type { StrangerOptions } from "../../tls/listener.ts";
+import type { StrangerOptions } from "../../tls/listen-options.ts";
 import type { Peer } from "../../tls/peer.ts";
 import { entrySchema, Grant } from "../../trust/grant.ts";
 import { exporterBytes, exporterLabel } from "../../trust/invitation-code.ts";
@@ -16,12 +16,12 @@ import {
   type TrustedKeyFields,
   type TrustedKeys,
 } from "../../trust/trusted-keys.ts";
-import type { PeerLabel } from "../observers/observer.ts";
+import type { ServerObserver } from "../observers/observer.ts";
 import { Stranger, Strangers } from "./strangers.ts";
 
 const log = loggerOf("trust");
 
-/** Log lines that strangers can cause, of each kind. One is enough; it counts those that were left out. */
+/** Log lines that strangers can cause, of each kind. One is enough: it says how many were suppressed. */
 const maxLinesPerSecond = 1;
 
 export interface PairingOptions {
@@ -31,28 +31,25 @@ export interface PairingOptions {
   readonly withinMs: number;
   /** The server's own key. */
   fingerprint(): Fingerprint;
-  /** Resolves when the server goes by the trust file as it is now. */
+  /** Resolves when the server has applied the current trust file. */
   reloadTrust(): Promise<void>;
-  /** A stranger was let in, or had a wrong code. */
-  onJoined(peer: PeerLabel): void;
-  onWrongCode(peer: { readonly fingerprint: Fingerprint; readonly address: string }): void;
+  readonly observers: Pick<ServerObserver, "refused" | "trustEdited">;
 }
 
 /**
- * Lets clients in that know a one-time code: `sys:join:R {"id","proof"}` is answered with
- * `sys:join_resp:R {"proof","name"?,"already_trusted"?}`, and the client's key is trusted from then on, with the fields
- * that the invitation carries. A code is spent when it adds a key, and only then: not by a key that is trusted already,
- * nor by one that can't be added.
+ * Lets clients join with a one-time code: `sys:join:R {"id","proof"}` is answered with
+ * `sys:join_resp:R {"proof","name"?,"already_trusted"?}`, and from then on the client's key is trusted, with the fields of
+ * the invitation. A code is spent only when it adds a key: not by a key that is already trusted, nor by one that cannot
+ * be added.
  */
 export class Pairing implements StrangerOptions {
   readonly protocol = joinProtocol;
   readonly #options: PairingOptions;
   readonly #strangers = new Strangers();
-  readonly #wrongCodes = new LogGate(maxLinesPerSecond);
   readonly #refused = new LogGate(maxLinesPerSecond);
   readonly #needless = new LogGate(maxLinesPerSecond);
   readonly #faults = new LogGate(maxLinesPerSecond);
-  /** One attempt after the other, so that a stranger that is dropped has either not begun or been answered. */
+  /** One attempt at a time, so that a stranger that is dropped has either not started or been answered. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: PairingOptions) {
@@ -88,7 +85,7 @@ export class Pairing implements StrangerOptions {
     const { fingerprint, address } = peer;
     try {
       if (frame.api !== "sys" || frame.type !== "join") {
-        throw new VeripyError("bad_request", "Over this connection there is only the request 'sys:join'.");
+        throw new VeripyError("bad_request", "The only request on this connection is 'sys:join'.");
       }
       const { id, proof } = parsePayload(joinRequest, frame.json);
       return JSON.stringify(await this.#redeem(peer, id, proof));
@@ -96,19 +93,25 @@ export class Pairing implements StrangerOptions {
       if (error instanceof VeripyError && (error.code === "forbidden" || error.code === "bad_request")) {
         return errorPayload(error.code, error.message);
       }
-      if (this.#faults.pass()) {
-        const values = { fingerprint, address, error: messageOf(error), more: this.#faults.takeSuffix() };
+      const suppressed = this.#faults.pass();
+      if (suppressed !== undefined) {
+        const values = {
+          fingerprint,
+          address,
+          error: messageOf(error),
+          more: suppressedNote(suppressed, "lines"),
+        };
         log.error("Could not let {fingerprint} join: {error}{more}", values);
       }
       return errorPayload(
         "busy",
-        "The server could not let you join; its log says why. If the code is refused next time, ask for a new one.",
+        "The server could not let you join; its log says why. Try again; if the code is refused, ask for a new one.",
       );
     }
   }
 
   async #redeem(peer: Peer, id: string, proof: string): Promise<object> {
-    const { certsDir, fingerprint: ownFingerprint } = this.#options;
+    const { certsDir, observers, fingerprint: ownFingerprint } = this.#options;
     const { fingerprint, address } = peer;
     const binding = {
       exporter: peer.exportKeyingMaterial(exporterBytes, exporterLabel),
@@ -122,18 +125,18 @@ export class Pairing implements StrangerOptions {
       return grant === undefined;
     });
     if (!redemption.accepted) {
-      if (this.#wrongCodes.pass()) {
-        const values = { address, fingerprint, more: this.#wrongCodes.takeSuffix() };
-        log.warn("A wrong invitation code from {address}, key {fingerprint}.{more}", values);
-      }
-      this.#options.onWrongCode({ address, fingerprint });
+      observers.refused?.({ reason: "wrong_code", fingerprint, address });
       throw new VeripyError("forbidden", "That code is wrong, spent or expired. Ask for a new one.");
     }
     if (found.grant !== undefined) {
       const { name } = found.grant;
-      if (this.#needless.pass()) {
-        const values = { who: name ?? fingerprint, address, more: this.#needless.takeSuffix() };
-        log.info("{who} had an invitation code but is trusted already, so it was not spent.{more}", values);
+      const suppressed = this.#needless.pass();
+      if (suppressed !== undefined) {
+        const values = { who: name ?? fingerprint, address, more: suppressedNote(suppressed, "lines") };
+        log.info(
+          "{who} sent an invitation code but is already trusted, so the code was not spent.{more}",
+          values,
+        );
       }
       return { proof: redemption.proof, name, already_trusted: true };
     }
@@ -142,23 +145,18 @@ export class Pairing implements StrangerOptions {
       await this.#trust(fingerprint, redemption.fields);
     } catch (error) {
       await redemption.reopen();
-      // Another edit may have given the name away, or this key an entry, in between: that has a message of its own.
+      // In between, another edit may have taken the name or added this key. That has a message of its own.
       await this.#grantOf(peer, redemption.fields);
       throw error;
     }
-    this.#options.onJoined({ fingerprint, name, address });
-    log.info("Joined: {who} from {address}, by invitation.", {
-      who: name ?? fingerprint,
-      address,
-      fingerprint,
-    });
+    observers.trustEdited?.({ kind: "joined", peer: { fingerprint, name, address } });
     return { proof: redemption.proof, name };
   }
 
   /**
-   * The entry that the key has already; undefined when it may be added with those fields. Throws `forbidden`, with the
-   * reason, when it would not be let in with the entry that it has or gets, or when another key has the name; and other
-   * errors for a trust file to which nothing can be added.
+   * The entry that the key already has; undefined when it may be added with those fields. Throws `forbidden`, with the
+   * reason, when the key would be refused with its current or its new entry, or when another key has the name. Throws
+   * other errors when nothing can be added to the trust file.
    */
   async #grantOf(peer: Peer, fields: TrustedKeyFields): Promise<Grant | undefined> {
     const { trustedKeysPath } = this.#options;
@@ -174,36 +172,37 @@ export class Pairing implements StrangerOptions {
     if (grant.fingerprint === fingerprint && verdict === "trusted") return grant;
     const why =
       grant.fingerprint !== fingerprint
-        ? "as the next key of another one"
+        ? "as the next key of another key"
         : verdict === "expired"
           ? "and its entry has expired"
           : `and its entry does not allow the address ${remoteAddress}`;
     throw this.#refusal(
       peer,
-      `This client's key is in the server's trust file already, at ${keys.describe(grant)}, ${why}`,
-      "Have that entry corrected or removed.",
+      `This client's key is already in the server's trust file, at ${keys.describe(grant)}, ${why}`,
+      "Ask the operator to correct or remove that entry.",
     );
   }
 
-  /** Throws `forbidden` for a key that would not be let in, or whose name is taken. */
+  /** Throws `forbidden` for a key that would be refused, or whose name is taken. */
   #refuseInvited(peer: Peer, keys: TrustedKeys, fields: TrustedKeyFields): void {
     const invited = new Grant(entrySchema.parse({ fingerprint: peer.fingerprint, ...fields }));
     const { name } = invited;
     const why =
       name !== undefined && [...keys].some((other) => other.name === name)
-        ? `The name '${name}', under which this client was invited, belongs to another key on the server by now`
+        ? `The name '${name}', under which this client was invited, now belongs to another key on the server`
         : invited.isExpired()
-          ? `The entry that this client was invited to has expired (${fields.expires})`
+          ? `The access that this invitation grants has expired (${fields.expires})`
           : invited.mayComeFrom(peer.remoteAddress)
             ? undefined
             : `The invitation does not allow the address ${peer.remoteAddress}`;
     if (why !== undefined) throw this.#refusal(peer, why, "Ask for another invitation.");
   }
 
-  /** For both sides: the server's log says it too. */
+  /** Also logged, so that the operator learns of it. */
   #refusal({ fingerprint, address }: Peer, why: string, advice: string): VeripyError {
-    if (this.#refused.pass()) {
-      const values = { fingerprint, address, why, more: this.#refused.takeSuffix() };
+    const suppressed = this.#refused.pass();
+    if (suppressed !== undefined) {
+      const values = { fingerprint, address, why, more: suppressedNote(suppressed, "lines") };
       log.warn("Did not let {fingerprint} from {address} join: {why}. The code was not spent.{more}", values);
     }
     return new VeripyError("forbidden", `${why}. ${advice} The code was not spent.`);

@@ -5,13 +5,13 @@ import { errorPayload } from "../../protocol/messages.ts";
 import { networkOf } from "../../tls/address.ts";
 import type { Peer } from "../../tls/peer.ts";
 
-/** What a stranger may cost: one short line, for a short time, and not many of them at once. */
+/** A stranger may send one short line. */
 const maxLineBytes = 1024;
 export const maxStrangers = 16;
 
 /**
- * The strangers that are connected, at most `maxStrangers`. Another one is always let in: it takes the place of the
- * oldest one of the address (in IPv6, of the /64) that has most of them, so an address that floods drops its own.
+ * The connected strangers, at most `maxStrangers`. A newcomer always gets in: it replaces the oldest stranger of the address
+ * (in IPv6, of the /64) that has the most, so an address that floods drops its own.
  */
 export class Strangers {
   readonly #all = new Set<Stranger>();
@@ -32,7 +32,7 @@ export class Strangers {
   #dropOne(newcomer: string): void {
     const counts = new Map<string, number>([[newcomer, 1]]);
     for (const { network } of this.#all) counts.set(network, (counts.get(network) ?? 0) + 1);
-    // Not the one that is being answered, as its code may be spent by now.
+    // Not the one that is being answered: its code may already be spent.
     const oldest = [...this.#all]
       .filter(({ isBeingAnswered }) => !isBeingAnswered)
       .reduce((one, other) =>
@@ -43,12 +43,12 @@ export class Strangers {
 }
 
 export interface StrangerOptions {
-  /** Its line, once. */
+  /** Called with its line, once. */
   onLine(frame: Frame): void;
   onClosed(): void;
 }
 
-/** One connection of a client that is not trusted yet: it may say one line, and nothing more of it is read. */
+/** A connection of a client that is not trusted yet. It may send one line; nothing after it is read. */
 export class Stranger {
   readonly peer: Peer;
   readonly network: string;
@@ -79,12 +79,12 @@ export class Stranger {
   }
 
   expire(): void {
-    // Its code may be spent by now, which it must learn; the answer ends the connection.
+    // Its code may already be spent, which it must be told. The answer ends the connection.
     if (this.isBeingAnswered) return;
     this.peer.duplex.abort(new VeripyError("timeout", `Did not join within ${this.#withinMs} ms.`));
   }
 
-  /** Makes room for another one. */
+  /** Ends the connection to make room for another. */
   drop(): void {
     this.peer.duplex.abort(new VeripyError("busy", "Too many strangers."));
   }
@@ -93,15 +93,15 @@ export class Stranger {
     this.peer.duplex.close();
   }
 
-  /** The last word. */
+  /** Sends the answer and ends the connection. */
   answer(ref: string, json: string): void {
     this.#end(encodeFrame("sys", "join_resp", ref, json));
   }
 
   #read(chunk: Uint8Array): void {
     if (this.#hasSpoken) {
-      // Bun reads a paused socket again once this side has said its end, to see the other's.
-      this.peer.duplex.abort(new VeripyError("protocol_error", "Nothing may follow the one line."));
+      // Bun reads a paused socket again once this side has ended, to see the end of the other side.
+      this.peer.duplex.abort(new VeripyError("protocol_error", "Only one line may be sent."));
       return;
     }
     try {

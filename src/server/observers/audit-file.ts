@@ -5,27 +5,27 @@ import { printable } from "../../base/printable.ts";
 
 const log = loggerOf("audit");
 
-/** Bytes of records that wait for room on the disk; what comes beyond is counted, and the count is a record. */
+/** Bytes of records that wait for space on the disk. Further records are lost, and their number becomes a record. */
 const maxWaitingBytes = 1024 * 1024;
 
 export interface AuditFileOptions {
   readonly path: string;
   /** The file is renamed to `PATH.1`, `.1` to `.2` and so on, before it would grow past this. */
   readonly maxBytes: number;
-  /** How many files are kept beside the current one. */
+  /** How many files are kept besides the current one. */
   readonly keep: number;
-  /** What follows when it cannot be written, for the server's log. */
+  /** The consequence of a failed write, for the server's log. */
   readonly effect: string;
 }
 
 /**
- * One JSON object a line, in a file that is rotated. Each line is handed to the operating system before `write`
- * returns. A path that is no regular file, such as a pipe or `/dev/stdout`, is not rotated.
+ * One JSON object per line, in a file that is rotated. Each line is handed to the operating system before `write`
+ * returns. A path that is not a regular file, such as a pipe or `/dev/stdout`, is not rotated.
  */
 export class AuditFile {
   readonly #options: AuditFileOptions;
   #file: { readonly descriptor: number; readonly isRegular: boolean; bytes: number } | undefined;
-  /** Lines, or the end of one, that the disk did not take. */
+  /** Lines, or the rest of one, that could not be written yet. */
   #waiting = Buffer.alloc(0);
   #lost = 0;
   #trouble: string | undefined;
@@ -35,12 +35,12 @@ export class AuditFile {
     this.#options = options;
   }
 
-  /** Why the last record could not be written; undefined when it was. */
+  /** Why the last record could not be written; undefined if it was. */
   get trouble(): string | undefined {
     return this.#trouble;
   }
 
-  /** Opens the file for appending, which otherwise the first record does. Throws a system error. */
+  /** Opens the file for appending. Otherwise the first `write` does. Throws a system error. */
   open(): { readonly isRegular: boolean } {
     this.#file ??= openForAppending(this.#options.path);
     return this.#file;
@@ -49,7 +49,7 @@ export class AuditFile {
   /** Never throws. Does nothing after `close`. */
   write(record: object): void {
     if (this.#isClosed) return;
-    // It holds names that clients made up, and people read it on terminals.
+    // Clients choose some of the names in it, and people read it on terminals.
     const json = printable(JSON.stringify({ time: new Date().toISOString(), ...record }));
     const line = Buffer.from(`${json}\n`);
     if (this.#waiting.length + line.length > maxWaitingBytes) this.#lost += 1;
@@ -77,7 +77,7 @@ export class AuditFile {
     }
     if (this.#trouble === undefined) return;
     this.#trouble = undefined;
-    log.warn("The audit log is written again; {lost} records were lost.", {
+    log.warn("The audit log can be written again; {lost} records were lost.", {
       path: this.#options.path,
       lost: this.#lost,
     });
@@ -86,7 +86,7 @@ export class AuditFile {
     if (lost > 0) this.write({ event: "lost", records: lost });
   }
 
-  /** A disk that fills up takes part of a line; the rest goes first when there is room again. */
+  /** A disk that fills up may take part of a line. The rest is written first when there is space again. */
   #writeWaiting(): void {
     const file = this.#file;
     while (file !== undefined && this.#waiting.length > 0) {
@@ -109,10 +109,10 @@ export class AuditFile {
     const file = this.#file;
     if (file === undefined || !file.isRegular || file.bytes === 0) return;
     if (file.bytes + this.#waiting.length <= maxBytes) return;
-    // Only between lines: a part of one that is waiting belongs to the file that has its beginning.
+    // Only between lines: the rest of a line belongs into the file that has its beginning.
     if (this.#trouble !== undefined) return;
     for (let index = keep; index >= 1; index--) {
-      renameIfThere(index === 1 ? path : `${path}.${index - 1}`, `${path}.${index}`);
+      renameIfPresent(index === 1 ? path : `${path}.${index - 1}`, `${path}.${index}`);
     }
     this.#file = openForAppending(path);
     closeSync(file.descriptor);
@@ -125,7 +125,7 @@ function openForAppending(path: string) {
   return { descriptor, isRegular: status.isFile(), bytes: status.size };
 }
 
-function renameIfThere(from: string, to: string): void {
+function renameIfPresent(from: string, to: string): void {
   try {
     renameSync(from, to);
   } catch (error) {

@@ -1,36 +1,38 @@
 import { VeripyError } from "../../base/errors.ts";
 import { reasonOf } from "../../base/plain-reason.ts";
 import { bulkSha256Hex } from "../../base/sha256.ts";
+import type { ModuleChange } from "../../modules/module-slot.ts";
 import { ipOf, networkOf } from "../../tls/address.ts";
 import { AuditFile } from "./audit-file.ts";
 import type {
   CallRecord,
   ClientLabel,
-  ModuleChange,
   PeerLabel,
+  RefusedConnection,
   RequestRecord,
   ServerObserver,
+  TrustChange,
   TrustEdit,
 } from "./observer.ts";
 import { SimilarRecords } from "./similar-records.ts";
 
 export interface AuditOptions {
   readonly path: string;
-  /** Each exec is also written down before it starts, and does not start when that fails. */
+  /** Each exec is also recorded before it starts, and does not start when that fails. */
   readonly required?: boolean;
   /** A file is renamed to `PATH.1`, `.1` to `.2` and so on, before it would grow past this. */
   readonly maxBytes?: number;
-  /** How many files are kept beside the current one. */
+  /** How many files are kept besides the current one. */
   readonly keep?: number;
 }
 
 /**
- * The audit log: one JSON object a line, written before the answer that it speaks of leaves. It has digests and sizes
- * of arguments and results, never their content.
+ * The audit log: one JSON object per line, each written before the answer to its request is sent. It has digests and
+ * sizes of arguments and results, never their content.
  *
- * `PATH` has what clients did that may run modules, and every change of modules and of trust. `PATH.refused` has the
- * rest: refused connections, forbidden requests, and whatever clients did that may run nothing. It rotates on its own,
- * so that no flood of those pushes a record out of `PATH`, and floods are shortened; see `SimilarRecords`.
+ * `PATH` has what clients with permission to run modules did, and every change of modules and of trust. `PATH.refused`
+ * has the rest: refused connections, forbidden requests, and everything from clients that may run nothing. It is rotated
+ * separately, so that no flood can push a record out of `PATH`, and floods are shortened; see `SimilarRecords`.
  */
 export class AuditLog implements ServerObserver {
   readonly #required: boolean;
@@ -38,15 +40,15 @@ export class AuditLog implements ServerObserver {
   readonly #refused: AuditFile;
   readonly #similar: SimilarRecords;
 
-  /** Throws `bad_config` when the file cannot be opened for appending. `PATH.refused` is made when it is needed. */
+  /** Throws `bad_config` when the file cannot be opened for appending. `PATH.refused` is created when needed. */
   constructor({ path, required = false, maxBytes = 64 * 1024 * 1024, keep = 5 }: AuditOptions) {
     this.#required = required;
-    const whenRequired = "No module is run until it can be.";
-    const effect = "Records wait, and may get lost.";
+    const whenRequired = "No module runs until it can be written.";
+    const effect = "Records are kept for now, and may be lost.";
     this.#main = new AuditFile({ path, maxBytes, keep, effect: required ? whenRequired : effect });
     try {
       const { isRegular } = this.#main.open();
-      // Nothing can be pushed out of a pipe or a terminal, and there is no file beside it.
+      // A pipe or a terminal is not rotated, and has no place for a second file.
       this.#refused = isRegular
         ? new AuditFile({ path: `${path}.refused`, maxBytes, keep, effect })
         : this.#main;
@@ -67,7 +69,7 @@ export class AuditLog implements ServerObserver {
     this.#ofClient(peer, { event: "disconnected" }, record);
   }
 
-  refused({ reason, address, fingerprint }: { reason: string; address: string; fingerprint?: string }): void {
+  refused({ reason, address, fingerprint }: RefusedConnection): void {
     const network = networkOf(ipOf(address));
     const record = () => ({ event: "refused", reason, address, fingerprint });
     this.#similar.add({ event: "refused", reason }, { network }, record);
@@ -84,13 +86,13 @@ export class AuditLog implements ServerObserver {
       ...(args === undefined ? {} : { args: digestOf(args) }),
     });
     if (this.#main.trouble === undefined) return undefined;
-    return `The server must audit every call and cannot: ${this.#main.trouble}. Nothing was run.`;
+    return `The server must audit every call but cannot write its audit log: ${this.#main.trouble}. Nothing was run.`;
   }
 
   answered(request: RequestRecord): void {
     const { peer, action, tree, code } = request;
     const record = () => requestRecord(request);
-    // A module was called; its client may have lost the right to since.
+    // With a tree, a module was called, even if its client has lost the permission since.
     if (action === "exec" && tree !== undefined) this.#write(record());
     else this.#ofClient(code === "forbidden" ? unentitled(peer) : peer, { event: action, code }, record);
   }
@@ -108,11 +110,11 @@ export class AuditLog implements ServerObserver {
     this.#write({ event: edit.kind, ...who(edit.peer), ...("next" in edit ? { next: edit.next } : {}) });
   }
 
-  trustChanged(change: { readonly keys: number } | { readonly error: string }): void {
+  trustChanged(change: TrustChange): void {
     this.#write({ event: "trust", ...change });
   }
 
-  /** To be called when nothing more happens: what comes later is not written. Idempotent. */
+  /** Later records are not written. Idempotent. */
   close(): void {
     this.#similar.flush();
     this.#refused.close();

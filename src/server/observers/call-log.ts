@@ -4,8 +4,8 @@ import type { RequestRecord, ServerObserver } from "./observer.ts";
 const log = loggerOf("session");
 
 /**
- * A line for each call, for `--log-calls`. There is no limit on their number, unlike on other lines that clients cause:
- * it is off unless the operator asks for every call.
+ * A log line for each call, for `--log-calls`. Unlike other lines that clients cause, these are not rate-limited: the
+ * operator asked for every call.
  */
 export class CallLog implements ServerObserver {
   answered({ peer, action, ref, mod, tree, code, durationMs }: RequestRecord): void {

@@ -1,50 +1,56 @@
-import { GroupedLogGate, suppressedNote } from "../../base/grouped-log-gate.ts";
+import { GroupedLogGate } from "../../base/grouped-log-gate.ts";
 import { loggerOf } from "../../base/log.ts";
-import { LogGate } from "../../base/log-gate.ts";
-import type { PeerLabel } from "./observer.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
+import type { ClientLabel, PeerLabel, ServerObserver } from "./observer.ts";
 
 const log = loggerOf("server");
 const sessionLog = loggerOf("session");
 const maxLinesPerSecond = 100;
 
 /**
- * What clients cause in the log by coming, going and asking for what they may not have. A key that is trusted, with
- * whatever rights, may still come back in a loop, so each kind of line has a gate; the audit log counts them all.
+ * A log line for each client that connects, disconnects or sends a forbidden request. Even a trusted client may
+ * reconnect in a loop, so each kind of line is rate-limited. The audit log counts them all.
  */
-export class ConnectionLog {
-  readonly #connected = new LogGate(maxLinesPerSecond);
-  readonly #left = new LogGate(maxLinesPerSecond);
-  readonly #faults = new GroupedLogGate();
-  readonly #forbidden = new GroupedLogGate();
+export class ConnectionLog implements ServerObserver {
+  readonly #connected: LogGate;
+  readonly #left: LogGate;
+  readonly #faults: GroupedLogGate;
+  readonly #forbidden: GroupedLogGate;
 
-  connected(who: string, address: string): void {
-    if (!this.#connected.pass()) return;
-    const leftOut = this.#connected.takeDropped();
-    const more = leftOut === 0 ? "" : ` (${leftOut} more were left out)`;
-    log.info("Connected: {who} from {address}{more}.", { who, address, more });
+  /** `now` in milliseconds, monotonic. */
+  constructor(now = () => performance.now()) {
+    this.#connected = new LogGate(maxLinesPerSecond, maxLinesPerSecond, now);
+    this.#left = new LogGate(maxLinesPerSecond, maxLinesPerSecond, now);
+    this.#faults = new GroupedLogGate(now);
+    this.#forbidden = new GroupedLogGate(now);
   }
 
-  /** `fault` is undefined for a client that has left in order. */
-  disconnected({ fingerprint, name, address }: PeerLabel, fault: string | undefined): void {
+  connected({ fingerprint, name, address }: ClientLabel): void {
+    const suppressed = this.#connected.pass();
+    if (suppressed === undefined) return;
+    const more = suppressedNote(suppressed, "connections");
+    log.info("Connected: {who} from {address}{more}.", { who: name ?? fingerprint, address, more });
+  }
+
+  disconnected({ fingerprint, name, address }: ClientLabel, reason: string, isFault: boolean): void {
     const who = name ?? fingerprint;
-    if (fault === undefined) {
-      if (this.#left.pass()) log.debug("Disconnected: {who} from {address}.", { who, address });
+    if (!isFault) {
+      if (this.#left.pass() !== undefined) log.debug("Disconnected: {who} from {address}.", { who, address });
       return;
     }
-    const suppressed = this.#faults.pass(fingerprint, fault);
+    const suppressed = this.#faults.pass(fingerprint, reason);
     if (suppressed === undefined) return;
     const more = suppressedNote(suppressed, "disconnections");
-    log.warn("Disconnected: {who} from {address}: {why}{more}", { who, address, why: fault, more });
+    log.warn("Disconnected: {who} from {address}: {why}{more}", { who, address, why: reason, more });
   }
 
-  /** `what`: the request that the client may not make, such as `exec deploy.ts`. */
-  forbidden({ fingerprint, name, address }: PeerLabel, what: string): void {
-    const suppressed = this.#forbidden.pass(fingerprint, what);
+  forbidden({ fingerprint, name, address }: PeerLabel, request: string): void {
+    const suppressed = this.#forbidden.pass(fingerprint, request);
     if (suppressed === undefined) return;
     const more = suppressedNote(suppressed, "requests");
     sessionLog.warn("Forbidden: {who} may not {what}{more}.", {
       who: name ?? fingerprint,
-      what,
+      what: request,
       address,
       more,
     });

@@ -11,9 +11,9 @@ export interface MetricsEndpoint {
 }
 
 /**
- * Serves `/metrics`, `/healthz` (the process answers) and `/readyz` (it takes calls) over plain HTTP. It tells
- * names of modules and load to all who can reach it, so it belongs on a loopback address. A request with another
- * `Host` than a loopback one or `hostname` gets status 421.
+ * Serves `/metrics`, `/healthz` (the process answers) and `/readyz` (it takes calls) over plain HTTP. It shows
+ * module names and load to everybody who can reach it, so it belongs on a loopback address. A request whose `Host` is
+ * neither a loopback address nor `hostname` gets status 421.
  */
 export function serveMetrics(
   metrics: Metrics,
@@ -26,13 +26,13 @@ export function serveMetrics(
   const endpoint = listen(hostname, port, (request) => {
     if (isMeantForThis(request.headers.get("host"))) return answer(request, metrics, server);
     const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-    const refusal = `Refused: the Host header must be localhost, a loopback address, or ${host} as --metrics names it.\n`;
+    const refusal = `Refused: the Host header must be localhost, a loopback address, or ${host} as given to --metrics.\n`;
     return new Response(refusal, { status: 421 });
   });
   return { port: endpoint.port ?? port, stop: () => void endpoint.stop(true) };
 }
 
-/** Throws as `serveMetrics` does, and keeps nothing. */
+/** Throws if `serveMetrics` would. Nothing stays open. */
 export function probeMetrics(hostname: string, port: number): void {
   if (port !== 0) void listen(hostname, port, () => new Response()).stop(true);
 }
@@ -47,14 +47,14 @@ function listen(hostname: string, port: number, fetch: (request: Request) => Res
   }
 }
 
-/** Of an address that is not one of this machine's, the runtime says `ENOTTY`. */
+/** For an address that this machine does not have, the runtime reports `ENOTTY`. */
 function why(error: unknown): string {
   if (isSystemError(error, "EADDRINUSE", "EACCES", "EPERM")) return reasonOf(error);
   return "this machine has no such address";
 }
 
 async function answer(request: Request, metrics: Metrics, server: MetricsSource): Promise<Response> {
-  // Without a `Host` header it is a path alone.
+  // Without a `Host` header, the URL is only a path.
   switch (new URL(request.url, "http://localhost").pathname) {
     case "/metrics":
       return new Response(await metrics.text(), { headers: { "Content-Type": metrics.contentType } });

@@ -2,10 +2,10 @@ const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
 const wildcards = ["0.0.0.0", "::"];
 
 /**
- * Decides by its `Host` header whether a request is meant for an endpoint that was told to listen on `hostname`. A
- * web page can have its own name resolve to this machine (DNS rebinding), and the browser then lets it read what the
- * name answers. So `Host` must be a loopback name or address, or `hostname`, with any port. Where `hostname` stands
- * for all addresses, any address will do: only names can be rebound. No `Host` at all is fine: browsers send one.
+ * Decides by its `Host` header whether a request is meant for an endpoint that listens on `hostname`. A web page can make
+ * its own name resolve to this machine (DNS rebinding), and the browser then lets it read the answers. So `Host` must be
+ * a loopback name or address, or `hostname`, with any port. If `hostname` stands for all addresses, any address is
+ * accepted: only names can be rebound. A missing `Host` is accepted, because browsers always send one.
  */
 export function hostFilter(hostname: string): (host: string | null) => boolean {
   const named = (hostname.includes(":") ? `[${hostname}]` : hostname).toLowerCase();

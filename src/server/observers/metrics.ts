@@ -1,17 +1,19 @@
 import { Counter, Gauge, Histogram, type OpenMetricsContentType, Registry } from "prom-client";
-import type { ModuleChange, PeerLabel, RequestRecord, ServerObserver } from "./observer.ts";
+import type { ModuleChange } from "../../modules/module-slot.ts";
+import type { RefusedConnection, RequestRecord, ServerObserver } from "./observer.ts";
 
 const contentType: OpenMetricsContentType = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/** What the gauges are read from, at each scrape. */
+/** What the gauges read, at each scrape. */
 export interface MetricsSource {
   readonly sessions: ReadonlySet<{ readonly callsInFlight: number; readonly queuedBytes: number }>;
-  readonly registry: { current(): readonly unknown[] };
+  /** How many modules can be called. */
+  readonly moduleCount: number;
   readonly isDraining: boolean;
   stats(): readonly { readonly restarts: number; readonly memoryBytes?: number | undefined }[];
 }
 
-/** Counts what happens at a server and shows it in OpenMetrics text. One for each server; see `serveMetrics`. */
+/** Counts what happens at a server, as OpenMetrics text. One per server; see `serveMetrics`. */
 export class Metrics implements ServerObserver {
   readonly #registry = new Registry<OpenMetricsContentType>();
   readonly #options = { registers: [this.#registry] };
@@ -53,11 +55,7 @@ export class Metrics implements ServerObserver {
     this.#gauge("veripy_queued_bytes", "Output that clients have not taken yet.", (server) =>
       sum(server.sessions, (session) => session.queuedBytes),
     );
-    this.#gauge(
-      "veripy_modules",
-      "Modules that can be called.",
-      (server) => server.registry.current().length,
-    );
+    this.#gauge("veripy_modules", "Modules that can be called.", (server) => server.moduleCount);
     this.#gauge("veripy_host_restarts", "How often module hosts that run now were started again.", (server) =>
       sum(server.stats(), (stats) => stats.restarts),
     );
@@ -69,21 +67,21 @@ export class Metrics implements ServerObserver {
     );
   }
 
-  /** Which server the gauges look at. */
+  /** Sets the server that the gauges read. */
   observe(server: MetricsSource): void {
     this.#server = server;
   }
 
-  connected(_peer: PeerLabel): void {
+  connected(): void {
     this.#connections.inc();
   }
 
-  refused({ reason }: { reason: string }): void {
+  refused({ reason }: RefusedConnection): void {
     this.#refusals.inc({ reason });
   }
 
   answered({ action, mod, tree, code, durationMs }: RequestRecord): void {
-    // A name that is no module's is the client's invention, and would make a time series each.
+    // Without a tree there is no such module: each name that a client makes up would be another time series.
     this.#requests.observe({ action, mod: tree === undefined ? "" : (mod ?? ""), code }, durationMs / 1000);
   }
 

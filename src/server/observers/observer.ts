@@ -1,24 +1,24 @@
 import type { WireCode } from "../../base/errors.ts";
-import type { ModuleChange } from "../../modules/registry.ts";
+import type { Fingerprint } from "../../identity/fingerprint.ts";
+import type { ModuleChange } from "../../modules/module-slot.ts";
+import type { RefusalReason } from "../../tls/refusal.ts";
 
-export type { ModuleChange } from "../../modules/registry.ts";
-
-/** Who is at the other end of a session. */
+/** The client at the other end of a session. */
 export interface PeerLabel {
   readonly fingerprint: string;
-  /** Its name in `trusted-keys.json`. */
+  /** Its name in `trusted-keys.json`; undefined when it has none. */
   readonly name: string | undefined;
   /** `ip:port` of the connection. */
   readonly address: string;
 }
 
-/** The same while the session lasts. */
+/** The same, valid while the session lasts. */
 export interface ClientLabel extends PeerLabel {
-  /** Whether it may run at least one of the modules that there are now. */
+  /** Whether it may run at least one of the current modules. */
   readonly mayRun: boolean;
 }
 
-/** One answered request. Built only when somebody observes. */
+/** One answered request. Built only for observers with `admit` or `answered`. */
 export interface RequestRecord {
   readonly peer: ClientLabel;
   readonly action: "sync" | "verify" | "exec" | "stats";
@@ -27,35 +27,50 @@ export interface RequestRecord {
   readonly tree?: string;
   readonly code: "ok" | WireCode;
   readonly durationMs: number;
-  /** What the client sent as arguments, of an exec. */
+  /** The arguments of an exec, as the client sent them. */
   readonly args?: string;
-  /** The result as a JSON string literal, of an exec that succeeded. */
+  /** The result of a successful exec, as a JSON string literal. */
   readonly resultJson?: string;
-  /** How many parts an exec has streamed; they are not in `resultJson`. */
+  /** How many parts an exec streamed. They are not in `resultJson`. */
   readonly parts?: number;
 }
 
 /** An exec that is about to start. */
 export type CallRecord = Pick<RequestRecord, "peer" | "ref" | "mod" | "tree" | "args">;
 
-/** A change of trust that a client has brought about itself. */
+/** A connection that was refused. `wrong_code`: its invitation code was wrong, spent or expired. */
+export interface RefusedConnection {
+  readonly reason: RefusalReason | "wrong_code";
+  /** `ip:port`. */
+  readonly address: string;
+  /** The key that the client proved to hold, if it got that far. */
+  readonly fingerprint?: Fingerprint;
+}
+
+/** The trust file was read again: how many keys it has, or why it was not taken. */
+export type TrustChange = { readonly keys: number } | { readonly error: string };
+
+/** A change of the trust file that a client made itself: by an invitation, or by rotating its key. */
 export type TrustEdit =
   | { readonly kind: "joined" | "key_confirmed"; readonly peer: PeerLabel }
   | { readonly kind: "key_announced"; readonly peer: PeerLabel; readonly next: string };
 
 /**
- * Somebody who is told of everything that happens at the server: the audit log, the metrics. Called in the
- * hot path, so it must be quick, and it must not throw.
+ * Is told of everything that happens at the server. The log, the audit log, the metrics and the events of a
+ * `VeripyServer` are observers; an embedding program can add its own. Called in the hot path, so it must be quick.
  */
 export interface ServerObserver {
   connected?(peer: ClientLabel): void;
-  disconnected?(peer: ClientLabel, reason: string): void;
-  refused?(refusal: { reason: string; address: string; fingerprint?: string }): void;
-  /** Before an exec starts. A sentence refuses it with `busy`; undefined lets it through. */
+  /** `isFault` is false when the client closed the connection in order, or the server stopped. */
+  disconnected?(peer: ClientLabel, reason: string, isFault: boolean): void;
+  refused?(refusal: RefusedConnection): void;
+  /** A client asked for something it has no permission for, such as `exec deploy.ts`. */
+  forbidden?(peer: PeerLabel, request: string): void;
+  /** Before an exec starts. A returned sentence refuses it with `busy`, and so does an error; undefined lets it run. */
   admit?(call: CallRecord): string | undefined;
   /** Before the answer leaves. */
   answered?(record: RequestRecord): void;
   moduleChanged?(change: ModuleChange): void;
   trustEdited?(edit: TrustEdit): void;
-  trustChanged?(change: { readonly keys: number } | { readonly error: string }): void;
+  trustChanged?(change: TrustChange): void;
 }

@@ -1,31 +1,44 @@
-import { GroupedLogGate, suppressedNote } from "../../base/grouped-log-gate.ts";
+import { GroupedLogGate } from "../../base/grouped-log-gate.ts";
 import { loggerOf } from "../../base/log.ts";
+import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import { shellQuoted } from "../../base/shell-quote.ts";
 import { ipOf, networkOf } from "../../tls/address.ts";
-import type { Refusal } from "../../tls/listener.ts";
 import { listed } from "../../trust/find-entry.ts";
 import type { Grant, TrustedKeys } from "../../trust/trusted-keys.ts";
+import type { RefusedConnection, ServerObserver } from "./observer.ts";
 import { explainRefusal } from "./refusal-words.ts";
 
 const log = loggerOf("tls");
+const trustLog = loggerOf("trust");
+/** Anybody can cause a line about a wrong code. One a second is enough; it counts the others. */
+const maxWrongCodeLinesPerSecond = 1;
 
 /**
- * A log line for each refused connection, as far as the gate lets it: strangers must not fill the disk, from whatever
- * addresses and with whatever keys they come.
+ * A log line for each refused connection, rate-limited: strangers must not be able to fill the disk, however many
+ * addresses and keys they have.
  */
-export class RefusalLog {
+export class RefusalLog implements ServerObserver {
   readonly #trustedKeysPath: string;
   readonly #trust: () => TrustedKeys;
   readonly #gate: GroupedLogGate;
+  readonly #wrongCodes = new LogGate(maxWrongCodeLinesPerSecond);
 
-  /** `trust` gives the keys as they are now. */
+  /** `trust` returns the current trusted keys. */
   constructor(trustedKeysPath: string, trust: () => TrustedKeys, gate = new GroupedLogGate()) {
     this.#trustedKeysPath = trustedKeysPath;
     this.#trust = trust;
     this.#gate = gate;
   }
 
-  add({ reason, fingerprint, address }: Refusal): void {
+  refused({ reason, fingerprint, address }: RefusedConnection): void {
+    if (reason === "wrong_code") {
+      const suppressed = this.#wrongCodes.pass();
+      if (suppressed === undefined) return;
+      const more = suppressedNote(suppressed, "lines");
+      const values = { address, fingerprint, more };
+      trustLog.warn("A wrong invitation code from {address}, key {fingerprint}.{more}", values);
+      return;
+    }
     const network = networkOf(ipOf(address));
     const suppressed = this.#gate.pass(network, `${reason} ${fingerprint ?? ""}`);
     if (suppressed === undefined) return;
@@ -83,7 +96,7 @@ function renewal({ fingerprint, expiresAt = 0 }: Grant): Advice {
 }
 
 function admission({ fingerprint, from = [] }: Grant, address: string): Advice {
-  // A zone says which cable, not who.
+  // An IPv6 zone names this machine's interface, not the client.
   const ip = ipOf(address).replace(/%.*/, "");
   const allowed = from.length === 0 ? "those that its entry allows: there are none" : listed(from);
   const why = `address ${ip} is not among ${allowed}`;

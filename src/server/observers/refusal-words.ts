@@ -1,9 +1,9 @@
-import type { RefusalReason } from "../../tls/listener.ts";
+import type { RefusalReason } from "../../tls/refusal.ts";
 
-/** What the log says of a refusal, where the reason alone leaves open what happened and what to do. */
+/** How the log explains a refusal whose reason alone does not say what happened and what to do. */
 const words: Partial<Record<RefusalReason, string>> = {
   no_certificate: "it showed no certificate",
-  handshake_failed: "it ended before the TLS handshake was complete",
+  handshake_failed: "it was closed before the TLS handshake was complete",
   handshake_timeout: "the TLS handshake was not complete in time, see --handshake-timeout",
   rate_limited: "this address connects more often than --handshake-rate and --handshake-burst allow",
   too_many_handshakes:
@@ -11,7 +11,7 @@ const words: Partial<Record<RefusalReason, string>> = {
   out_of_descriptors: "this process is running out of file descriptors, see 'ulimit -n'",
 };
 
-/** `reason`, with what it means. */
+/** `reason`, with its explanation if there is one. */
 export function explainRefusal(reason: RefusalReason): string {
   const text = words[reason];
   return text === undefined ? reason : `${text} (${reason})`;

@@ -1,24 +1,24 @@
 import { deadlines, type Expirable } from "../../base/deadlines.ts";
 
 const windowMs = 10_000;
-/** Of one kind within ten seconds, and of all kinds. */
+/** Records written whole within ten seconds, of one kind and of all kinds. */
 const maxWhole = 5;
 const maxWholeInAll = 1_000;
-/** How many kinds are told apart within ten seconds. */
+/** Kinds that are distinguished within ten seconds. */
 const maxKinds = 1_000;
 
 interface Kind {
   readonly common: object;
   whole: number;
-  /** Of those that were not written whole. */
+  /** How many were not written whole, and when the first and the last of them came. */
   count: number;
   first: number;
   last: number;
 }
 
 /**
- * Shortens floods of similar records: within ten seconds the first five of a kind are written whole, and all that
- * follow become one record, with what they have in common and `count`, `first` and `last`.
+ * Shortens floods of similar records: within ten seconds the first five of a kind are written whole, and all further
+ * ones become a single record with their common fields and `count`, `first` and `last`.
  */
 export class SimilarRecords implements Expirable {
   readonly #write: (record: object) => void;
@@ -30,8 +30,8 @@ export class SimilarRecords implements Expirable {
   }
 
   /**
-   * Records with equal `what` and `who` are of one kind; when there are too many kinds, those with equal `what`.
-   * `record` makes the whole record, if it is to be written.
+   * Records with equal `what` and `who` are of one kind; with too many kinds, those with equal `what` are. `record` is
+   * called only if the whole record is written.
    */
   add(what: object, who: object, record: () => object): void {
     if (this.#kinds.size === 0) deadlines.arm(this, windowMs);
@@ -47,7 +47,7 @@ export class SimilarRecords implements Expirable {
     kind.count += 1;
   }
 
-  /** Writes what was counted, and begins anew. */
+  /** Writes the records of what was counted, and starts over. */
   flush(): void {
     for (const { common, count, first, last } of this.#kinds.values()) {
       if (count === 0) continue;

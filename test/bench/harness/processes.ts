@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { Command, Reply, Result, Target } from "./commands.ts";
 
-/** Everything that was started and has not ended; nothing of it outlives the benchmark. */
+/** Every process that was started and has not ended. None outlives the benchmark. */
 const running = new Set<ChildProcess>();
 process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
@@ -111,7 +111,7 @@ function start(
   const child = spawn(program, args, { stdio });
   running.add(child);
   child.once("exit", () => running.delete(child));
-  // Without a listener a program that is not there would end the benchmark; whoever waits sees it as an end.
+  // Without a listener a missing program would end the benchmark. The caller sees that the process has ended.
   child.once("error", () => running.delete(child));
   return child;
 }

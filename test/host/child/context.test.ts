@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { client, load } from "../../helpers/versions.ts";
 
-test("every part of the context may be taken out of it", async () => {
+test("the context can be destructured", async () => {
   await using m = await load(`
     export async function execute(args: string, { signal, client, ref, mod, tree, log, progress }: any) {
       const { debug, info, warn, error } = log;
@@ -24,7 +24,7 @@ test("every part of the context may be taken out of it", async () => {
   expect(call.progressReports).toEqual([{ fraction: 0.5, message: "half" }]);
 });
 
-test("what was taken out belongs to its call, also later and among others", async () => {
+test("a destructured part belongs to its call, later and among other calls too", async () => {
   await using m = await load(`
     const { promise, resolve } = Promise.withResolvers<void>();
     export async function execute(args: string, { progress, ref }: any) {

@@ -54,7 +54,7 @@ test.if(isLinux)(
   },
 );
 
-test("a host sees the few variables that it needs, and those that are passed by name", async () => {
+test("a host sees a few basic variables and those passed by name", async () => {
   process.env.VERIPY_TEST_SECRET = "secret";
   process.env.VERIPY_TEST_PASSED = "passed";
   try {
@@ -87,7 +87,7 @@ test.if(isLinux && isRoot && isReadableByAll())(
   },
 );
 
-test("a host that cannot be started as asked is a load error that says why", async () => {
+test("a host that cannot be started as configured is a load error that says why", async () => {
   const code = "export const execute = () => '';";
   if (isLinux) {
     const loading = load(code, { hosts: { cgroup: "/sys/fs/cgroup/there-is-none" } });
@@ -105,7 +105,7 @@ test("a host that cannot be started as asked is a load error that says why", asy
   await loading.catch(() => {});
 });
 
-test("a program that is no module host is given up after loadMs", async () => {
+test("a program that is not a module host is given up after loadMs", async () => {
   const loading = load("export const execute = () => '';", {
     hosts: { command: ["sh", "-c", "sleep 60"] },
     limits: { loadMs: 150 },

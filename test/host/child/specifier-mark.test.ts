@@ -60,7 +60,7 @@ a\n<import(86)>b; a < import(87) > b; type\nX = import(88); declare\nlet y1 = im
     expect(read.match(/import\(["`]veripy:/g)?.length).toBeGreaterThan(80);
   });
 
-  test("and lines stay lines", () => {
+  test("and line numbers stay the same", () => {
     expect(mark(places).split("\n")).toHaveLength(places.split("\n").length);
   });
 });

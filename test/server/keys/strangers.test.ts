@@ -68,7 +68,7 @@ const times = (count: number, address: string) => Array.from({ length: count }, 
 const open = (duplexes: readonly FakeDuplex[]) => duplexes.filter(({ isClosed }) => !isClosed).length;
 
 describe("when there is no room for another stranger", () => {
-  test("the oldest of the address that has most goes", () => {
+  test("the oldest one of the address with the most is dropped", () => {
     const door = new Door();
     const honest = door.enterAll(["10.0.0.1", "10.0.0.2"]);
     const flood = door.enterAll(times(maxStrangers - 2, "10.0.0.9"));
@@ -81,14 +81,14 @@ describe("when there is no room for another stranger", () => {
     expect(open([...honest, ...late])).toBe(3);
   });
 
-  test("an address that floods drops its own, however many it sends", () => {
+  test("an address that floods drops only its own, however many it sends", () => {
     const door = new Door();
     const honest = door.enterAll(["10.0.0.1"]);
     const flood = door.enterAll(times(200, "10.0.0.9"));
     expect([open(honest), open(flood), flood.at(-1)?.isClosed]).toEqual([1, maxStrangers - 1, false]);
   });
 
-  test("eight addresses that flood drop one another's", () => {
+  test("eight addresses that flood drop each other's", () => {
     const door = new Door();
     const honest = door.enterAll(["10.0.0.1"]);
     const flood = door.enterAll(Array.from({ length: 400 }, (_, index) => `10.0.1.${index % 8}`));
@@ -102,7 +102,7 @@ describe("when there is no room for another stranger", () => {
     expect([open(honest), open(flood)]).toEqual([1, maxStrangers - 1]);
   });
 
-  test("the one that is being answered stays, since its code may be spent", () => {
+  test("the one that is being answered stays, since its code may already be spent", () => {
     const door = new Door();
     const { stranger, duplex } = door.enter("10.0.0.9");
     stranger.isBeingAnswered = true;
@@ -116,7 +116,7 @@ describe("when there is no room for another stranger", () => {
 });
 
 describe("a stranger", () => {
-  test("is heard once, byte by byte too, and not read from then on", () => {
+  test("is read for one line, even byte by byte, and not after it", () => {
     const door = new Door();
     const { duplex } = door.enter("10.0.0.1");
     for (const character of 'sys:join:1 {"a":1}') duplex.come(character);
@@ -126,7 +126,7 @@ describe("a stranger", () => {
     expect(door.heard).toEqual(['sys:join {"a":1}']);
   });
 
-  test("that goes on after its line is cut off, before and after it was answered", () => {
+  test("that sends more after its line is disconnected, before and after the answer", () => {
     for (const isAnswered of [false, true]) {
       const door = new Door();
       const { stranger, duplex } = door.enter("10.0.0.1");

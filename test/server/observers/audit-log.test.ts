@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseFingerprint } from "../../../src/identity/fingerprint.ts";
 import { AuditLog } from "../../../src/server/observers/audit-log.ts";
 import type { ClientLabel, RequestRecord } from "../../../src/server/observers/observer.ts";
 import { temporaryDirectory } from "../../helpers/temporary.ts";
@@ -35,7 +36,11 @@ const tree = "c".repeat(64);
 function flood(log: AuditLog, rounds: number): void {
   for (let round = 0; round < rounds; round++) {
     const from = `198.51.${round >> 8}.${round & 255}:1`;
-    log.refused({ reason: "untrusted", address: from, fingerprint: `${round}`.padStart(64, "d") });
+    log.refused({
+      reason: "untrusted",
+      address: from,
+      fingerprint: parseFingerprint(`${round}`.padStart(64, "d")),
+    });
     log.refused({ reason: "too_many_handshakes", address: "192.0.2.9:2" });
     log.connected(guest);
     for (const action of ["sync", "verify", "stats", "exec"] as const) {
@@ -50,7 +55,7 @@ function flood(log: AuditLog, rounds: number): void {
 }
 
 describe("the audit log", () => {
-  test("keeps what was run and what was changed, whatever is done by those who may run nothing", () => {
+  test("keeps what was run and what was changed, whatever clients without permissions do", () => {
     const log = new AuditLog({ path: path(), maxBytes: 4_096, keep: 2 });
     log.answered(request(ann, { ref: "kept", tree, args: "x", resultJson: '"y"' }));
     log.trustChanged({ keys: 2 });
@@ -63,7 +68,7 @@ describe("the audit log", () => {
     ]);
   });
 
-  test("counts a flood instead of having a record of each", () => {
+  test("counts a flood instead of recording each event", () => {
     const log = new AuditLog({ path: path() });
     for (let count = 0; count < 10_000; count++) log.answered(request(guest, { code: "forbidden" }));
     for (let count = 0; count < 10_000; count++) {
@@ -85,7 +90,7 @@ describe("the audit log", () => {
     });
   });
 
-  test("has all that a client does that may run modules, but what was forbidden to it", () => {
+  test("has everything that a client with permissions does, except forbidden requests", () => {
     const log = new AuditLog({ path: path() });
     log.connected(ann);
     for (const code of ["ok", "not_found", "bad_request", "version_mismatch", "busy"] as const) {
@@ -101,7 +106,7 @@ describe("the audit log", () => {
     expect(recordsOf("audit.log.refused")).toMatchObject([{ event: "exec", code: "forbidden", ref: "1" }]);
   });
 
-  test("has a call that ran, even if its client has lost the right meanwhile", () => {
+  test("has a call that ran, even if its client has lost the permission since", () => {
     const log = new AuditLog({ path: path() });
     log.answered(request(guest, { tree, code: "cancelled" }));
     log.close();
@@ -109,7 +114,7 @@ describe("the audit log", () => {
     expect(recordsOf("audit.log")).toMatchObject([{ event: "exec", code: "cancelled", name: "guest" }]);
   });
 
-  test("writes nothing once it is closed, least of all into the file that has its descriptor now", () => {
+  test("writes nothing after it is closed, and nothing into a file that reuses its descriptor", () => {
     const log = new AuditLog({ path: path(), required: true });
     flood(log, 1);
     log.trustChanged({ keys: 1 });
@@ -126,7 +131,7 @@ describe("the audit log", () => {
     expect(after.map((file) => readFileSync(join(directory.path, file), "utf8"))).toEqual(before);
   });
 
-  test("that has no room for refusals still lets modules run, since those are written down", () => {
+  test("that has no space for refusals still lets modules run, since calls can be recorded", () => {
     mkdirSync(`${path()}.refused`);
     const log = new AuditLog({ path: path(), required: true });
     flood(log, 10);
@@ -136,7 +141,7 @@ describe("the audit log", () => {
     expect(recordsOf("audit.log").map(({ event }) => event)).toEqual(["exec_begin", "exec"]);
   });
 
-  test.skipIf(process.platform === "win32")("in a pipe or a device has everything in one place", () => {
+  test.skipIf(process.platform === "win32")("that is a pipe or a device has everything in one place", () => {
     const log = new AuditLog({ path: "/dev/null", maxBytes: 100 });
     flood(log, 10);
     log.answered(request(ann, { tree }));

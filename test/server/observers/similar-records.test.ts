@@ -36,7 +36,7 @@ describe("similar records", () => {
     ]);
   });
 
-  test("that were all written whole need no count, and those that follow later are whole again", () => {
+  test("that were all written whole get no count, and later ones are written whole again", () => {
     const { written, records, add } = recording();
     add("refused", "ann", 5);
     records.flush();
@@ -46,7 +46,7 @@ describe("similar records", () => {
     expect(written).toHaveLength(6);
   });
 
-  test("of more kinds than can be told apart are counted together, and none is lost", () => {
+  test("of more kinds than can be distinguished are counted together, and none is lost", () => {
     const { written, records, add } = recording();
     for (let number = 0; number < 50_000; number++)
       add(number % 2 === 0 ? "refused" : "forbidden", `${number}`);

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import type { VeripyError } from "../../src/base/errors.ts";
-import { type RawSocket, SocketDuplex } from "../../src/protocol/duplex.ts";
+import { VeripyError } from "../../src/base/errors.ts";
+import { type RawSocket, SocketDuplex } from "../../src/protocol/socket-duplex.ts";
 
-/** A socket that takes `room` bytes and no more. */
+/** A socket that accepts `room` bytes and no more. */
 class ScriptedSocket implements RawSocket {
   room = 0;
   taken = "";
@@ -48,10 +48,10 @@ function open(options: { maxQueuedBytes: number; highWaterBytes?: number }) {
   return { socket, duplex, ends, drains: () => drains, received: () => received };
 }
 
-/** The end of a turn, when what was written in it leaves. */
+/** Ends a turn; what was written in it is then sent. */
 const turn = () => Promise.resolve();
 
-test("what the socket does not take at once leaves later, whole and in order", async () => {
+test("what the socket does not accept at once leaves later, complete and in order", async () => {
   const { socket, duplex } = open({ maxQueuedBytes: 100 });
   socket.room = 3;
   duplex.write("first ");
@@ -67,7 +67,7 @@ test("what the socket does not take at once leaves later, whole and in order", a
   expect(socket.taken).toBe("first second ");
 });
 
-test("writers learn in the same turn that there is much to send, and once when it has left", async () => {
+test("isHigh is set in the same turn in which the queue grows, and drained is called once when it is empty", async () => {
   const { socket, duplex, drains } = open({ maxQueuedBytes: 100, highWaterBytes: 10 });
   socket.room = 5;
   duplex.write("x".repeat(10));
@@ -85,7 +85,7 @@ test("writers learn in the same turn that there is much to send, and once when i
   expect([duplex.isHigh, drains()]).toEqual([false, 2]);
 });
 
-test("a queue of exactly the limit is kept; one byte more ends a peer that takes nothing", async () => {
+test("a queue of exactly the limit is kept; one byte more disconnects a peer that does not read", async () => {
   const { socket, duplex, ends } = open({ maxQueuedBytes: 10 });
   duplex.write("x".repeat(6));
   await turn();
@@ -98,7 +98,7 @@ test("a queue of exactly the limit is kept; one byte more ends a peer that takes
   expect(socket.terminated).toBe(true);
 });
 
-test("a peer that has read meanwhile is not ended, though its drain event is yet to come", async () => {
+test("a peer that has read meanwhile is not disconnected, even before its drain event", async () => {
   const { socket, duplex, ends } = open({ maxQueuedBytes: 10 });
   for (let frame = 0; frame < 5; frame++) {
     duplex.write(String(frame).repeat(8));
@@ -120,7 +120,7 @@ test("one frame may be larger than the limit", async () => {
   expect(socket.taken).toHaveLength(50);
 });
 
-test("after close what was written still leaves, then the socket is ended", async () => {
+test("after close, what was written still leaves, then the socket is shut down", async () => {
   const { socket, duplex } = open({ maxQueuedBytes: 100 });
   socket.room = 2;
   duplex.write("goodbye");
@@ -134,24 +134,24 @@ test("after close what was written still leaves, then the socket is ended", asyn
   expect(socket.shutdowns).toBe(1);
 });
 
-test("after close a little of what arrives is thrown away, then the socket is no longer read", () => {
+test("after close, a little of what arrives is discarded, then the socket is no longer read", () => {
   const { socket, duplex, received } = open({ maxQueuedBytes: 100 });
   duplex.received(new Uint8Array(10));
   duplex.pause();
   duplex.close();
-  // Else the peer's goodbye would not be seen.
+  // A paused socket would not see the peer's close.
   expect(socket.paused).toBe(false);
   duplex.pause();
   duplex.received(new Uint8Array(64 * 1024));
   expect(socket.paused).toBe(false);
   duplex.received(new Uint8Array(1));
   expect(socket.paused).toBe(true);
-  // What its owner still has to tidy up does not make it read again.
+  // A late resume() by its owner does not make it read again.
   duplex.resume();
   expect([socket.paused, socket.terminated, received()]).toEqual([true, false, 10]);
 });
 
-test("what came before anybody listened is delivered up to a close, and no further", async () => {
+test("data that came before a handler was attached is delivered up to a close, and no further", async () => {
   const socket = new ScriptedSocket();
   const duplex = new SocketDuplex(socket, { maxQueuedBytes: 100 });
   duplex.received(new Uint8Array(1));
@@ -168,7 +168,40 @@ test("what came before anybody listened is delivered up to a close, and no furth
   expect(sizes).toEqual([1]);
 });
 
-test("what comes while the socket is congested leaves as its lanes take turns, behind the frame that has begun", async () => {
+test("data and an end that came before a handler was attached are delivered in order", async () => {
+  const duplex = new SocketDuplex(new ScriptedSocket(), { maxQueuedBytes: 100 });
+  const reason = new VeripyError("unreachable", "gone");
+  duplex.received(new Uint8Array(1));
+  duplex.received(new Uint8Array(2));
+  duplex.ended(reason);
+  const events: unknown[] = [];
+  duplex.attach({ data: ({ length }) => events.push(length), closed: (why) => void events.push(why) });
+  expect(events).toEqual([]);
+  await turn();
+  expect(events).toEqual([1, 2, reason]);
+});
+
+test("data that comes before a handler is kept up to the limit; one byte more ends the connection", async () => {
+  for (const [bytes, expected] of [
+    [100, { received: [60, 40], ends: [], terminated: false }],
+    [101, { received: [], ends: ["too_large"], terminated: true }],
+  ] as const) {
+    const socket = new ScriptedSocket();
+    const duplex = new SocketDuplex(socket, { maxQueuedBytes: 100 });
+    duplex.received(new Uint8Array(60));
+    duplex.received(new Uint8Array(bytes - 60));
+    const received: number[] = [];
+    const ends: unknown[] = [];
+    duplex.attach({
+      data: ({ length }) => void received.push(length),
+      closed: (reason) => void ends.push(reason?.code),
+    });
+    await turn();
+    expect({ received, ends, terminated: socket.terminated } as unknown).toEqual(expected);
+  }
+});
+
+test("what is written to a congested socket leaves after the frame that is being sent, with lanes taking turns", async () => {
   const { socket, duplex } = open({ maxQueuedBytes: 1_000_000 });
   const part = (name: string) => `${name.repeat(100_000)}\n`;
   socket.room = 1_000;
@@ -186,7 +219,7 @@ test("what comes while the socket is congested leaves as its lanes take turns, b
   expect(order).toEqual(["a", "pong", "answer", "b", "c", "end of the stream", ""]);
 });
 
-test("the last word before a close is the last, whatever lanes the rest is in", async () => {
+test("text without a lane keeps its place before a close, whatever lanes the rest is in", async () => {
   const { socket, duplex } = open({ maxQueuedBytes: 1_000_000 });
   duplex.write("x".repeat(100_000), false, 1);
   await turn();
@@ -199,7 +232,7 @@ test("the last word before a close is the last, whatever lanes the rest is in", 
   expect([socket.taken.replace(/x+/, ""), socket.shutdowns]).toEqual(["2bye3", 1]);
 });
 
-test("a stream is told to wait long before requests are, and when it may go on", async () => {
+test("isFull is set long before isHigh, and drained is called when streams may go on", async () => {
   const { socket, duplex, drains } = open({ maxQueuedBytes: 8_000_000 });
   socket.room = 0;
   duplex.write("x".repeat(64 * 1024));

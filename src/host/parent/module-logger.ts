@@ -6,10 +6,10 @@ import { clip, type LogLevel, maxLogLine } from "../protocol.ts";
 const logger = loggerOf("module");
 
 /**
- * The server's side of one module's log: tags lines with the module, makes control characters visible so that a
- * module cannot forge lines or drive a terminal, and drops what is over the limit, saying how much.
+ * Writes one module's lines to the server's log: tagged with the module, with control characters made visible so that
+ * it cannot forge lines or control a terminal, and with a count of those dropped over the limit.
  */
-export class ModuleLog {
+export class ModuleLogger {
   readonly #mod: string;
   readonly #tree: string;
   readonly #gate: LogGate;
@@ -17,14 +17,15 @@ export class ModuleLog {
   constructor(mod: string, tree: string, maxLinesPerSecond: number) {
     this.#mod = mod;
     this.#tree = tree;
-    this.#gate = new LogGate(maxLinesPerSecond);
+    // The process has a gate of its own. What passes it may arrive in bunches, and is not to be dropped here.
+    this.#gate = new LogGate(maxLinesPerSecond, 2 * maxLinesPerSecond);
   }
 
   /** A line that the module wrote. `ref` is the call's, when it belongs to one. */
   line(level: LogLevel, text: string, ref?: string): void {
-    if (!this.#gate.pass()) return;
-    const dropped = this.#gate.takeDropped();
-    if (dropped > 0) this.say("warn", `${dropped} log lines were over the limit and dropped`);
+    const dropped = this.#gate.pass();
+    if (dropped === undefined) return;
+    if (dropped > 0) this.say("warn", `dropped ${dropped} log lines over the limit`);
     const properties = {
       mod: this.#mod,
       tree: this.#tree,
@@ -34,7 +35,7 @@ export class ModuleLog {
     logger[level]("{mod}: {text}", properties);
   }
 
-  /** What the server itself has to say about the module. */
+  /** A line of the server's own about the module. */
   say(level: LogLevel, text: string): void {
     logger[level]("{mod} {text}", { mod: this.#mod, tree: this.#tree, text: printable(text, "\t") });
   }

@@ -1,0 +1,88 @@
+import {
+  checkClientFiles,
+  connect,
+  didYouMean,
+  type VeripyClient,
+  VeripyError,
+  watchModules,
+} from "../index.ts";
+import { serverKeyOptions } from "./ask-server-key.ts";
+import type { ClientOptions } from "./client-options.ts";
+import { ClientOutput, nextKeyText } from "./client-output.ts";
+import { configureLogs } from "./logs.ts";
+import { note } from "./ui.ts";
+
+/** Connects, lets `use` work with the client, and closes the connection. */
+export async function withClient(
+  given: ClientOptions,
+  use: (client: VeripyClient) => Promise<void> | void,
+  { reconnect = false } = {},
+): Promise<void> {
+  const client = await open(given, { reconnect });
+  client.on("news", (news) => {
+    if (news.kind === "rotate") note`${nextKeyText(news.fingerprint)}`;
+    else if (news.kind === "rotate_refused") note`${news.error}`;
+  });
+  try {
+    await use(client);
+  } finally {
+    client.close();
+  }
+}
+
+/** The same for modules that a person named. If one does not exist, the error suggests names that do. */
+export function withModules(
+  given: ClientOptions,
+  mods: readonly string[],
+  use: (client: VeripyClient) => Promise<void>,
+  options?: { reconnect: boolean },
+): Promise<void> {
+  const suggesting = async (client: VeripyClient) => {
+    try {
+      await use(client);
+    } catch (error) {
+      if (!(error instanceof VeripyError) || error.code !== "not_found") throw error;
+      const names = [...client.reports.keys()];
+      const suggestions = mods.filter((mod) => !names.includes(mod)).map((mod) => didYouMean(mod, names));
+      const message = [error.message, ...suggestions].join(" ").trimEnd();
+      throw new VeripyError("not_found", message, { cause: error });
+    }
+  };
+  return withClient(given, suggesting, options);
+}
+
+/** Shows every change until a signal ends the program. Rejects when the connection ends for good. */
+export async function watch(given: ClientOptions): Promise<never> {
+  const client = await open(given, { reconnect: true });
+  const output = new ClientOutput(given.json);
+  output.connected(`${given.host}:${given.port}`, client.serverFingerprint);
+  const closed = new Promise<VeripyError>((resolve) => client.once("closed", resolve));
+  await watchModules(client, (event) => output.event(event));
+  throw await closed;
+}
+
+/** Says where a server's key was saved, if it was. */
+export function noteRemembered(file: string | undefined): void {
+  if (file !== undefined) note`Saved the server's key in ${file}.`;
+}
+
+/** Prints warnings about files in the `--certs` folder that others can change. */
+export async function warnOfClientFiles(certs: string): Promise<void> {
+  for (const warning of await checkClientFiles(certs)) note`${warning}`;
+}
+
+async function open(given: ClientOptions, { reconnect }: { reconnect: boolean }): Promise<VeripyClient> {
+  if (given.logLevel !== undefined) await configureLogs({ level: given.logLevel, json: given.json ?? false });
+  await warnOfClientFiles(given.certs);
+  const client = await connect({
+    host: given.host,
+    port: given.port,
+    certsDir: given.certs,
+    timeoutMs: given.connectTimeout,
+    keepaliveMs: given.keepalive,
+    reconnect,
+    ...serverKeyOptions(given),
+  });
+  noteRemembered(client.rememberedIn);
+  return client;
+}

@@ -1,0 +1,130 @@
+import { VeripyError } from "../base/errors.ts";
+import { NotSentError, withStarted } from "./call-fate.ts";
+import {
+  defaultTimeoutMs,
+  ExecCall,
+  type ExecOptions,
+  type ExecResult,
+  ExecTarget,
+  type Recover,
+} from "./exec.ts";
+import { type KnownModules, targetOf } from "./known-modules.ts";
+import type { ReconnectingConnection } from "./reconnecting-connection.ts";
+import { repeat } from "./repeat.ts";
+import type { Verdict } from "./verifier.ts";
+
+/** What a call needs done before it can be sent. */
+export interface CallPreparation {
+  verify(name: string): Promise<Verdict>;
+  /** Replaces all reports with the server's current ones. */
+  sync(): Promise<void>;
+}
+
+/** A client's calls of modules: verifies before the first one, and repeats what has certainly not run. */
+export class ModuleCalls {
+  readonly #connection: ReconnectingConnection;
+  readonly #modules: KnownModules;
+  readonly #preparation: CallPreparation;
+
+  constructor(connection: ReconnectingConnection, modules: KnownModules, preparation: CallPreparation) {
+    this.#connection = connection;
+    this.#modules = modules;
+    this.#preparation = preparation;
+  }
+
+  /** See `VeripyClient.exec`. */
+  exec(mod: string, args: string, options: ExecOptions): Promise<ExecResult> {
+    // Not async: repeated calls of a verified module cost one promise each.
+    const name = this.#modules.nameOf(mod);
+    const known = options.tree === undefined ? this.#modules.current(name) : undefined;
+    const channel = this.#connection.current?.channel;
+    if (known?.target === undefined || channel === undefined || channel.isClosed)
+      return this.#repeat(name, args, options, performance.now());
+    return new ExecCall(channel, known.target, args, options, this.#recover).run();
+  }
+
+  /** Takes over a call that has not run: its version was replaced after the verification, or the server refused it. */
+  readonly #recover: Recover = (error, call) => {
+    if (!(error instanceof VeripyError)) return undefined;
+    if (error.code === "version_mismatch") return this.#execAnew(call);
+    const { target, args, options, startedAt } = call;
+    if (error.started !== false || !this.#mayRepeat(error, options)) return undefined;
+    return this.#repeat(target.mod, args, options, startedAt, error);
+  };
+
+  /** For a call that `#repeat` makes, which handles refusals itself. */
+  readonly #recoverMismatch: Recover = (error, call) =>
+    error instanceof VeripyError && error.code === "version_mismatch" ? this.#execAnew(call) : undefined;
+
+  async #execAnew({ target: { mod }, args, options }: ExecCall): Promise<ExecResult> {
+    const call = await notStarted(async () => {
+      await this.#preparation.sync();
+      const target = targetOf(await this.#preparation.verify(this.#modules.nameOf(mod)));
+      return new ExecCall(this.#connection.required().channel, target, args, options);
+    });
+    return call.run();
+  }
+
+  #repeat(
+    name: string,
+    args: string,
+    options: ExecOptions,
+    startedAt: number,
+    failure?: VeripyError,
+  ): Promise<ExecResult> {
+    const { signal, timeoutMs = defaultTimeoutMs } = options;
+    const deadline = startedAt + timeoutMs;
+    let isFirst = failure === undefined;
+    const attempt = () => {
+      const own = isFirst ? options : { ...options, timeoutMs: leftUntil(deadline) };
+      isFirst = false;
+      return this.#attempt(name, args, own, deadline);
+    };
+    const mayRepeat = (error: VeripyError) => this.#mayRepeat(error, options);
+    return repeat({ deadline, signal, mayRepeat, attempt }, failure);
+  }
+
+  /** Whether a call that has not run may succeed later. One that was never sent needs another connection. */
+  #mayRepeat(error: VeripyError, { repeat: isWanted = true }: ExecOptions): boolean {
+    const { gate, isClosed } = this.#connection;
+    if (!isWanted || isClosed || error.code === "cancelled") return false;
+    if (error.code === "busy" || error.code === "shutting_down") return true;
+    return gate !== undefined && (error.code === "unreachable" || error instanceof NotSentError);
+  }
+
+  async #attempt(name: string, args: string, options: ExecOptions, deadline: number): Promise<ExecResult> {
+    let own = options;
+    const call = await notStarted(async () => {
+      const { gate } = this.#connection;
+      if (gate?.isOpen === false) {
+        await gate.wait(leftUntil(deadline), options.signal);
+        own = { ...options, timeoutMs: leftUntil(deadline) };
+      }
+      const target = await this.#targetFor(this.#modules.nameOf(name), options.tree);
+      const recover = options.tree === undefined ? this.#recoverMismatch : undefined;
+      const { channel } = this.#connection.required();
+      return new ExecCall(channel, target, args, own, recover);
+    });
+    return call.run();
+  }
+
+  async #targetFor(name: string, tree: string | undefined): Promise<ExecTarget> {
+    if (tree === undefined)
+      return this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
+    const verified = this.#modules.latest(name)?.target;
+    return verified?.tree === tree ? verified : new ExecTarget(name, tree, undefined);
+  }
+}
+
+function leftUntil(deadline: number): number {
+  return Math.max(1, Math.ceil(deadline - performance.now()));
+}
+
+/** Marks whatever goes wrong before a call is sent: the call has not run. */
+async function notStarted<T>(prepare: () => Promise<T>): Promise<T> {
+  try {
+    return await prepare();
+  } catch (error) {
+    throw error instanceof VeripyError ? withStarted(error, false) : error;
+  }
+}
