@@ -42,7 +42,7 @@ const description = {
 function withCamelKeys<T extends { described_by?: "source" | "server" | undefined }>({
   described_by: describedBy,
   ...rest
-}: T): Omit<T, "described_by"> & { describedBy?: "source" | "server" } {
+}: T): Omit<T, "described_by"> & { describedBy?: "source" | "server" | undefined } {
   return describedBy === undefined ? rest : { ...rest, describedBy };
 }
 
