@@ -27,6 +27,8 @@ export type { ConnectOptions, RememberServer } from "./client/connect-options.ts
 export type { ServerNews } from "./client/connection.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
+export type { Mismatch } from "./client/mismatch.ts";
+export type { ModuleDescription } from "./client/module-description.ts";
 export type { ModuleDifference } from "./client/report-difference.ts";
 export {
   type ClientRotation,
@@ -37,7 +39,6 @@ export {
 } from "./client/rotate.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
 export {
-  type Mismatch,
   type RejectedModule,
   type Verdict,
   VerificationError,

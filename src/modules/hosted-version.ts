@@ -1,4 +1,5 @@
 import { type Deadline, deadlines } from "../base/deadlines.ts";
+import { VeripyError } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
 import type { Call, CallRequest, CallSink } from "../host/call.ts";
@@ -6,6 +7,7 @@ import { tightenLimits } from "../host/module-exports.ts";
 import { memoryOf } from "../host/parent/memory-watch.ts";
 import type { HostOptions, HostReady } from "../host/parent/module-host.ts";
 import { SpareProcess } from "../host/parent/spare-process.ts";
+import type { Manifest } from "../manifest/manifest.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 import { CallQueue } from "./call-queue.ts";
 import { CallStats } from "./call-stats.ts";
@@ -25,14 +27,17 @@ export interface VersionOptions {
  */
 export async function loadVersion(source: ModuleSource, options: VersionOptions): Promise<HostedVersion> {
   const { limits, spares = new SpareProcess(options.hosts ?? {}) } = options;
+  const { manifest } = source;
+  if (manifest instanceof VeripyError) throw manifest;
   const supervisor = new HostSupervisor(source, limits, spares);
   const ready = await supervisor.load();
-  return new HostedVersion(source, supervisor, ready, tightenLimits(limits, ready.limits));
+  return new HostedVersion(source, manifest, supervisor, ready, tightenLimits(limits, ready.limits));
 }
 
 /** One version of a module in processes of its own: a queue of its calls, and the supervision of the process. */
 export class HostedVersion implements RunnableVersion {
   readonly source: ModuleSource;
+  readonly #manifest: Manifest;
   readonly #supervisor: HostSupervisor;
   readonly #ready: HostReady;
   readonly #queue: CallQueue;
@@ -43,8 +48,15 @@ export class HostedVersion implements RunnableVersion {
   #stopDeadline: Deadline | undefined;
 
   /** Use `loadVersion`. `limits` are those of the server and of the module. */
-  constructor(source: ModuleSource, supervisor: HostSupervisor, ready: HostReady, limits: Readonly<Limits>) {
+  constructor(
+    source: ModuleSource,
+    manifest: Manifest,
+    supervisor: HostSupervisor,
+    ready: HostReady,
+    limits: Readonly<Limits>,
+  ) {
     this.source = source;
+    this.#manifest = manifest;
     this.#supervisor = supervisor;
     this.#ready = ready;
     const queue = new CallQueue(source.mod, limits, supervisor, this.#stats);
@@ -65,11 +77,19 @@ export class HostedVersion implements RunnableVersion {
   }
 
   get desc(): string | undefined {
-    return this.#ready.desc;
+    return this.describedBy === "source" ? this.#manifest.description : this.#ready.desc;
   }
 
   get input(): Record<string, unknown> | undefined {
-    return this.#ready.input;
+    return this.describedBy === "source" ? this.#manifest.input : this.#ready.input;
+  }
+
+  get permissions(): Manifest["permissions"] {
+    return this.#manifest.permissions;
+  }
+
+  get describedBy(): Manifest["describedBy"] {
+    return this.#manifest.describedBy;
   }
 
   call(request: CallRequest, sink: CallSink): Call {
