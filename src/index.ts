@@ -59,8 +59,8 @@ export type { CheckedModule } from "./modules/check.ts";
 export type { ModuleChange } from "./modules/module-slot.ts";
 export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
-export { disconnectKey, listConnections } from "./server/control.ts";
-export type { ConnectionRecord, DisconnectedKey } from "./server/control-messages.ts";
+export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";
+export type { ConnectionRecord, DisconnectedKey, RetiredVersions } from "./server/control-messages.ts";
 export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
 export {
   beginServerRotation,

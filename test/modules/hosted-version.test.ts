@@ -389,7 +389,7 @@ test("a version that is stopped while its host starts leaves nothing behind", as
 test("a replaced version goes on answering and is no longer current", async () => {
   await using m = await load(`export const execute = () => "still";`);
   expect(m.version.stats().current).toBe(true);
-  m.version.retire();
+  m.version.replaced();
   expect(m.version.stats().current).toBe(false);
   expect(await m.result()).toBe("still");
 });
