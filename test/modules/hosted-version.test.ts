@@ -55,10 +55,7 @@ test("more clients than a host remembers are still told apart, also when one is 
 const broken: Record<string, [text: string, message: RegExp]> = {
   "no execute": ["export const description = 'x';", /^m\.ts exports no function 'execute'/],
   "a default function only": ["export default () => 'x';", /exports no function 'execute'/],
-  "an execute that is not a function": [
-    "export const execute = 'x';",
-    /'execute' must be a function/,
-  ],
+  "an execute that is not a function": ["export const execute = 'x';", /'execute' must be a function/],
   "a class as execute": ["export class execute {}", /not as a class/],
   "a description that is not a string": [
     "export const description = 7; export const execute = () => '';",
