@@ -55,9 +55,16 @@ export { findSystemUser } from "./host/parent/system-user.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
 export { refuseWithoutServer } from "./identity/server-home.ts";
+export type { DeclaredPermissions, Permissions } from "./manifest/permissions.ts";
 export type { CheckedModule } from "./modules/check.ts";
 export type { ModuleChange } from "./modules/module-slot.ts";
-export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
+export type {
+  ExecProgress,
+  InfoResponse,
+  ModuleReport,
+  ModuleStats,
+  ReportedPermissions,
+} from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections } from "./server/control.ts";
 export type { ConnectionRecord, DisconnectedKey } from "./server/control-messages.ts";
