@@ -66,8 +66,8 @@ export type {
   ReportedPermissions,
 } from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
-export { disconnectKey, listConnections } from "./server/control.ts";
-export type { ConnectionRecord, DisconnectedKey } from "./server/control-messages.ts";
+export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";
+export type { ConnectionRecord, DisconnectedKey, RetiredVersions } from "./server/control-messages.ts";
 export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
 export {
   beginServerRotation,

@@ -16,6 +16,7 @@ import { runProgram } from "./command-line.ts";
 import { addLimitFlags } from "./limit-flags.ts";
 import { options } from "./options.ts";
 import { readText } from "./read-text.ts";
+import { addRetireCommand } from "./retire-command.ts";
 import { type StartOptions, start } from "./server-start.ts";
 import { addTypesCommand } from "./server-types.ts";
 import { styled } from "./text.ts";
@@ -51,6 +52,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     .action(init);
 
   addTrustCommands(program);
+  addRetireCommand(program);
 
   program
     .command("fingerprint")
@@ -127,6 +129,7 @@ function addStartFlags(command: Command): Command {
     .addOption(options.auditRequired)
     .addOption(options.auditMaxSize)
     .addOption(options.auditKeep)
+    .addOption(options.eager)
     .addOption(options.moduleUser)
     .addOption(options.moduleEnv)
     .addOption(options.moduleCgroup);

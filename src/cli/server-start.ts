@@ -30,6 +30,7 @@ export interface StartOptions extends Record<string, unknown> {
   auditRequired?: boolean;
   auditMaxSize?: number;
   auditKeep?: number;
+  eager?: boolean;
   moduleUser?: string;
   moduleEnv: string[];
   moduleCgroup?: string;
@@ -47,6 +48,7 @@ export async function start(given: StartOptions): Promise<void> {
     certsDir: given.certs,
     trustedKeysPath: given.trustedKeys,
     control: true,
+    eager: given.eager ?? false,
     limits: limitsFrom(given),
     hosts: await hostOptions(given),
     logCalls: given.logCalls ?? false,

@@ -57,6 +57,12 @@ export class VersionText {
   }
 }
 
+/** Encodes what clients are told about a version without a process. Throws when that fails. */
+export function encodeListed<T extends RunnableVersion>(version: T | undefined): T | undefined {
+  if (version !== undefined) VersionText.of(version);
+  return version;
+}
+
 /**
  * Encodes what clients are told about a version that has just been loaded. If that fails, the version is stopped and has
  * failed to load: rejects with `bad_module`.

@@ -17,6 +17,8 @@ export interface ServeOptions {
   certsDir?: string;
   trustedKeysPath?: string;
   limits?: Partial<Limits>;
+  /** Loads every module before listening. Otherwise that is done afterwards, in the background. */
+  eager?: boolean;
   /** How module hosts are run: user, environment, cgroup. */
   hosts?: Partial<HostOptions>;
   /** Records who did what. */

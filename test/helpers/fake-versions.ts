@@ -12,8 +12,9 @@ export class FakeVersion implements RunnableVersion {
   readonly input = undefined;
   readonly permissions: RunnableVersion["permissions"];
   readonly describedBy: RunnableVersion["describedBy"];
+  readonly isResident = false;
   readonly source: ModuleSource;
-  isRetired = false;
+  isReplaced = false;
   inFlight = 0;
   /** The arguments of each `stop`. */
   readonly drains: number[] = [];
@@ -46,9 +47,11 @@ export class FakeVersion implements RunnableVersion {
     if (this.drains.length > 0 && this.inFlight === 0) this.force();
   }
 
-  retire(): void {
-    if (this.isRetired) throw new Error("retire() was called twice");
-    this.isRetired = true;
+  async prove(): Promise<void> {}
+
+  replaced(): void {
+    if (this.isReplaced) throw new Error("replaced() was called twice");
+    this.isReplaced = true;
   }
 
   stop(drainMs = 0): Promise<void> {
@@ -64,7 +67,7 @@ export class FakeVersion implements RunnableVersion {
 
   stats(): VersionStats {
     const { mod, tree, inFlight } = this;
-    const current = !this.isRetired;
+    const current = !this.isReplaced;
     const none = { pid: undefined, memoryBytes: undefined, p50Ms: undefined, p99Ms: undefined };
     return { ...none, mod, tree, current, state: "running", calls: 0, failures: 0, restarts: 0, inFlight };
   }

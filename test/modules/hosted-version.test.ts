@@ -94,7 +94,7 @@ const broken: Record<string, [text: string, message: RegExp]> = {
   ],
   "an unknown limit": [
     "export const limits = { execSeconds: 1 }; export const execute = () => '';",
-    /^m\.ts:1:23: 'limits' Unrecognized key: "execSeconds"/,
+    /^m\.ts:1:23: 'limits' has the unknown key 'execSeconds'/,
   ],
   "a limit that is too low": [
     "export const limits = { execMs: 0 }; export const execute = () => '';",
@@ -231,6 +231,7 @@ test("a cancelled call that spins has its process killed", async () => {
   const begun = join(directory.path, "begun");
   await using m = await load(`
     import { writeFileSync } from "node:fs";
+    export const permissions = "all";
     export const execute = (args: string) => {
       if (args === "") return "ok";
       writeFileSync(args, "");
@@ -272,6 +273,7 @@ test("a module that dies at every start is retried after growing pauses and repo
   const starts = join(directory.path, "starts");
   await using m = await load(`
     import { appendFileSync, existsSync } from "node:fs";
+    export const permissions = "all";
     appendFileSync(${JSON.stringify(starts)}, "x");
     if (existsSync(${JSON.stringify(marker)})) process.exit(9);
     export const execute = (args: string) => args === "die" ? process.exit(1) : "ok";`);
@@ -342,6 +344,7 @@ test("stop ends by force what has not ended in time, after the module has had it
   const m = await load(
     `
     import { writeFileSync } from "node:fs";
+    export const permissions = "all";
     export const execute = (args: string, ctx: any) => new Promise<string>(() => {
       ctx.signal.addEventListener("abort", () => writeFileSync(${JSON.stringify(note)}, "tidied up"));
       writeFileSync(args, "");
@@ -372,6 +375,7 @@ test("a version that is stopped while its host starts leaves nothing behind", as
   const pids = join(directory.path, "pids");
   const m = await load(`
     import { appendFileSync } from "node:fs";
+    export const permissions = "all";
     appendFileSync(${JSON.stringify(pids)}, process.pid + "\\n");
     export const execute = () => String(process.pid);`);
   process.kill(Number(await m.result()), "SIGKILL");
@@ -385,7 +389,7 @@ test("a version that is stopped while its host starts leaves nothing behind", as
 test("a replaced version goes on answering and is no longer current", async () => {
   await using m = await load(`export const execute = () => "still";`);
   expect(m.version.stats().current).toBe(true);
-  m.version.retire();
+  m.version.replaced();
   expect(m.version.stats().current).toBe(false);
   expect(await m.result()).toBe("still");
 });

@@ -4,13 +4,14 @@ import { encodeFrame, type Frame, FrameDecoder } from "../../protocol/frame.ts";
 import type { CallClient } from "../call.ts";
 import { decodeAbort, decodeClient, decodeCredit } from "../call-codec.ts";
 import { killDescendants } from "../kill-descendants.ts";
-import { type CheckedExports, checkExports, tightenLimits } from "../module-exports.ts";
+import { type CheckedExports, checkExports } from "../module-exports.ts";
 import { clip, type LoadPayload, maxErrorText, type PreparePayload } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
 import { connectControl, controlDescriptor } from "../transport.ts";
 import { BusyWait } from "./busy-wait.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
+import { enterSandbox } from "./enter-sandbox.ts";
 import type { InputCheck } from "./input-schema.ts";
 import { ProcessTitle } from "./process-title.ts";
 import { type HostedModule, RunningCall, stackOf } from "./running-call.ts";
@@ -23,6 +24,8 @@ import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
  * every module would pay for it in start-up time and memory.
  */
 export async function runModuleHost(): Promise<never> {
+  // Done already where VeriPy's own entry points called it; an embedding program has only this one.
+  enterSandbox();
   const [serverPid, transport] = process.argv.slice(3);
   const pipes = transport === "pipes";
   const yieldProcessor = dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
@@ -133,15 +136,15 @@ class Host {
         root: payload.root,
         execute: exports.execute,
         checkInput,
-        limits: tightenLimits(payload.limits, exports.limits),
+        limits: payload.limits,
         send: (type, ref, json) => this.#send(type, ref, json),
         // The answer of the only call is sent at once. Others wait for the end of the turn, so the server wakes up once.
         sendLine: (line) => this.#duplex.write(line, this.#calls.size > 1),
         log: (level, text, ref) => this.#log.write(level, text, ref),
         forget: (ref) => this.#forget(ref),
       };
-      const { desc, input, limits } = exports;
-      this.#send("ready", "0", JSON.stringify({ desc, input, limits }));
+      const { desc, input, limits, permissions } = exports;
+      this.#send("ready", "0", JSON.stringify({ desc, input, limits, permissions }));
     } catch (error) {
       this.#send("failed", "0", JSON.stringify({ error: clip(describeLoadError(mod, error), maxErrorText) }));
       this.#exitSoon(1);

@@ -4,12 +4,10 @@ import { encodeFrame } from "../../protocol/frame.ts";
 import type { ModuleSource } from "../../source/module-source.ts";
 import type { CallClient, CallRequest } from "../call.ts";
 import { encodeAbort, encodeClient, encodeCredit, encodeExec } from "../call-codec.ts";
-import { tightenLimits } from "../module-exports.ts";
 import type { LogLevel } from "../protocol.ts";
 import { withoutRoot } from "../public-text.ts";
 import { CallRefs } from "./call-refs.ts";
 import { ClientNumbers } from "./client-numbers.ts";
-import { hostTitle } from "./command.ts";
 import { HostMessageReader, type HostMessages, unexpected } from "./host-messages.ts";
 import { congestedBytes, loadPayload, maxQueuedBytes } from "./load-payload.ts";
 import { memoryWatch, type WatchedProcess } from "./memory-watch.ts";
@@ -64,7 +62,7 @@ export class ModuleHost implements WatchedProcess, HostMessages {
   readonly #reader: HostMessageReader;
   readonly #clients = new ClientNumbers();
   readonly #calls = new CallRefs<CallEvents>();
-  #limits: Readonly<Limits>;
+  readonly #limits: Readonly<Limits>;
   readonly #loading = Promise.withResolvers<HostReady>();
   #isReady = false;
   #isEnding = false;
@@ -76,7 +74,7 @@ export class ModuleHost implements WatchedProcess, HostMessages {
   static async start(source: ModuleSource, settings: HostSettings, events: HostEvents): Promise<ModuleHost> {
     const { limits, spares, log } = settings;
     const onLine: OnLine = (level, text) => log.line(level, text);
-    const child = await spares.take(source.root, maxQueuedBytes(limits), onLine, hostTitle(source));
+    const child = await spares.take(source, maxQueuedBytes(limits), onLine);
     return new ModuleHost(child, source, settings, events);
   }
 
@@ -220,7 +218,6 @@ export class ModuleHost implements WatchedProcess, HostMessages {
   /** HostMessages. */
   ready(ready: HostReady): void {
     this.#isReady = true;
-    this.#limits = tightenLimits(this.#limits, ready.limits);
     this.#loading.resolve(ready);
   }
 
