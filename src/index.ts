@@ -48,14 +48,21 @@ export {
 export type { VerifyAllOptions, VerifyOutcome } from "./client/verify-each.ts";
 export { watchModules } from "./client/watch.ts";
 export type { VerdictCause, WatchEvent } from "./client/watch-event.ts";
-export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./host/api.ts";
+export type {
+  DeclaredPermissions,
+  Execute,
+  ModuleContext,
+  ModuleExports,
+  ModuleLimits,
+  ModuleLog,
+  Permissions,
+} from "./host/api.ts";
 export { moduleDeclarations } from "./host/module-declarations.ts";
 export type { HostOptions } from "./host/parent/module-host.ts";
 export { findSystemUser } from "./host/parent/system-user.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
 export { refuseWithoutServer } from "./identity/server-home.ts";
-export type { DeclaredPermissions, Permissions } from "./manifest/permissions.ts";
 export type { CheckedModule } from "./modules/check.ts";
 export type { ModuleChange } from "./modules/module-slot.ts";
 export type {
