@@ -1,11 +1,12 @@
-import type {
-  ClientRotation,
-  ModuleReport,
-  ModuleStats,
-  RotatedServer,
-  Verdict,
-  VeripyError,
-  WatchEvent,
+import {
+  type ClientRotation,
+  type ModuleReport,
+  type ModuleStats,
+  type RotatedServer,
+  snakeKeys,
+  type Verdict,
+  type VeripyError,
+  type WatchEvent,
 } from "../index.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
 import { table, tableRow } from "./table.ts";
@@ -197,6 +198,7 @@ function serverJson({ server, state, error }: RotatedServer): object {
 function eventJson(event: WatchEvent): object {
   if (event.event === "verdict")
     return { event: "verdict", cause: event.cause, ...verdictJson(event.verdict) };
+  if ("report" in event) return { ...event, report: snakeKeys(event.report) };
   if (event.event === "unverified") {
     return {
       event: "unverified",

@@ -13,7 +13,7 @@ import apiText from "./api.ts" with { type: "text" };
 export function moduleDeclarations(): string {
   const [api, declared] = [apiText, declaredText].map((text) =>
     (text as unknown as string)
-      .replaceAll(/^(?:(?:import|export) type \{[^}]*\} from "[^"]*";|\/\/ .*)\n+/gm, "")
+      .replaceAll(/^(?:(?:import|export) type \{[^}]*\} from .*;|\/\/ .*)\n+/gm, "")
       .trimEnd()
       .replaceAll(/^(?=.)/gm, "  "),
   );
