@@ -10,7 +10,7 @@ export class FakeVersion implements RunnableVersion {
   readonly tree: RunnableVersion["tree"];
   readonly desc: string | undefined;
   readonly input = undefined;
-  readonly isResident = false;
+  readonly isResident: boolean = false;
   readonly source: ModuleSource;
   isReplaced = false;
   inFlight = 0;
