@@ -35,7 +35,7 @@ const hostile = {
   "signals.ts": `
     export const execute = (args: string) => { if (args === "") return "ok"; process.kill(process.pid, "SIGSEGV"); for (;;); };`,
   "grows.ts": `
-    export const limits = { maxModuleMemoryBytes: 150 * 1024 * 1024 };
+    export const limits = { maxModuleMemoryBytes: 157_286_400 };
     const kept: Uint8Array[] = [];
     export async function execute(args: string) {
       while (args !== "") { kept.push(new Uint8Array(8 * 1024 * 1024).fill(1)); await Bun.sleep(1); }
@@ -249,7 +249,7 @@ describe.skipIf(!hasProcfs)("when the server is killed", () => {
   test("no module host is alive two seconds later, not even one that spins", async () => {
     const spin = "export const execute = (args: string) => { for (;;); };";
     await using site = await Site.create({ "a.ts": spin, "b.ts": spin, "calm.ts": witnessModule });
-    const server = await site.start();
+    const server = await site.start(["--eager"]);
     const client = await connectTo(site);
     const spinning = ["a.ts", "b.ts"].map((mod) => failureOf(client.exec(mod)));
     expect((await client.exec("calm.ts", "yes")).result).toBe("yes");

@@ -171,7 +171,7 @@ describe("limits", () => {
 describe("versions", () => {
   test("calls in flight end on the version they began on, and a retained version can be called by its tree", async () => {
     await using site = await Site.create({ "v.ts": versioned("one") });
-    await site.start();
+    await site.start(["--retain", "1"]);
     using client = await connectTo(site);
     const one = (await client.exec("v")).tree;
     const inFlight = client.exec("v", "slow");

@@ -81,7 +81,7 @@ describe("check", () => {
       "syntax.ts": "export const execute = (",
       "empty.ts": "export {};",
       "far.ts": `import "left-pad"; export const execute = () => "";`,
-      "dies.ts": "process.exit(4);",
+      "dies.ts": `process.exit(4); export const execute = () => "";`,
     });
     const { exitCode, stdout, stderr } = await site.manage(["check"]);
     const said = stdout + stderr;
