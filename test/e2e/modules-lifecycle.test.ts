@@ -267,7 +267,8 @@ describe.skipIf(!hasProcfs)("supervision", () => {
     expect(await statsOf(site, "worker.ts")).toMatchObject({ state: "idle", calls: 1, restarts: 0 });
     const next = await pidOf(client, "worker");
     expect(next).not.toBe(pid);
-    expect(await statsOf(site, "worker.ts")).toMatchObject({ state: "running", pid: next, restarts: 1 });
+    const stats = (await client.stats()).find(({ mod }) => mod === "worker.ts");
+    expect(stats).toMatchObject({ state: "running", pid: next, restarts: 1 });
     // A call that lasts longer than the idle time is no idling.
     expect((await client.exec("worker", "sleep 700")).result).toBe("sleep 700");
     expect(await pidOf(client, "worker")).toBe(next);
