@@ -266,19 +266,19 @@ describe("a module that cannot be loaded is reported with the reason, and nothin
       fault: "it does not export execute",
       mod: "lacking.ts",
       make: (path) => writeFile(path, "export function run() {}\n"),
-      says: ["lacking.ts exports no function 'execute', but run", "export async function execute"],
+      says: ["lacking.ts exports no function 'execute'. It exports run.", "export async function execute"],
     },
     {
       fault: "its execute is not a function",
       mod: "constant.ts",
       make: (path) => writeFile(path, "export const execute = 7;\n"),
-      says: ["constant.ts must export 'execute' as a function, not as a number"],
+      says: ["constant.ts:1:14: 'execute' must be a function"],
     },
     {
       fault: "its description is not a string",
       mod: "described.ts",
       make: (path) => writeFile(path, `export const description = ["x"];\n${good}`),
-      says: ["described.ts must export 'description' as a string, not as an array"],
+      says: ["described.ts:1:28: 'description' must be a string"],
     },
     {
       fault: "it imports a package",

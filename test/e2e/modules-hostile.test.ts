@@ -250,7 +250,7 @@ describe.skipIf(!hasProcfs)("when the server is killed", () => {
   test("no module host is alive two seconds later, not even one that spins", async () => {
     const spin = "export const execute = (args: string) => { for (;;); };";
     await using site = await Site.create({ "a.ts": spin, "b.ts": spin, "calm.ts": witnessModule });
-    const server = await site.start();
+    const server = await site.start(["--eager"]);
     const client = await connectTo(site);
     const spinning = ["a.ts", "b.ts"].map((mod) => failureOf(client.exec(mod)));
     expect((await client.exec("calm.ts", "yes")).result).toBe("yes");

@@ -171,7 +171,7 @@ describe("limits", () => {
 describe("versions", () => {
   test("calls in flight end on the version they began on, and a retained version can be called by its tree", async () => {
     await using site = await Site.create({ "v.ts": versioned("one") });
-    await site.start();
+    await site.start(["--retain", "1"]);
     using client = await connectTo(site);
     const one = (await client.exec("v")).tree;
     const inFlight = client.exec("v", "slow");
@@ -267,7 +267,8 @@ describe.skipIf(!hasProcfs)("supervision", () => {
     expect(await statsOf(site, "worker.ts")).toMatchObject({ state: "idle", calls: 1, restarts: 0 });
     const next = await pidOf(client, "worker");
     expect(next).not.toBe(pid);
-    expect(await statsOf(site, "worker.ts")).toMatchObject({ state: "running", pid: next, restarts: 1 });
+    const stats = (await client.stats()).find(({ mod }) => mod === "worker.ts");
+    expect(stats).toMatchObject({ state: "running", pid: next, restarts: 1 });
     // A call that lasts longer than the idle time is no idling.
     expect((await client.exec("worker", "sleep 700")).result).toBe("sleep 700");
     expect(await pidOf(client, "worker")).toBe(next);

@@ -114,7 +114,7 @@ describe("what a module is given", () => {
         export const execute = (args: string) => { console.log("saw " + args); return args; };`,
       "broken.ts": `export const input = { type: "strnig" }; export const execute = () => "";`,
     });
-    const server = await site.start();
+    const server = await site.start(["--eager"]);
     using client = await connectTo(site);
     expect(client.reports.get("strict.ts")?.input).toMatchObject({ required: ["tags"] });
     expect(await failureOf(client.exec("strict", "no json"))).toStartWith("bad_request: args must be JSON");

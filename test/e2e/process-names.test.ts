@@ -20,7 +20,7 @@ test.skipIf(!hasProcfs)("'ps' shows the module and the version that a process ru
     [long]: "export const execute = () => process.argv.join(' ');\n",
     "evil\x1b[31m.ts": "export const execute = () => '';\n",
   });
-  const server = await site.start();
+  const server = await site.start(["--eager"]);
   const { pid } = server.process;
   const trees: Record<string, string> = {};
   for (const line of (await site.call(["list", "--json"])).stdout.trim().split("\n")) {

@@ -12,7 +12,7 @@ export class FakeVersion implements RunnableVersion {
   readonly input = undefined;
   readonly permissions: RunnableVersion["permissions"];
   readonly describedBy: RunnableVersion["describedBy"];
-  readonly isResident = false;
+  readonly isResident: boolean = false;
   readonly source: ModuleSource;
   isReplaced = false;
   inFlight = 0;
