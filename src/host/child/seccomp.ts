@@ -1,4 +1,5 @@
 import type { SandboxRules } from "../sandbox-rules.ts";
+import { systemCallTables } from "./system-call-tables.ts";
 
 // Classic BPF (`linux/filter.h`) over `struct seccomp_data`: u32 nr, u32 arch, u64 instruction pointer, u64 args[6].
 const LOAD = 0x20;
@@ -17,6 +18,7 @@ const offsetOfArch = 4;
 /** The lower half of an argument; both architectures are little-endian. */
 const offsetOfArgument = (index: number) => 16 + 8 * index;
 
+const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_STREAM = 1;
@@ -24,209 +26,15 @@ const SOCK_DGRAM = 2;
 const SOCK_TYPE_MASK = 0xf;
 const IPPROTO_TCP = 6;
 const IPPROTO_UDP = 17;
+/** Connects a TCP socket without `connect`, so Landlock's rules for ports are not asked. */
+const MSG_FASTOPEN = 0x2000_0000;
+/** `setsockopt(fd, SOL_TCP, TCP_ULP, …)` turns a TCP socket into one of another kind, which Landlock does not know. */
+const SOL_TCP = 6;
+const TCP_ULP = 31;
 /** `CLONE_NEW*`: all kinds of namespace. */
 const CLONE_NAMESPACES = 0x7e02_0080;
 /** Where x32 calls begin on x64. */
 const x32 = 0x4000_0000;
-
-interface Architecture {
-  /** `AUDIT_ARCH_*` of `linux/audit.h`. */
-  readonly audit: number;
-  readonly socket: number;
-  readonly listen: number;
-  readonly clone: number;
-  readonly ioctl: number;
-  readonly setpriority: number;
-  readonly ioprioSet: number;
-  /** Calls whose first argument is the process that they change: allowed for 0, the caller itself. */
-  readonly ofProcess: readonly number[];
-  /** Calls that are refused altogether. */
-  readonly refused: readonly number[];
-}
-
-/** The same number on both: pidfd_getfd, io_uring_*, the mount family, process_madvise, fchmodat2, *xattrat, … */
-const refusedOnBoth = [
-  425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442, 448, 452, 463, 466, 467, 469,
-];
-
-const architectures: Partial<Record<NodeJS.Architecture, Architecture>> = {
-  x64: {
-    audit: 0xc000_003e,
-    socket: 41,
-    listen: 50,
-    clone: 56,
-    ioctl: 16,
-    setpriority: 141,
-    ioprioSet: 251,
-    // sched_setparam, sched_setscheduler, sched_setaffinity, prlimit64, sched_setattr
-    ofProcess: [142, 144, 203, 302, 314],
-    refused: [
-      // chmod, fchmod, chown, fchown, lchown, utime, utimes, fchownat, futimesat, fchmodat, utimensat
-      90,
-      91,
-      92,
-      93,
-      94,
-      132,
-      235,
-      260,
-      261,
-      268,
-      280,
-      // setxattr and removexattr, with their l and f forms
-      188,
-      189,
-      190,
-      197,
-      198,
-      199,
-      // ptrace, process_vm_readv, process_vm_writev, kcmp, migrate_pages, move_pages
-      101,
-      310,
-      311,
-      312,
-      256,
-      279,
-      // bpf, add_key, request_key, keyctl, perf_event_open, userfaultfd, fanotify_init
-      321,
-      248,
-      249,
-      250,
-      298,
-      323,
-      300,
-      // mount, umount2, pivot_root, chroot, unshare, setns, name_to_handle_at, open_by_handle_at
-      165,
-      166,
-      155,
-      161,
-      272,
-      308,
-      303,
-      304,
-      // init_module, delete_module, finit_module, kexec_load, kexec_file_load, reboot, swapon, swapoff, acct, quotactl
-      175,
-      176,
-      313,
-      246,
-      320,
-      169,
-      167,
-      168,
-      163,
-      179,
-      // sethostname, setdomainname, iopl, ioperm, syslog, settimeofday, adjtimex, clock_settime, clock_adjtime
-      170,
-      171,
-      172,
-      173,
-      103,
-      164,
-      159,
-      227,
-      305,
-      // shmget, shmat, shmctl, semget, semop, semctl, semtimedop, msgget, msgsnd, msgrcv, msgctl, mq_open, mq_unlink
-      29,
-      30,
-      31,
-      64,
-      65,
-      66,
-      220,
-      68,
-      69,
-      70,
-      71,
-      240,
-      241,
-      ...refusedOnBoth,
-    ],
-  },
-  arm64: {
-    audit: 0xc000_00b7,
-    socket: 198,
-    listen: 201,
-    clone: 220,
-    ioctl: 29,
-    setpriority: 140,
-    ioprioSet: 30,
-    // sched_setparam, sched_setscheduler, sched_setaffinity, prlimit64, sched_setattr
-    ofProcess: [118, 119, 122, 261, 274],
-    refused: [
-      // fchmod, fchmodat, fchownat, fchown, utimensat
-      52,
-      53,
-      54,
-      55,
-      88,
-      // setxattr and removexattr, with their l and f forms
-      5,
-      6,
-      7,
-      14,
-      15,
-      16,
-      // ptrace, process_vm_readv, process_vm_writev, kcmp, migrate_pages, move_pages
-      117,
-      270,
-      271,
-      272,
-      238,
-      239,
-      // bpf, add_key, request_key, keyctl, perf_event_open, userfaultfd, fanotify_init
-      280,
-      217,
-      218,
-      219,
-      241,
-      282,
-      262,
-      // mount, umount2, pivot_root, chroot, unshare, setns, name_to_handle_at, open_by_handle_at
-      40,
-      39,
-      41,
-      51,
-      97,
-      268,
-      264,
-      265,
-      // init_module, delete_module, finit_module, kexec_load, kexec_file_load, reboot, swapon, swapoff, acct, quotactl
-      105,
-      106,
-      273,
-      104,
-      294,
-      142,
-      224,
-      225,
-      89,
-      60,
-      // sethostname, setdomainname, syslog, settimeofday, adjtimex, clock_settime, clock_adjtime
-      161,
-      162,
-      116,
-      170,
-      171,
-      112,
-      266,
-      // shmget, shmctl, shmat, semget, semctl, semtimedop, semop, msgget, msgctl, msgrcv, msgsnd, mq_open, mq_unlink
-      194,
-      195,
-      196,
-      190,
-      191,
-      192,
-      193,
-      186,
-      187,
-      188,
-      189,
-      180,
-      181,
-      ...refusedOnBoth,
-    ],
-  },
-};
 
 /** So that the C library falls back to `clone`, whose flags a filter can see. */
 const clone3 = 435;
@@ -247,7 +55,7 @@ export function seccompFilter(
   rules: SocketRules,
   arch: NodeJS.Architecture = process.arch,
 ): Uint8Array | undefined {
-  const table = architectures[arch];
+  const table = systemCallTables[arch];
   if (table === undefined) return undefined;
   const program: Instruction[] = [
     [LOAD, 0, 0, offsetOfArch],
@@ -272,6 +80,27 @@ export function seccompFilter(
   program.push(...when(table.ioprioSet, [...unless(0, 1), ...onlyZero(1)]));
   if (rules.listen.length === 0) program.push(...when(table.listen, [refuse(EACCES)]));
   program.push(...when(table.socket, socketRule(rules)));
+  program.push(...when(table.socketpair, socketpairRule()));
+  for (const [number, flags] of table.sending)
+    program.push(
+      ...when(number, [
+        [LOAD, 0, 0, offsetOfArgument(flags)],
+        [JUMP_ANY_BIT, 0, 1, MSG_FASTOPEN],
+        refuse(EACCES),
+        allow,
+      ]),
+    );
+  program.push(
+    ...when(table.setsockopt, [
+      [LOAD, 0, 0, offsetOfArgument(1)],
+      [JUMP_EQUAL, 1, 0, SOL_TCP],
+      allow,
+      [LOAD, 0, 0, offsetOfArgument(2)],
+      [JUMP_EQUAL, 0, 1, TCP_ULP],
+      refuse(EACCES),
+      allow,
+    ]),
+  );
   program.push(...when(table.ioctl, requestRule()));
   program.push(allow);
   return encode(program);
@@ -319,6 +148,18 @@ function socketRule({ connect, listen }: SocketRules): Instruction[] {
     ...tcp,
     ...(udp.length === 0 ? [] : ([[JUMP_EQUAL, 0, udp.length, SOCK_DGRAM], ...udp] as Instruction[])),
     refuse(EACCES),
+  ];
+}
+
+/** Streams only: a datagram socket of a pair can send to any path, or connect to it. */
+function socketpairRule(): Instruction[] {
+  return [
+    ...unless(0, AF_UNIX),
+    [LOAD, 0, 0, offsetOfArgument(1)],
+    [AND, 0, 0, SOCK_TYPE_MASK],
+    [JUMP_EQUAL, 1, 0, SOCK_STREAM],
+    refuse(EACCES),
+    allow,
   ];
 }
 
