@@ -276,7 +276,8 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     this.#pairing.close();
     // Modules stop after the sessions: observers of their ends may look at the modules.
     await this.#sessions.end(this.limits.shutdownMs);
-    await Promise.all([this.#hosts.close(), this.#registry.stop()]);
+    await this.#registry.stop();
+    await this.#hosts.close();
     this.#metrics?.stop();
     this.#audit?.close();
     log.info("Stopped.");

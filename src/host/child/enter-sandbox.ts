@@ -30,7 +30,9 @@ export function enterSandbox(): void {
     startAnew();
   } catch (error) {
     const message = `The sandbox could not be set up: ${messageOf(error)}.`;
-    writeSync(controlDescriptor, `host:failed:0 ${JSON.stringify({ error: message })}\n`);
+    // As in `runModuleHost`: the control channel is a socket, or standard output.
+    const channel = process.argv[4] === "pipes" ? 1 : controlDescriptor;
+    writeSync(channel, `host:failed:0 ${JSON.stringify({ error: message })}\n`);
   }
   process.exit(1);
 }

@@ -11,6 +11,7 @@ import { connectControl, controlDescriptor } from "../transport.ts";
 import { BusyWait } from "./busy-wait.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
+import { enterSandbox } from "./enter-sandbox.ts";
 import type { InputCheck } from "./input-schema.ts";
 import { ProcessTitle } from "./process-title.ts";
 import { type HostedModule, RunningCall, stackOf } from "./running-call.ts";
@@ -23,6 +24,8 @@ import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
  * every module would pay for it in start-up time and memory.
  */
 export async function runModuleHost(): Promise<never> {
+  // Done already where VeriPy's own entry points called it; an embedding program has only this one.
+  enterSandbox();
   const [serverPid, transport] = process.argv.slice(3);
   const pipes = transport === "pipes";
   const yieldProcessor = dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
