@@ -1,7 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type AttackedServer, attackedServer, hasSandbox, refusal, sandboxed, type Tools, worked } from "../helpers/sandboxed.ts";
+import {
+  type AttackedServer,
+  attackedServer,
+  hasSandbox,
+  refusal,
+  sandboxed,
+  type Tools,
+  worked,
+} from "../helpers/sandboxed.ts";
 import { eventually } from "../helpers/within.ts";
 
 // What a module can do with files, in the built executables. Each attack is tried by a module that may ('all', or the
@@ -59,7 +67,8 @@ const reading: Record<string, FileAttack> = {
     return fs.readFileSync(copy, "utf8");
   },
   "/proc/self/root": ({ fs }, path) => fs.readFileSync(`/proc/self/root${path}`, "utf8"),
-  "/proc/self/cwd": ({ fs }, path) => fs.readFileSync(`/proc/self/cwd/../../../../../../../..${path}`, "utf8"),
+  "/proc/self/cwd": ({ fs }, path) =>
+    fs.readFileSync(`/proc/self/cwd/../../../../../../../..${path}`, "utf8"),
   "a relative path": ({ fs }, path) => {
     const before = process.cwd();
     process.chdir(path.slice(0, path.lastIndexOf("/")));
@@ -124,9 +133,13 @@ describe.skipIf(!hasSandbox)(sandboxed("reading"), () => {
     const { result } = await client.exec("all.ts", JSON.stringify({ attack: "() => process.pid" }));
     const other = JSON.parse(result).value;
     const secrets = [
-      ...["certs/server.key", "certs/client.key", "certs/server.crt", "trusted-keys.json"].map((name) => join(site.path, name)),
+      ...["certs/server.key", "certs/client.key", "certs/server.crt", "trusted-keys.json"].map((name) =>
+        join(site.path, name),
+      ),
       ...["all.ts", "none.ts", "hello.ts"].map((name) => join(site.path, "mods", name)),
-      ...[pid, other].flatMap((of) => ["environ", "cmdline", "maps", "mem", "status", "fd/0"].map((name) => `/proc/${of}/${name}`)),
+      ...[pid, other].flatMap((of) =>
+        ["environ", "cmdline", "maps", "mem", "status", "fd/0"].map((name) => `/proc/${of}/${name}`),
+      ),
       `/proc/${pid}/root/etc/passwd`,
       `/proc/${pid}/cwd/trusted-keys.json`,
       "/etc/passwd",
@@ -178,7 +191,10 @@ const writing: Record<string, FileAttack> = {
   "fs.appendFileSync": ({ fs }, path) => fs.appendFileSync(path, "new"),
   "fs.createWriteStream": ({ fs }, path) =>
     new Promise<void>((resolve, reject) => {
-      fs.createWriteStream(path).on("error", reject).on("close", () => resolve()).end("new");
+      fs.createWriteStream(path)
+        .on("error", reject)
+        .on("close", () => resolve())
+        .end("new");
     }),
   "Bun.write": (_, path) => Bun.write(path, "new"),
   "Bun.write of a file": async ({ os }, path) => {
@@ -206,13 +222,17 @@ const writing: Record<string, FileAttack> = {
 const listing = (folder: string) =>
   [...new Bun.Glob("**/*").scanSync({ cwd: folder, dot: true, onlyFiles: false })]
     .sort()
-    .map((name) => [name, existsSync(join(folder, name)) && name === "file" ? readFileSync(join(folder, name), "utf8") : ""]);
+    .map((name) => [
+      name,
+      existsSync(join(folder, name)) && name === "file" ? readFileSync(join(folder, name), "utf8") : "",
+    ]);
 
 describe.skipIf(!hasSandbox)(sandboxed("writing"), () => {
   for (const [name, attack] of Object.entries(writing)) {
     test(`by ${name}: what 'write' declares, and nothing else`, async () => {
       for (const folder of [place.written, place.outside, place.inside]) {
-        for (const rest of [".renamed", ".folder", ".link"]) await Bun.$`rm -rf ${join(folder, `file${rest}`)}`;
+        for (const rest of [".renamed", ".folder", ".link"])
+          await Bun.$`rm -rf ${join(folder, `file${rest}`)}`;
         writeFileSync(join(folder, "file"), "text");
       }
       const before = [listing(place.outside), listing(place.inside)];
@@ -228,7 +248,10 @@ describe.skipIf(!hasSandbox)(sandboxed("writing"), () => {
 
   test("'write' alone does not read, and 'read' does not write", async () => {
     writeFileSync(join(place.written, "file"), "text");
-    const [read, write] = [reading["fs.readFileSync"] as FileAttack, writing["fs.writeFileSync"] as FileAttack];
+    const [read, write] = [
+      reading["fs.readFileSync"] as FileAttack,
+      writing["fs.writeFileSync"] as FileAttack,
+    ];
     expect(refusal(await attempt("write", read, join(place.written, "file")))).toBe("EACCES");
     expect(worked(await attempt("both", read, join(place.written, "file")))).toBe("text");
     expect(refusal(await attempt("read", write, join(place.inside, "file")))).toBe("EACCES");
@@ -246,7 +269,9 @@ describe.skipIf(!hasSandbox)(sandboxed("writing"), () => {
         [theirs, join(place.written, "in")],
         [join(site.path, "certs/server.key"), join(place.written, "key")],
       ]) {
-        expect(refusal(await attempt("both", attack, [from as string, to as string]))).toMatch(/^(EACCES|EXDEV|EPERM)$/);
+        expect(refusal(await attempt("both", attack, [from as string, to as string]))).toMatch(
+          /^(EACCES|EXDEV|EPERM)$/,
+        );
         expect([existsSync(from as string), existsSync(to as string)]).toEqual([true, false]);
       }
       worked(await attempt("both", attack, [mine, `${mine}-${attack === move ? "moved" : "linked"}`]));
@@ -272,14 +297,22 @@ describe.skipIf(!hasSandbox)(sandboxed("writing"), () => {
       lutimes: ({ fs }, path) => fs.lutimesSync(path, 1, 1),
       setxattr: ({ sys, nr }, path) => {
         const result = sys(nr.setxattr, path, "user.veripy", "1", 1, 0);
-        if (result < 0) throw Object.assign(new Error("setxattr"), { code: result === -13 ? "EACCES" : String(result) });
+        if (result < 0)
+          throw Object.assign(new Error("setxattr"), { code: result === -13 ? "EACCES" : String(result) });
       },
     };
     for (const [name, attack] of Object.entries(changes)) {
-      for (const path of [join(site.path, "certs"), join(site.path, "trusted-keys.json"), join(site.path, "mods/none.ts")])
+      for (const path of [
+        join(site.path, "certs"),
+        join(site.path, "trusted-keys.json"),
+        join(site.path, "mods/none.ts"),
+      ])
         expect([name, refusal(await attempt("none", attack, path))]).toEqual([name, "EACCES"]);
       // 'read' opens the file; the filter cannot tell where a descriptor leads.
-      expect([name, refusal(await attempt("read", attack, join(place.inside, "file")))]).toEqual([name, "EACCES"]);
+      expect([name, refusal(await attempt("read", attack, join(place.inside, "file")))]).toEqual([
+        name,
+        "EACCES",
+      ]);
       if (name !== "setxattr") worked(await attempt("all", attack, join(place.outside, "file")));
     }
   });
@@ -301,7 +334,9 @@ describe.skipIf(!hasSandbox)(sandboxed("the temporary folder"), () => {
     refusal(await attempt("read", list, folder));
     await attempt("none", () => process.exit(0)).catch(() => {});
     await eventually("the folder to be gone", () => !existsSync(folder));
-    const next = worked(await attempt("none", ({ fs, os }) => [os.tmpdir(), fs.readdirSync(os.tmpdir()).length] as const));
+    const next = worked(
+      await attempt("none", ({ fs, os }) => [os.tmpdir(), fs.readdirSync(os.tmpdir()).length] as const),
+    );
     expect(next[0]).not.toBe(folder);
     expect(next[1]).toBe(0);
     expect(existsSync("/etc/passwd")).toBe(true);
@@ -309,7 +344,9 @@ describe.skipIf(!hasSandbox)(sandboxed("the temporary folder"), () => {
 
   test("of another module cannot be reached", async () => {
     const folder = worked(await attempt("read", ({ os }) => os.tmpdir()));
-    expect(refusal(await attempt("none", writing["fs.writeFileSync"] as FileAttack, join(folder, "file")))).toBe("EACCES");
+    expect(
+      refusal(await attempt("none", writing["fs.writeFileSync"] as FileAttack, join(folder, "file"))),
+    ).toBe("EACCES");
     worked(await attempt("read", writing["fs.writeFileSync"] as FileAttack, join(folder, "file")));
   });
 });

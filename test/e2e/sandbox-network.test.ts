@@ -1,19 +1,28 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { type Server as NetServer, createServer } from "node:net";
+import { createServer, type Server as NetServer } from "node:net";
 import { join } from "node:path";
-import { type AttackedServer, attackedServer, hasSandbox, refusal, sandboxed, type Tools, worked } from "../helpers/sandboxed.ts";
+import {
+  type AttackedServer,
+  attackedServer,
+  hasSandbox,
+  refusal,
+  sandboxed,
+  type Tools,
+  worked,
+} from "../helpers/sandboxed.ts";
 
 // What a module can do with sockets, in the built executables.
 
-/** Answers "hello" as HTTP, and counts who comes. */
+/** Answers "hello", to WebSockets too, and counts who comes. */
 const web = (count: () => void) =>
   Bun.serve({
     port: 0,
     hostname: "127.0.0.1",
-    fetch: () => {
+    fetch(request, server) {
       count();
-      return new Response("hello");
+      return server.upgrade(request) ? undefined : new Response("hello");
     },
+    websocket: { open: (socket) => void socket.send("hello"), message() {} },
   });
 let strangers = 0;
 const [known, unknown] = [web(() => {}), web(() => strangers++)];
@@ -66,9 +75,12 @@ const connecting: Record<string, (tools: Tools, port: number) => unknown> = {
   },
   WebSocket: (_, port) =>
     new Promise((resolve, reject) => {
-      // The server knows no WebSockets: its answer says that it was reached.
       const socket = new WebSocket(`ws://127.0.0.1:${port}/`);
-      socket.onclose = ({ code, reason }) => (/101|status/i.test(reason) ? resolve("hello") : reject(new Error(`${code} ${reason}`)));
+      socket.onmessage = ({ data }) => {
+        resolve(data);
+        socket.close();
+      };
+      socket.onclose = () => reject(new Error("closed"));
     }),
   "a raw connect": ({ sys, nr }, port) => {
     const address = new Uint8Array([2, 0, port >> 8, port & 255, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -84,7 +96,8 @@ describe.skipIf(!hasSandbox)(sandboxed("connecting"), () => {
     test(`by ${name}: to the ports that 'connect' declares, and no other`, async () => {
       expect(worked(await attempt("connect", attack, known.port as number))).toBe("hello");
       strangers = 0;
-      for (const mod of ["connect", "listen", "none", "files"]) refusal(await attempt(mod, attack, unknown.port as number));
+      for (const mod of ["connect", "listen", "none", "files"])
+        refusal(await attempt(mod, attack, unknown.port as number));
       expect(strangers).toBe(0);
       refusal(await attempt("none", attack, known.port as number));
       expect(worked(await attempt("all", attack, unknown.port as number))).toBe("hello");
@@ -98,7 +111,16 @@ describe.skipIf(!hasSandbox)(sandboxed("connecting"), () => {
       const fastOpen = 0x20000000;
       const fd = sys(nr.socket, 2, 1, 0);
       const vector = new BigUint64Array([BigInt(ffi.ptr(text)), BigInt(text.length)]);
-      const message = new BigUint64Array([BigInt(ffi.ptr(address)), 16n, BigInt(ffi.ptr(vector)), 1n, 0n, 0n, 0n, 0n]);
+      const message = new BigUint64Array([
+        BigInt(ffi.ptr(address)),
+        16n,
+        BigInt(ffi.ptr(vector)),
+        1n,
+        0n,
+        0n,
+        0n,
+        0n,
+      ]);
       const bytes = new Uint8Array(message.buffer);
       const result =
         call === "sendto"
@@ -118,7 +140,10 @@ describe.skipIf(!hasSandbox)(sandboxed("connecting"), () => {
   test("not to a Unix socket with a path, nor to an abstract one", async () => {
     const byNet = ({ net }: Tools, path: string) =>
       new Promise((resolve, reject) => {
-        const socket = net.connect(path).on("error", reject).on("data", (data) => resolve(String(data)));
+        const socket = net
+          .connect(path)
+          .on("error", reject)
+          .on("data", (data) => resolve(String(data)));
         socket.unref();
       });
     const byBun = (_: Tools, path: string) =>
@@ -126,7 +151,8 @@ describe.skipIf(!hasSandbox)(sandboxed("connecting"), () => {
         const data = (_socket: unknown, bytes: Uint8Array) => resolve(new TextDecoder().decode(bytes));
         Bun.connect({ unix: path, socket: { data } }).catch(reject);
       });
-    const byFetch = async (_: Tools, unix: string) => (await fetch("http://localhost/", { unix } as RequestInit)).status;
+    const byFetch = async (_: Tools, unix: string) =>
+      (await fetch("http://localhost/", { unix } as RequestInit)).status;
     for (const attack of [byNet, byBun]) {
       for (const path of [paths.socket, paths.abstract]) {
         for (const mod of ["none", "files", "connect", "listen"]) refusal(await attempt(mod, attack, path));
@@ -154,12 +180,30 @@ describe.skipIf(!hasSandbox)(sandboxed("kinds of sockets"), () => {
   const [icmp, tcp, udp, sctp, smc, mptcp] = [1, 6, 17, 132, 256, 262];
 
   test("TCP is for 'connect' and 'listen', UDP for 'connect'; everything else is for none", async () => {
-    const tcpSockets = [[inet, stream, 0], [inet6, stream, 0], [inet, stream | nonBlocking, tcp]];
-    const udpSockets = [[inet, datagram, 0], [inet6, datagram, udp]];
+    const tcpSockets = [
+      [inet, stream, 0],
+      [inet6, stream, 0],
+      [inet, stream | nonBlocking, tcp],
+    ];
+    const udpSockets = [
+      [inet, datagram, 0],
+      [inet6, datagram, udp],
+    ];
     const others = [
-      [inet, stream, mptcp], [inet6, stream, mptcp], [inet, stream, smc], [inet, stream, sctp], [inet, datagram, icmp],
-      [inet, raw, icmp], [inet, raw, 255], [unix, stream, 0], [unix, datagram, 0], [netlink, raw, 0], [packet, raw, 0],
-      [vsock, stream, 0], [alg, 5, 0], [inet, 5, 0],
+      [inet, stream, mptcp],
+      [inet6, stream, mptcp],
+      [inet, stream, smc],
+      [inet, stream, sctp],
+      [inet, datagram, icmp],
+      [inet, raw, icmp],
+      [inet, raw, 255],
+      [unix, stream, 0],
+      [unix, datagram, 0],
+      [netlink, raw, 0],
+      [packet, raw, 0],
+      [vsock, stream, 0],
+      [alg, 5, 0],
+      [inet, 5, 0],
     ];
     for (const [mod, allowed, refused] of [
       ["connect", [...tcpSockets, ...udpSockets], others],
@@ -167,10 +211,17 @@ describe.skipIf(!hasSandbox)(sandboxed("kinds of sockets"), () => {
       ["none", [], [...tcpSockets, ...udpSockets, ...others]],
       ["files", [], [...tcpSockets, ...udpSockets, ...others]],
     ] as const) {
-      for (const kind of allowed) expect([mod, kind, worked(await attempt(mod, attack, kind)) > 0]).toEqual([mod, kind, true]);
-      for (const kind of refused) expect([mod, kind, worked(await attempt(mod, attack, kind))]).toEqual([mod, kind, -13]);
+      for (const kind of allowed)
+        expect([mod, kind, worked(await attempt(mod, attack, kind)) > 0]).toEqual([mod, kind, true]);
+      for (const kind of refused)
+        expect([mod, kind, worked(await attempt(mod, attack, kind))]).toEqual([mod, kind, -13]);
     }
-    for (const kind of [[inet, stream, mptcp], [inet, datagram, 0], [unix, datagram, 0], [netlink, raw, 0]])
+    for (const kind of [
+      [inet, stream, mptcp],
+      [inet, datagram, 0],
+      [unix, datagram, 0],
+      [netlink, raw, 0],
+    ])
       expect(worked(await attempt("all", attack, kind))).toBeGreaterThan(0);
   });
 

@@ -13,7 +13,12 @@ export const landlockAbi = Math.max(
   0,
   Number(
     process.platform === "linux"
-      ? openLibc({ syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" } })?.symbols.syscall(444, 0, 0, 1)
+      ? openLibc({ syscall: { args: ["i64", "u64", "u64", "u64"], returns: "i64" } })?.symbols.syscall(
+          444,
+          0,
+          0,
+          1,
+        )
       : 0,
   ),
 );
@@ -21,7 +26,9 @@ export const landlockAbi = Math.max(
 export const hasSandbox = landlockAbi >= 6;
 /** The name of a group of tests; it says why they are skipped. */
 export const sandboxed = (what: string) =>
-  hasSandbox ? what : `${what} (skipped: needs Landlock ABI 6, Linux 6.12; this system has ABI ${landlockAbi})`;
+  hasSandbox
+    ? what
+    : `${what} (skipped: needs Landlock ABI 6, Linux 6.12; this system has ABI ${landlockAbi})`;
 
 /** Numbers of system calls, for attacks that the runtime has no function for. */
 const x64 = {
@@ -53,7 +60,20 @@ const x64 = {
   mount: 165,
   sethostname: 170,
   ioctl: 16,
-  capget: 125,
+  kill: 62,
+  tgkill: 234,
+  sched_setscheduler: 144,
+  ioprio_set: 251,
+  process_vm_writev: 311,
+  kcmp: 312,
+  userfaultfd: 323,
+  perf_event_open: 298,
+  keyctl: 250,
+  chroot: 161,
+  setns: 308,
+  reboot: 169,
+  clone: 56,
+  execveat: 322,
 };
 const arm64: typeof x64 = {
   socket: 198,
@@ -84,9 +104,28 @@ const arm64: typeof x64 = {
   mount: 40,
   sethostname: 161,
   ioctl: 29,
-  capget: 90,
+  kill: 129,
+  tgkill: 131,
+  sched_setscheduler: 119,
+  ioprio_set: 30,
+  process_vm_writev: 271,
+  kcmp: 272,
+  userfaultfd: 282,
+  perf_event_open: 241,
+  keyctl: 219,
+  chroot: 51,
+  setns: 268,
+  reboot: 142,
+  clone: 220,
+  execveat: 281,
 };
-const numbers = { ...(process.arch === "arm64" ? arm64 : x64), io_uring_setup: 425, pidfd_open: 434, pidfd_getfd: 438 };
+const numbers = {
+  ...(process.arch === "arm64" ? arm64 : x64),
+  io_uring_setup: 425,
+  pidfd_send_signal: 424,
+  pidfd_open: 434,
+  pidfd_getfd: 438,
+};
 
 /** What an attack gets in the module's process. */
 export interface Tools {
@@ -103,7 +142,8 @@ export interface Tools {
 
 /** The source of a module that runs any function it is sent. */
 function attackedModule(permissions: DeclaredPermissions | undefined): string {
-  const declaration = permissions === undefined ? "" : `export const permissions = ${JSON.stringify(permissions)} as const;`;
+  const declaration =
+    permissions === undefined ? "" : `export const permissions = ${JSON.stringify(permissions)} as const;`;
   return `
     import * as fs from "node:fs";
     import * as net from "node:net";
@@ -140,7 +180,9 @@ function attackedModule(permissions: DeclaredPermissions | undefined): string {
 const libcName = (() => {
   for (const name of ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"]) {
     try {
-      require("bun:ffi").dlopen(name, { getpid: { args: [], returns: "i32" } }).close();
+      require("bun:ffi")
+        .dlopen(name, { getpid: { args: [], returns: "i32" } })
+        .close();
       return name;
     } catch {
       // Try the other C library.
@@ -177,7 +219,10 @@ export async function attackedServer(
   // Modules under "all" have the server's temporary folder.
   const temporary = join(site.path, "tmp");
   mkdirSync(temporary);
-  const server = await site.start([...flags], { ...(process.env as Record<string, string>), TMPDIR: temporary });
+  const server = await site.start([...flags], {
+    ...(process.env as Record<string, string>),
+    TMPDIR: temporary,
+  });
   const client = await connectTo(site);
   afterAll(() => client.close());
   const attempt: Attempt = async (mod, attack, arg) => {
