@@ -61,12 +61,24 @@ describe.skipIf(!hasSandbox)(sandboxed("other processes"), () => {
     await witness.line("ready");
     const everybody = ({ sys, nr, os }: Tools) => sys(nr.kill, -1, os.constants.signals.SIGURG);
     await attempt("none", everybody);
+    const byEvent = ({ sys, nr, os }: Tools, pid: number) => {
+      const pair = new Int32Array(2);
+      sys(nr.socketpair, 1, 1, 0, new Uint8Array(pair.buffer));
+      const [fd, peer] = pair as unknown as [number, number];
+      const [setOwner, setSignal, setFlags, asynchronous] = [8, 10, 4, 0o20000];
+      sys(nr.fcntl, fd, setSignal, os.constants.signals.SIGURG);
+      const owner = sys(nr.fcntl, fd, setOwner, pid);
+      sys(nr.fcntl, fd, setFlags, asynchronous);
+      return [owner, sys(nr.sendto, peer, "x", 1, 0, 0, 0)];
+    };
+    expect(worked(await attempt("none", byEvent, witness.process.pid))).toEqual([0, 1]);
     const one = ({ sys, nr, os }: Tools, pid: number) => sys(nr.kill, pid, os.constants.signals.SIGURG);
     expect(worked(await attempt("none", one, witness.process.pid))).toBe(EPERM);
     await Bun.sleep(100); // A signal that must not come cannot be awaited.
     expect(witness.stdout).toEqual(["ready"]);
-    worked(await attempt("all", one, witness.process.pid));
+    worked(await attempt("all", byEvent, witness.process.pid));
     await witness.line("signalled");
+    expect(worked(await attempt("all", one, witness.process.pid))).toBe(0);
   });
 
   test("their limits, priority and processors stay as they are", async () => {
@@ -161,7 +173,7 @@ describe.skipIf(!hasSandbox)(sandboxed("the system"), () => {
       /CapPrm:\s+([0-9a-f]+)\nCapEff:\s+([0-9a-f]+)/
         .exec(fs.readFileSync("/proc/self/status", "utf8"))
         ?.slice(1);
-    const files = 0b100_0001_1111n;
+    const files = 0b100_0000_1110n;
     for (const set of worked(await attempt("none", capabilities)) ?? [])
       expect(BigInt(`0x${set}`) & ~files).toBe(0n);
     const own = /CapEff:\s+([0-9a-f]+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
@@ -169,6 +181,26 @@ describe.skipIf(!hasSandbox)(sandboxed("the system"), () => {
     const freeze = ({ fs, sys, nr, os }: Tools) =>
       sys(nr.ioctl, fs.openSync(os.tmpdir(), "r"), 0xc0045878 | 0, 0); // FITHAW
     expect(worked(await attempt("none", freeze))).toBe(EPERM);
+  });
+
+  test("requests to devices, file flags and network interfaces are refused", async () => {
+    const attack = ({ fs, sys, nr, os }: Tools) => {
+      const folder = fs.openSync(os.tmpdir(), "r");
+      const flags = new Uint8Array(8);
+      const [setFlags, setAttributes, typeOnTerminal] = [0x40086602, 0x401c5820, 0x5412];
+      const interfaces = 0x8912;
+      return [setFlags, setAttributes, typeOnTerminal, interfaces].map((request) =>
+        sys(nr.ioctl, folder, request, flags),
+      );
+    };
+    expect(worked(await attempt("none", attack))).toEqual([EACCES, EACCES, EACCES, EACCES]);
+    expect(worked(await attempt("all", attack))).not.toContain(EACCES);
+    const device = ({ fs, sys, nr }: Tools) =>
+      sys(nr.ioctl, fs.openSync("/dev/null", "w"), 0x5401, new Uint8Array(64));
+    expect([worked(await attempt("none", device)), worked(await attempt("all", device))]).toEqual([
+      EACCES,
+      -25,
+    ]);
   });
 
   test.skipIf(process.arch !== "x64")(

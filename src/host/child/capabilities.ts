@@ -4,8 +4,8 @@ const SYS_capget: Partial<Record<NodeJS.Architecture, number>> = { x64: 125, arm
 const SYS_capset: Partial<Record<NodeJS.Architecture, number>> = { x64: 126, arm64: 91 };
 /** `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`. */
 const version = 0x2008_0522;
-/** CAP_CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID: root's way with files, which Landlock confines. NET_BIND_SERVICE: ports below 1024. */
-const kept = (1 << 0) | (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 10);
+/** CAP_DAC_OVERRIDE, DAC_READ_SEARCH and FOWNER: root's way with files, which Landlock confines. NET_BIND_SERVICE: ports below 1024. */
+const kept = (1 << 1) | (1 << 2) | (1 << 3) | (1 << 10);
 
 /**
  * Gives up what root may do besides files and ports, such as to freeze a file system or to configure the network. With

@@ -8,6 +8,8 @@ export interface SystemCallTable {
   readonly setsockopt: number;
   /** Calls that send, each with the index of its flags. */
   readonly sending: readonly (readonly [number: number, flags: number])[];
+  /** Calls that may create a file, each with the index of its mode. */
+  readonly creating: readonly (readonly [number: number, mode: number])[];
   readonly clone: number;
   readonly ioctl: number;
   readonly setpriority: number;
@@ -38,6 +40,14 @@ export const systemCallTables: Partial<Record<NodeJS.Architecture, SystemCallTab
       [44, 3],
       [46, 2],
       [307, 3],
+    ],
+    // open, creat, mknod, openat, mknodat
+    creating: [
+      [2, 2],
+      [85, 1],
+      [133, 1],
+      [257, 3],
+      [259, 2],
     ],
     clone: 56,
     ioctl: 16,
@@ -76,6 +86,11 @@ export const systemCallTables: Partial<Record<NodeJS.Architecture, SystemCallTab
       [206, 3],
       [211, 2],
       [269, 3],
+    ],
+    // openat, mknodat
+    creating: [
+      [56, 3],
+      [33, 2],
     ],
     clone: 220,
     ioctl: 29,
