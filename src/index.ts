@@ -50,13 +50,21 @@ export type { VerdictCause, WatchEvent } from "./client/watch-event.ts";
 export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./host/api.ts";
 export { moduleDeclarations } from "./host/module-declarations.ts";
 export type { HostOptions } from "./host/parent/module-host.ts";
+export { type SandboxMode, sandboxModes } from "./host/parent/sandbox-mode.ts";
+export { type SandboxSupport, sandboxSupport } from "./host/parent/sandbox-support.ts";
 export { findSystemUser } from "./host/parent/system-user.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
 export { refuseWithoutServer } from "./identity/server-home.ts";
 export type { CheckedModule } from "./modules/check.ts";
 export type { ModuleChange } from "./modules/module-slot.ts";
-export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
+export type {
+  ExecProgress,
+  InfoResponse,
+  ModuleReport,
+  ModuleStats,
+  SandboxStatus,
+} from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections } from "./server/control.ts";
 export type { ConnectionRecord, DisconnectedKey } from "./server/control-messages.ts";

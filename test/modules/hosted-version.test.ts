@@ -54,19 +54,16 @@ test("more clients than a host remembers are still told apart, also when one is 
 
 const broken: Record<string, [text: string, message: RegExp]> = {
   "no execute": ["export const description = 'x';", /^m\.ts exports no function 'execute'/],
-  "a default function only": ["export default () => 'x';", /but a function as default/],
-  "an execute that is not a function": [
-    "export const execute = 'x';",
-    /must export 'execute' as a function, not as a string/,
-  ],
+  "a default function only": ["export default () => 'x';", /exports no function 'execute'/],
+  "an execute that is not a function": ["export const execute = 'x';", /'execute' must be a function/],
   "a class as execute": ["export class execute {}", /not as a class/],
   "a description that is not a string": [
     "export const description = 7; export const execute = () => '';",
-    /'description' as a string, not as a number/,
+    /'description' must be a string/,
   ],
   "an input that is not an object": [
     "export const input = []; export const execute = () => '';",
-    /'input' as a JSON Schema object, not as an array/,
+    /'input' must be a JSON Schema object/,
   ],
   "an invalid schema": [
     "export const input = { properties: { a: { type: 'strin' } } }; export const execute = () => '';",
@@ -74,11 +71,11 @@ const broken: Record<string, [text: string, message: RegExp]> = {
   ],
   "an unknown limit": [
     "export const limits = { execSeconds: 1 }; export const execute = () => '';",
-    /unknown limit 'execSeconds'. The limits are execMs/,
+    /'limits' .*execSeconds/,
   ],
   "a limit that is too low": [
     "export const limits = { execMs: 0 }; export const execute = () => '';",
-    /limit execMs as a whole number of at least 1, not as 0/,
+    /'limits.execMs' must be at least 1/,
   ],
   "a throw at the top": [
     "export const execute = () => ''; throw new Error('not today');",
@@ -211,6 +208,7 @@ test("a cancelled call that spins has its process killed", async () => {
   const begun = join(directory.path, "begun");
   await using m = await load(`
     import { writeFileSync } from "node:fs";
+    export const permissions = "all";
     export const execute = (args: string) => {
       if (args === "") return "ok";
       writeFileSync(args, "");
@@ -252,6 +250,7 @@ test("a module that dies at every start is retried after growing pauses and repo
   const starts = join(directory.path, "starts");
   await using m = await load(`
     import { appendFileSync, existsSync } from "node:fs";
+    export const permissions = "all";
     appendFileSync(${JSON.stringify(starts)}, "x");
     if (existsSync(${JSON.stringify(marker)})) process.exit(9);
     export const execute = (args: string) => args === "die" ? process.exit(1) : "ok";`);
@@ -322,6 +321,7 @@ test("stop ends by force what has not ended in time, after the module has had it
   const m = await load(
     `
     import { writeFileSync } from "node:fs";
+    export const permissions = "all";
     export const execute = (args: string, ctx: any) => new Promise<string>(() => {
       ctx.signal.addEventListener("abort", () => writeFileSync(${JSON.stringify(note)}, "tidied up"));
       writeFileSync(args, "");
@@ -352,6 +352,7 @@ test("a version that is stopped while its host starts leaves nothing behind", as
   const pids = join(directory.path, "pids");
   const m = await load(`
     import { appendFileSync } from "node:fs";
+    export const permissions = "all";
     appendFileSync(${JSON.stringify(pids)}, process.pid + "\\n");
     export const execute = () => String(process.pid);`);
   process.kill(Number(await m.result()), "SIGKILL");

@@ -1,4 +1,4 @@
-import type { SystemCalls } from "./landlock.ts";
+import type { SystemCalls } from "../system-calls.ts";
 
 const SYS_capget: Partial<Record<NodeJS.Architecture, number>> = { x64: 125, arm64: 90 };
 const SYS_capset: Partial<Record<NodeJS.Architecture, number>> = { x64: 126, arm64: 91 };
