@@ -359,7 +359,7 @@ describe.skipIf(!hasSandbox)(sandboxed("the temporary folder"), () => {
     const folder = worked(
       await attempt("none", ({ fs, os }) => {
         const path = fs.mkdtempSync(`${os.tmpdir()}/deep-`);
-        fs.writeFileSync(`${path}/file`, "mine");
+        fs.writeFileSync(`${path}/file`, "mine", { mode: 0o640 });
         fs.symlinkSync("/etc", `${path}/link`);
         if (fs.readFileSync(`${path}/file`, "utf8") !== "mine") throw new Error("It was not written.");
         return os.tmpdir();
