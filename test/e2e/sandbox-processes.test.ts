@@ -4,6 +4,7 @@ import { Running } from "../helpers/processes.ts";
 import { isLive } from "../helpers/procfs.ts";
 import {
   type AttackedServer,
+  attackedModule,
   attackedServer,
   hasSandbox,
   refusal,
@@ -11,12 +12,13 @@ import {
   type Tools,
   worked,
 } from "../helpers/sandboxed.ts";
+import { eventually } from "../helpers/within.ts";
 
 // What a module can do to other processes and to the system, in the built executables. The server may run as root here,
 // so nothing is refused for lack of privileges alone.
 
 const [EPERM, EACCES, ENOSYS] = [-1, -13, -38];
-const { server, attempt }: AttackedServer = hasSandbox
+const { site, server, attempt }: AttackedServer = hasSandbox
   ? await attackedServer(() => ({ none: undefined, again: undefined, all: "all", connect: { connect: [1] } }))
   : ({} as AttackedServer);
 
@@ -242,5 +244,29 @@ describe.skipIf(!hasSandbox)(sandboxed("the system"), () => {
     expect(worked(await attempt("none", state))).toBe("1,2");
     expect(worked(await attempt("connect", state))).toBe("1,2");
     expect(worked(await attempt("all", state))).toBe(own);
+  });
+
+  test("an edit has the permissions that it declares, whichever process was kept ready for it", async () => {
+    const read = ({ fs }: Tools) =>
+      fs.readFileSync("/proc/version", "utf8").length > 0 && fs.readdirSync("/").length > 0;
+    const outcomes = [
+      ["all", true],
+      [undefined, false],
+      [undefined, false],
+      [{ read: ["/"] }, true],
+      [{ read: ["/"] }, true],
+      ["all", true],
+      ["all", true],
+      [undefined, false],
+    ] as const;
+    for (const [index, [permissions, mayRead]] of outcomes.entries()) {
+      await site.write("edited.ts", `${attackedModule(permissions)}\nprocess.title = "edit ${index}";`);
+      await eventually("the edit to be in force", async () => {
+        const title = await attempt("edited", () => process.title).catch(() => undefined);
+        return title !== undefined && worked(title) === `edit ${index}`;
+      });
+      const outcome = await attempt("edited", read);
+      expect([index, "value" in outcome]).toEqual([index, mayRead]);
+    }
   });
 });

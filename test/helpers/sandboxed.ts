@@ -142,8 +142,8 @@ export interface Tools {
   sys(number: number, ...args: readonly (number | string | Uint8Array)[]): number;
 }
 
-/** The source of a module that runs any function it is sent. */
-function attackedModule(permissions: DeclaredPermissions | undefined): string {
+/** The source of a module that runs any function it is sent; undefined: it declares no permissions. */
+export function attackedModule(permissions: DeclaredPermissions | undefined): string {
   const declaration =
     permissions === undefined ? "" : `export const permissions = ${JSON.stringify(permissions)} as const;`;
   return `
