@@ -27,6 +27,8 @@ export type { ConnectOptions, RememberServer } from "./client/connect-options.ts
 export type { ServerNews } from "./client/connection.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
+export type { Mismatch } from "./client/mismatch.ts";
+export type { ModuleDescription } from "./client/module-description.ts";
 export type { ModuleDifference } from "./client/report-difference.ts";
 export {
   type ClientRotation,
@@ -37,7 +39,6 @@ export {
 } from "./client/rotate.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
 export {
-  type Mismatch,
   type RejectedModule,
   type Verdict,
   VerificationError,
@@ -66,8 +67,8 @@ export type {
   SandboxStatus,
 } from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
-export { disconnectKey, listConnections } from "./server/control.ts";
-export type { ConnectionRecord, DisconnectedKey } from "./server/control-messages.ts";
+export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";
+export type { ConnectionRecord, DisconnectedKey, RetiredVersions } from "./server/control-messages.ts";
 export { type InitOptions, type InitResult, initServer } from "./server/init.ts";
 export {
   beginServerRotation,

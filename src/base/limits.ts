@@ -59,12 +59,16 @@ export interface Limits {
   maxModuleMemoryBytes: number;
   /** Log lines of one module per second. The rest are counted and dropped. */
   maxLogLinesPerSecond: number;
-  /** Versions kept beside the current one. */
+  /** Versions of one module kept beside the current one, as bytes. */
   retain: number;
+  /** Sources of the kept versions of all modules. Beyond it those replaced first are no longer kept. */
+  maxRetainedBytes: number;
   /** How long running calls of a replaced version may take. */
   drainMs: number;
   /** A module's process without a call for this long is stopped; the next call starts it again. 0 means never. */
   idleStopMs: number;
+  /** Processes of all modules that stay when they have no call. Beyond it the least recently used end. */
+  resident: number;
 }
 
 const KiB = 1024;
@@ -102,9 +106,11 @@ export const defaultLimits: Readonly<Limits> = Object.freeze({
   maxPartBytes: 256 * KiB,
   maxModuleMemoryBytes: 512 * MiB,
   maxLogLinesPerSecond: 100,
-  retain: 1,
+  retain: 8,
+  maxRetainedBytes: 64 * MiB,
   drainMs: 30_000,
   idleStopMs: 0,
+  resident: 64,
 });
 
 /** The defaults, with some fields replaced. A field that is `undefined` keeps its default. */

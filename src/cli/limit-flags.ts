@@ -39,8 +39,10 @@ const limitFlags: Record<keyof Limits, LimitFlag | null> = {
   maxModuleMemoryBytes: ["module-memory", "size", "memory of a module's process; 0 for no limit"],
   maxLogLinesPerSecond: ["max-log-rate", "count", "log lines per second from one module"],
   retain: ["retain", "count", "older versions to keep for clients that pinned them"],
+  maxRetainedBytes: ["max-retained", "size", "size of the older versions of all modules together"],
   drainMs: ["drain-timeout", "duration", "time for calls in flight on a replaced version to finish"],
   idleStopMs: ["idle-stop", "minutes", "idle time before a module's process is stopped; 0 for never"],
+  resident: ["resident", "count", "idle processes to keep; the least recently used ones end first"],
 };
 
 const flags = (Object.entries(limitFlags) as [keyof Limits, LimitFlag | null][]).flatMap(([limit, flag]) =>

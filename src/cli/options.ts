@@ -20,6 +20,9 @@ export const options = {
   trustedKeys: new Option("--trusted-keys <file>", "file that lists the trusted clients")
     .default("./trusted-keys.json")
     .env("VERIPY_TRUSTED_KEYS"),
+  eager: new Option("--eager", "load every module before listening, instead of afterwards").helpGroup(
+    "Modules:",
+  ),
   moduleUser: new Option("--module-user <user>", "run modules as this user (a name or UID:GID); needs root")
     .helpGroup("Modules:")
     .env("VERIPY_MODULE_USER"),

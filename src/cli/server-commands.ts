@@ -17,6 +17,7 @@ import { addDoctorCommand } from "./doctor-command.ts";
 import { addLimitFlags, limitsFrom, loadLimits } from "./limit-flags.ts";
 import { options } from "./options.ts";
 import { readText } from "./read-text.ts";
+import { addRetireCommand } from "./retire-command.ts";
 import { type StartOptions, start } from "./server-start.ts";
 import { addTypesCommand } from "./server-types.ts";
 import { indented, styled } from "./text.ts";
@@ -52,6 +53,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     .action(init);
 
   addTrustCommands(program);
+  addRetireCommand(program);
 
   program
     .command("fingerprint")
@@ -137,6 +139,7 @@ function addStartFlags(command: Command): Command {
     .addOption(options.auditRequired)
     .addOption(options.auditMaxSize)
     .addOption(options.auditKeep)
+    .addOption(options.eager)
     .addOption(options.moduleUser)
     .addOption(options.moduleEnv)
     .addOption(options.moduleCgroup)

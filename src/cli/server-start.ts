@@ -31,6 +31,7 @@ export interface StartOptions extends Record<string, unknown> {
   auditRequired?: boolean;
   auditMaxSize?: number;
   auditKeep?: number;
+  eager?: boolean;
   moduleUser?: string;
   moduleEnv: string[];
   moduleCgroup?: string;
@@ -49,6 +50,7 @@ export async function start(given: StartOptions): Promise<void> {
     certsDir: given.certs,
     trustedKeysPath: given.trustedKeys,
     control: true,
+    eager: given.eager ?? false,
     limits: limitsFrom(given),
     hosts: await hostOptions(given),
     sandbox: given.sandbox,

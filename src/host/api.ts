@@ -48,6 +48,10 @@ export interface ModuleLimits {
   maxPartBytes?: number;
   maxModuleMemoryBytes?: number;
   maxLogLinesPerSecond?: number;
+  /** Earlier versions that stay callable by their tree. 0 ends all of them. */
+  retain?: number;
+  /** Keeps the module's process from the start, however many others wait. */
+  resident?: boolean;
 }
 
 /** Everything that a module file may export. */

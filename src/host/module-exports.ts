@@ -1,14 +1,17 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { isDeeperThan } from "../base/json-depth.ts";
 import type { Limits } from "../base/limits.ts";
-import type { Execute, ModuleLimits } from "./api.ts";
+import type { ModuleLimits } from "../manifest/module-limits.ts";
+import type { Execute } from "./api.ts";
 
 /** A module's exports after the check: what it runs, and what the server is told of it. */
 export interface CheckedExports {
   readonly execute: Execute;
   readonly desc: string | undefined;
   readonly input: Record<string, unknown> | undefined;
-  readonly limits: ModuleLimits | undefined;
+  /** As exported: the server compares them with the module's source, which it has checked. */
+  readonly limits: unknown;
+  readonly permissions: unknown;
 }
 
 /** UTF-16 units of `description`: it stands in a line of every client's list. */
@@ -18,22 +21,24 @@ export const maxInputSchema = 256 * 1024;
 /** How deep `input` may nest: some thirty schemas in each other. */
 export const maxInputDepth = 64;
 
-/** The limits that a module may tighten, and the least value of each. */
-export const leastModuleLimit: Readonly<Record<keyof ModuleLimits, number>> = {
-  execMs: 1,
-  maxCallsInFlight: 1,
-  maxCallsQueued: 0,
-  maxResultBytes: 1,
-  maxPartBytes: 1,
-  maxModuleMemoryBytes: 1,
-  maxLogLinesPerSecond: 0,
-};
+type TightenedLimit = Exclude<keyof ModuleLimits, "resident">;
+
+/** The server's limits that a module may tighten. */
+const tightenedLimits: readonly TightenedLimit[] = [
+  "execMs",
+  "maxCallsInFlight",
+  "maxCallsQueued",
+  "maxResultBytes",
+  "maxPartBytes",
+  "maxModuleMemoryBytes",
+  "maxLogLinesPerSecond",
+];
 
 const GeneratorFunction = function* () {}.constructor as FunctionConstructor;
 
 /** Throws `bad_module` with a sentence that begins with the module's name. */
 export function checkExports(mod: string, exports: Record<string, unknown>): CheckedExports {
-  const { execute, description, input, limits } = exports;
+  const { execute, description, input, limits, permissions } = exports;
   if (execute === undefined)
     throw bad(
       mod,
@@ -57,7 +62,8 @@ export function checkExports(mod: string, exports: Record<string, unknown>): Che
     execute: execute as Execute,
     desc: description,
     input: checkInput(mod, input),
-    limits: checkLimits(mod, limits),
+    limits,
+    permissions,
   };
 }
 
@@ -88,37 +94,13 @@ function checkInput(mod: string, input: unknown): Record<string, unknown> | unde
   return JSON.parse(json) as Record<string, unknown>;
 }
 
-function checkLimits(mod: string, limits: unknown): ModuleLimits | undefined {
-  if (limits === undefined) return undefined;
-  if (typeof limits !== "object" || limits === null || Array.isArray(limits))
-    throw bad(mod, `must export 'limits' as an object, not as ${kindOf(limits)}.`);
-  for (const [name, value] of Object.entries(limits)) {
-    if (!Object.hasOwn(leastModuleLimit, name))
-      throw bad(
-        mod,
-        `exports an unknown limit '${name}'. The limits are ${Object.keys(leastModuleLimit).join(", ")}.`,
-      );
-    const least = leastModuleLimit[name as keyof ModuleLimits];
-    if (!Number.isSafeInteger(value) || value < least)
-      throw bad(
-        mod,
-        `must export the limit ${name} as a whole number of at least ${least}, not as ${showValue(value)}.`,
-      );
-  }
-  return { ...limits };
-}
-
-/** The limits with those that a module sets tighter. Limits that are not in `limits` are not in the result either. */
-export function tightenLimits<L extends Partial<Pick<Limits, keyof ModuleLimits>>>(
-  limits: Readonly<L>,
-  tighter: { readonly [name in keyof ModuleLimits]: number | undefined } = {},
-): Readonly<L> {
-  const tightened: Partial<Record<keyof ModuleLimits, number>> = {};
-  for (const name of Object.keys(leastModuleLimit) as (keyof ModuleLimits)[]) {
+/** The limits with those that a module sets tighter. */
+export function tightenLimits(limits: Readonly<Limits>, tighter: ModuleLimits): Readonly<Limits> {
+  const tightened: Partial<Limits> = {};
+  for (const name of tightenedLimits) {
     const [limit, asked] = [limits[name], tighter[name]];
-    if (limit === undefined || asked === undefined) continue;
     const isUnlimited = name === "maxModuleMemoryBytes" && limit === 0;
-    if (isUnlimited || asked < limit) tightened[name] = asked;
+    if (asked !== undefined && (isUnlimited || asked < limit)) tightened[name] = asked;
   }
   return { ...limits, ...tightened };
 }
@@ -134,8 +116,4 @@ export function kindOf(value: unknown): string {
   if (value instanceof Uint8Array) return "bytes";
   const kind = typeof value;
   return kind === "object" ? "an object" : `a ${kind}`;
-}
-
-function showValue(value: unknown): string {
-  return typeof value === "number" ? String(value) : kindOf(value);
 }

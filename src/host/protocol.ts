@@ -12,7 +12,7 @@ import type { Permissions } from "../manifest/permissions.ts";
  *                     host:abort:R {"reason"}                 aborts the call's signal; its answer still comes
  *                     host:credit:R {"parts"}                 the host may send that many more parts
  *                     host:stop:0 {}                          end when the calls have ended
- *     host → server   host:ready:0 {"desc"?,"input"?,"limits"?}   or
+ *     host → server   host:ready:0 {"desc"?,"input"?,"limits"?,"permissions"?}   or
  *                     host:failed:0 {"error"}                 a sentence; the host then ends
  *                     host:part:R {"data"}
  *                     host:progress:R {"fraction"?,"message"?}

@@ -1,12 +1,14 @@
 import { type Deadline, deadlines } from "../base/deadlines.ts";
 import { detailOf, messageOf } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
-import { tightenLimits } from "../host/module-exports.ts";
 import { type HostReady, ModuleHost } from "../host/parent/module-host.ts";
 import { ModuleLogger } from "../host/parent/module-logger.ts";
 import type { SpareProcess } from "../host/parent/spare-process.ts";
+import type { Manifest } from "../manifest/manifest.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 import type { HostSource } from "./call-queue.ts";
+import { matchManifest } from "./match-manifest.ts";
+import type { ResidentProcess, ResidentProcesses } from "./resident-processes.ts";
 
 export interface SupervisorEvents {
   /** A process is ready, can take calls again, or has ended. */
@@ -19,23 +21,42 @@ export interface SupervisorEvents {
 const settledMs = 1_000;
 const firstBackoffMs = 1_000;
 const longestBackoffMs = 60_000;
+/** How long the process of a replaced version may have no call. */
+const replacedIdleMs = 1_000;
+
+/** What a supervisor starts, and with what. */
+export interface SupervisedModule {
+  readonly source: ModuleSource;
+  readonly manifest: Manifest;
+  /** Those of the server and of the module. */
+  readonly limits: Readonly<Limits>;
+  readonly spares: SpareProcess;
+  readonly residents: ResidentProcesses;
+  /** Its process is never ended for being idle, and started again when it ends. */
+  readonly isResident: boolean;
+}
 
 /**
  * Keeps a version's process: starts it when it is needed, always from the same texts, and stops it when it is idle. A
  * module that fails at every start is retried after growing pauses.
  */
-export class HostSupervisor implements HostSource {
+export class HostSupervisor implements HostSource, ResidentProcess {
+  readonly #module: SupervisedModule;
   readonly #source: ModuleSource;
-  readonly #spares: SpareProcess;
+  readonly #limits: Readonly<Limits>;
   readonly #log: ModuleLogger;
-  #limits: Readonly<Limits>;
   #events: SupervisorEvents | undefined;
 
   #host: ModuleHost | undefined;
   /** Every process that lives, including those that are about to end. */
   readonly #hosts = new Set<ModuleHost>();
   #isStarting = false;
+  /** The last start that `start` or `prove` has made. */
+  #lastStart: Promise<void> = Promise.resolve();
   #starts = 0;
+  /** A process has been ready. */
+  #hasLoaded = false;
+  #isReplaced = false;
   #readyAt = 0;
   #idleCheck: Deadline | undefined;
   /** Starts that failed since the last good one, why the last failed, and when the next may be tried. */
@@ -44,21 +65,21 @@ export class HostSupervisor implements HostSource {
   #retryAt = 0;
   #stopped: PromiseWithResolvers<void> | undefined;
 
-  constructor(source: ModuleSource, limits: Readonly<Limits>, spares: SpareProcess) {
+  constructor(module: SupervisedModule) {
+    const { source, limits } = module;
+    this.#module = module;
     this.#source = source;
     this.#limits = limits;
-    this.#spares = spares;
     this.#log = new ModuleLogger(source.mod, source.tree, limits.maxLogLinesPerSecond);
   }
 
   /**
-   * The first start, called once. Resolves with what the module exports besides `execute`, whose limits apply from then
-   * on. Rejects with `bad_module`; no process is left then.
+   * The first start, called once. Resolves with what the module exports besides `execute`. Rejects with `bad_module`; no
+   * process is left then.
    */
   async load(): Promise<HostReady> {
     try {
       const { host, ready } = await this.#startHost();
-      this.#limits = tightenLimits(this.#limits, ready.limits);
       this.#use(host);
       return ready;
     } catch (error) {
@@ -95,13 +116,22 @@ export class HostSupervisor implements HostSource {
   /** HostSource. */
   start(): void {
     if (this.#host !== undefined || this.#isStarting || this.#stopped !== undefined) return;
-    this.#startHost().then(
-      ({ host }) => {
-        this.#failedStarts = 0;
-        this.#use(host);
-      },
-      (error) => this.#startFailed(messageOf(error), detailOf(error)),
-    );
+    // The failure has been told when this rejects.
+    this.#begin().catch(() => {});
+  }
+
+  /** See `RunnableVersion.prove`. */
+  async prove(): Promise<void> {
+    if (this.#hasLoaded || this.#isReplaced || this.#stopped !== undefined) return;
+    await (this.#isStarting ? this.#lastStart : this.#begin());
+    // Nobody has called it: it takes no place from those that were.
+    if (this.#module.residents.isFull && this.#host?.hasHadCalls === false) this.endIdle();
+  }
+
+  /** Another version is current: the process ends soon after its last call. */
+  replaced(): void {
+    this.#isReplaced = true;
+    this.#armIdleCheck();
   }
 
   /**
@@ -118,11 +148,25 @@ export class HostSupervisor implements HostSource {
     return this.#stopped.promise;
   }
 
+  async #begin(): Promise<void> {
+    this.#lastStart = this.#startHost().then(
+      ({ host }) => {
+        this.#failedStarts = 0;
+        this.#use(host);
+      },
+      (error) => {
+        this.#startFailed(messageOf(error), detailOf(error));
+        throw error;
+      },
+    );
+    return this.#lastStart;
+  }
+
   async #startHost(): Promise<{ host: ModuleHost; ready: HostReady }> {
     this.#isStarting = true;
     this.#starts += 1;
     try {
-      const settings = { limits: this.#limits, spares: this.#spares, log: this.#log };
+      const settings = { limits: this.#limits, spares: this.#module.spares, log: this.#log };
       const host: ModuleHost = await ModuleHost.start(this.#source, settings, {
         available: () => this.#events?.changed(),
         ended: (reason) => this.#hostEnded(host, reason),
@@ -141,7 +185,10 @@ export class HostSupervisor implements HostSource {
     const late = { expire: () => host.kill(`it did not load within ${loadMs} ms`) };
     const deadline = deadlines.arm(late, loadMs);
     try {
-      return await host.loaded;
+      const ready = await host.loaded;
+      matchManifest(this.#source.mod, this.#module.manifest, ready);
+      this.#hasLoaded = true;
+      return ready;
     } catch (error) {
       host.kill("it did not load");
       throw error;
@@ -155,7 +202,8 @@ export class HostSupervisor implements HostSource {
     if (this.#hosts.has(host)) {
       this.#host = host;
       this.#readyAt = performance.now();
-      this.#armIdleCheck(this.#limits.idleStopMs);
+      this.#armIdleCheck();
+      if (!this.#stays) this.#module.residents.add(this);
     }
     this.#events?.changed();
   }
@@ -163,13 +211,13 @@ export class HostSupervisor implements HostSource {
   #hostEnded(host: ModuleHost, reason: string): void {
     this.#hosts.delete(host);
     if (host === this.#host) {
-      this.#host = undefined;
-      this.#idleCheck?.disarm();
+      this.#letGo();
       const isStopping = this.#stopped !== undefined;
       this.#log.say(isStopping ? "debug" : "warn", `ended: ${reason}`);
       const isNew = performance.now() - this.#readyAt < settledMs;
       if (!isStopping && isNew && !host.hasHadCalls) this.#startFailed(reason);
       else this.#events?.changed();
+      this.#stay();
     }
     this.#checkStopped();
   }
@@ -188,22 +236,54 @@ export class HostSupervisor implements HostSource {
     return `${this.#source.mod} does not start: ${this.#lastFailure} It can be tried again in ${seconds} s.`;
   }
 
-  #armIdleCheck(ms: number): void {
-    if (this.#limits.idleStopMs > 0) this.#idleCheck = deadlines.arm({ expire: () => this.#stopIdle() }, ms);
+  get #stays(): boolean {
+    return this.#module.isResident && !this.#isReplaced;
+  }
+
+  /** How long the process may have no call; infinite when that does not matter. */
+  get #idleStopMs(): number {
+    if (this.#stays) return Number.POSITIVE_INFINITY;
+    const idleStopMs = this.#limits.idleStopMs || Number.POSITIVE_INFINITY;
+    return this.#isReplaced ? Math.min(replacedIdleMs, idleStopMs) : idleStopMs;
+  }
+
+  #armIdleCheck(): void {
+    this.#idleCheck?.disarm();
+    const ms = this.#idleStopMs - this.idleMs;
+    if (this.#host !== undefined && Number.isFinite(ms))
+      this.#idleCheck = deadlines.arm({ expire: () => this.#checkIdle() }, ms);
   }
 
   /** Checks once per `idleStopMs` instead of rearming a deadline in every call. */
-  #stopIdle(): void {
+  #checkIdle(): void {
+    if (this.idleMs >= this.#idleStopMs) this.endIdle();
+    else this.#armIdleCheck();
+  }
+
+  /** ResidentProcess. */
+  get idleMs(): number {
+    return this.#host?.idleMs ?? 0;
+  }
+
+  /** ResidentProcess. */
+  endIdle(): void {
     const host = this.#host;
-    if (host === undefined) return;
-    const { idleStopMs, killGraceMs } = this.#limits;
-    const { idleMs } = host;
-    if (idleMs < idleStopMs) {
-      this.#armIdleCheck(idleStopMs - idleMs);
-      return;
-    }
+    this.#letGo();
+    host?.stop(this.#limits.killGraceMs);
+  }
+
+  /** The process takes no more calls. */
+  #letGo(): void {
     this.#host = undefined;
-    host.stop(killGraceMs);
+    this.#idleCheck?.disarm();
+    this.#module.residents.delete(this);
+  }
+
+  /** Starts the process of a resident module again, not before it may be tried again. */
+  #stay(): void {
+    if (!this.#stays || this.#stopped !== undefined) return;
+    const waitMs = Math.max(0, this.#retryAt - performance.now());
+    deadlines.arm({ expire: () => this.start() }, waitMs);
   }
 
   #checkStopped(): void {

@@ -1,4 +1,5 @@
 import { type Deadline, deadlines } from "../base/deadlines.ts";
+import { VeripyError } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
 import type { Call, CallRequest, CallSink } from "../host/call.ts";
@@ -6,17 +7,32 @@ import { tightenLimits } from "../host/module-exports.ts";
 import { memoryOf } from "../host/parent/memory-watch.ts";
 import type { HostOptions, HostReady } from "../host/parent/module-host.ts";
 import { SpareProcess } from "../host/parent/spare-process.ts";
+import type { Manifest } from "../manifest/manifest.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 import { CallQueue } from "./call-queue.ts";
 import { CallStats } from "./call-stats.ts";
-import { HostSupervisor } from "./host-supervisor.ts";
+import { HostSupervisor, type SupervisedModule } from "./host-supervisor.ts";
 import type { RunnableVersion, VersionStats } from "./module-version.ts";
+import { ResidentProcesses } from "./resident-processes.ts";
 
 export interface VersionOptions {
   readonly limits: Readonly<Limits>;
   readonly hosts?: Partial<HostOptions> | undefined;
   /** Where its processes come from, instead of `hosts`: shared by all versions of a server. */
   readonly spares?: SpareProcess;
+  /** The processes of all versions of a server. Without it, this version has none to share with. */
+  readonly residents?: ResidentProcesses;
+}
+
+/**
+ * A version that has no process yet: the first call, or `prove`, starts it. Returns undefined when only the running module
+ * can describe it. Throws `bad_module` when its source shows that it cannot load.
+ */
+export function listVersion(source: ModuleSource, options: VersionOptions): HostedVersion | undefined {
+  const module = superviseModule(source, options);
+  const { describedBy, description: desc, input } = module.manifest;
+  if (describedBy === "server") return undefined;
+  return new HostedVersion(module, new HostSupervisor(module), { desc, input });
 }
 
 /**
@@ -24,29 +40,53 @@ export interface VersionOptions {
  * sentence that names the file when it does not load; its process has ended by then.
  */
 export async function loadVersion(source: ModuleSource, options: VersionOptions): Promise<HostedVersion> {
-  const { limits, spares = new SpareProcess(options.hosts ?? {}) } = options;
-  const supervisor = new HostSupervisor(source, limits, spares);
-  const ready = await supervisor.load();
-  return new HostedVersion(source, supervisor, ready, tightenLimits(limits, ready.limits));
+  const module = superviseModule(source, options);
+  const supervisor = new HostSupervisor(module);
+  return new HostedVersion(module, supervisor, await supervisor.load());
+}
+
+function superviseModule(source: ModuleSource, options: VersionOptions): SupervisedModule {
+  const { manifest } = source;
+  if (manifest instanceof VeripyError) throw manifest;
+  const { spares = new SpareProcess(options.hosts ?? {}), residents = new ResidentProcesses() } = options;
+  const limits = tightenLimits(options.limits, manifest.limits);
+  return { source, manifest, limits, spares, residents, isResident: asksToStay(manifest) };
+}
+
+/** A module that listens must run before anybody calls it. */
+function asksToStay({ limits, permissions }: Manifest): boolean {
+  return limits.resident === true || (permissions !== "all" && (permissions.listen ?? []).length > 0);
 }
 
 /** One version of a module in processes of its own: a queue of its calls, and the supervision of the process. */
 export class HostedVersion implements RunnableVersion {
   readonly source: ModuleSource;
+  readonly desc: string | undefined;
+  readonly input: Record<string, unknown> | undefined;
+  readonly isResident: boolean;
+  readonly permissions: Manifest["permissions"];
+  readonly describedBy: Manifest["describedBy"];
   readonly #supervisor: HostSupervisor;
-  readonly #ready: HostReady;
   readonly #queue: CallQueue;
   readonly #stats = new CallStats();
-  #isRetired = false;
+  #isReplaced = false;
   #stopping: PromiseWithResolvers<void> | undefined;
   #stopAt = Number.POSITIVE_INFINITY;
   #stopDeadline: Deadline | undefined;
 
-  /** Use `loadVersion`. `limits` are those of the server and of the module. */
-  constructor(source: ModuleSource, supervisor: HostSupervisor, ready: HostReady, limits: Readonly<Limits>) {
+  /** Use `listVersion` or `loadVersion`. */
+  constructor(
+    { source, manifest, limits, isResident }: SupervisedModule,
+    supervisor: HostSupervisor,
+    { desc, input }: Pick<HostReady, "desc" | "input">,
+  ) {
     this.source = source;
+    this.desc = desc;
+    this.input = input;
+    this.isResident = isResident;
+    this.permissions = manifest.permissions;
+    this.describedBy = manifest.describedBy;
     this.#supervisor = supervisor;
-    this.#ready = ready;
     const queue = new CallQueue(source.mod, limits, supervisor, this.#stats);
     this.#queue = queue;
     supervisor.attach({ changed: () => queue.pump(), failed: (message) => queue.fail(message) });
@@ -64,20 +104,17 @@ export class HostedVersion implements RunnableVersion {
     return this.source.tree;
   }
 
-  get desc(): string | undefined {
-    return this.#ready.desc;
-  }
-
-  get input(): Record<string, unknown> | undefined {
-    return this.#ready.input;
-  }
-
   call(request: CallRequest, sink: CallSink): Call {
     return this.#queue.add(request, sink);
   }
 
-  retire(): void {
-    this.#isRetired = true;
+  prove(): Promise<void> {
+    return this.#supervisor.prove();
+  }
+
+  replaced(): void {
+    this.#isReplaced = true;
+    this.#supervisor.replaced();
   }
 
   stop(drainMs = 0): Promise<void> {
@@ -108,7 +145,7 @@ export class HostedVersion implements RunnableVersion {
     return {
       mod: this.mod,
       tree: this.tree,
-      current: !this.#isRetired && this.#stopping === undefined,
+      current: !this.#isReplaced && this.#stopping === undefined,
       state: this.#state(),
       pid,
       memoryBytes: pid === undefined ? undefined : memoryOf(pid),

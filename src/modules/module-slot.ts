@@ -26,11 +26,13 @@ export interface ModuleFailure {
 export interface SlotOwner {
   /** A missing or broken file counts only after this long: while it is saved, a file may be incomplete or missing. */
   readonly settleMs: number;
-  /** Versions kept beside the current one. */
+  /** Versions kept beside the current one, unless a module wants fewer. */
   readonly retain: number;
   load(source: ModuleSource): Promise<RunnableVersion>;
   /** Called after the change has happened. Must not throw. */
   changed(change: ModuleChange): void;
+  /** The version was replaced, and is kept. */
+  kept(version: RunnableVersion): void;
   /** Lets a version that is no longer reachable finish its calls and end. Must not throw. */
   end(version: RunnableVersion): void;
   /** The slot is empty: no version, no failure, and no finding. */
@@ -85,6 +87,25 @@ export class ModuleSlot {
     this.#next = finding;
     this.#wake?.();
     this.#work ??= this.#workOff();
+  }
+
+  /** A version that was listed does not load: takes the module from the list. Does nothing if it is no longer current. */
+  withdraw(version: RunnableVersion, error: unknown): void {
+    if (this.#closed || this.#current !== version) return;
+    this.#unload();
+    const { tree, files } = version.source;
+    this.#fail(
+      tree,
+      this.#asFault(error),
+      files.map(({ path }) => path),
+    );
+  }
+
+  /** Ends those of these versions that are kept. */
+  drop(versions: readonly RunnableVersion[]): void {
+    const dropped = this.#kept.filter((version) => versions.includes(version));
+    this.#kept = this.#kept.filter((version) => !versions.includes(version));
+    for (const version of dropped) this.#owner.end(version);
   }
 
   /** Ends all versions and takes no more findings. Resolves when no load is under way. */
@@ -161,12 +182,14 @@ export class ModuleSlot {
     const twin = this.#kept.find((kept) => kept.tree === version.tree);
     const kept = this.#kept.filter((each) => each !== twin);
     if (before !== undefined) kept.unshift(before);
-    this.#kept = kept.slice(0, this.#owner.retain);
-    before?.retire();
+    const retain = Math.min(this.#owner.retain, ownRetain(version));
+    this.#kept = kept.slice(0, retain);
+    before?.replaced();
     // Clients are told first, because ending a process keeps the machine busy for a moment.
     this.#owner.changed({ kind: before === undefined ? "modload" : "modreload", report: reportOf(version) });
     if (twin !== undefined) this.#owner.end(twin);
-    for (const old of kept.slice(this.#owner.retain)) this.#owner.end(old);
+    for (const old of kept.slice(retain)) this.#owner.end(old);
+    if (before !== undefined && this.#kept.includes(before)) this.#owner.kept(before);
   }
 
   #asFault(error: unknown): VeripyError {
@@ -202,10 +225,16 @@ export class ModuleSlot {
   }
 }
 
-/** `{"mod","desc","sum","tree","input"?}`, what identifies a version on the wire. */
+/** How many earlier versions a module wants to be kept. */
+function ownRetain({ source: { manifest } }: RunnableVersion): number {
+  const { retain = Number.POSITIVE_INFINITY } = manifest instanceof VeripyError ? {} : manifest.limits;
+  return retain;
+}
+
+/** What clients are told of a version. */
 export function reportOf(
-  version: Pick<RunnableVersion, "mod" | "desc" | "sum" | "tree" | "input">,
+  version: Pick<RunnableVersion, "mod" | "desc" | "sum" | "tree" | "input" | "permissions" | "describedBy">,
 ): ModuleReport & { readonly tree: Sha256Hex } {
-  const { mod, desc = "", sum, tree, input } = version;
-  return { mod, desc, sum, tree, ...(input === undefined ? {} : { input }) };
+  const { mod, desc = "", sum, tree, input, permissions, describedBy } = version;
+  return { mod, desc, sum, tree, ...(input === undefined ? {} : { input }), permissions, describedBy };
 }

@@ -1,5 +1,7 @@
 import type { Sha256Hex } from "../base/sha256.ts";
 import type { Call, CallRequest, CallSink } from "../host/call.ts";
+import type { Manifest } from "../manifest/manifest.ts";
+import type { DeclaredPermissions } from "../manifest/permissions.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 
 /**
@@ -12,16 +14,25 @@ export interface RunnableVersion {
   /** The digest of the file itself, and of everything that the module loads. */
   readonly sum: Sha256Hex;
   readonly tree: Sha256Hex;
-  /** `export const description`, undefined when there is none. */
+  /** Undefined when there is none. From the source, or with `describedBy` "server" from the running module. */
   readonly desc: string | undefined;
-  /** `export const input`, undefined when there is none. */
   readonly input: Record<string, unknown> | undefined;
+  /** What its source declares, in the normal form. */
+  readonly permissions: DeclaredPermissions;
+  readonly describedBy: Manifest["describedBy"];
   readonly source: ModuleSource;
+  /** It asks for a process that is started with the server and stays. */
+  readonly isResident: boolean;
 
   /** Starts a call. Never throws: the sink is given what goes wrong as the outcome. */
   call(request: CallRequest, sink: CallSink): Call;
+  /**
+   * Starts its process, unless one has loaded before. Rejects with `bad_module` when it does not load; that may be tried
+   * again. Does nothing for a version that was replaced or is being stopped.
+   */
+  prove(): Promise<void>;
   /** Called once, when another version has become current. It stays callable by its tree until `stop`. */
-  retire(): void;
+  replaced(): void;
   /**
    * Takes no new calls. Those in flight have `drainMs` (default 0) to end, then they are aborted. Resolves when no process
    * is left. Idempotent; a later call may shorten the time, never extend it.
@@ -35,6 +46,12 @@ export interface RunnableVersion {
  * `signal` is aborted when the registry stops and the version is no longer needed.
  */
 export type VersionLoader = (source: ModuleSource, signal: AbortSignal) => Promise<RunnableVersion>;
+
+/**
+ * Makes a version from its bytes, without a process. Returns undefined when only the running module can describe it.
+ * Throws `bad_module` for one that cannot load.
+ */
+export type VersionLister = (source: ModuleSource) => RunnableVersion | undefined;
 
 /** What an operator sees of a version. Times are milliseconds, over the calls of this version that ended. */
 export interface VersionStats {

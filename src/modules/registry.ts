@@ -1,8 +1,9 @@
 import { availableParallelism } from "node:os";
-import { messageOf } from "../base/errors.ts";
+import { messageOf, VeripyError } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
 import { Gate } from "../base/semaphore.ts";
+import { didYouMean } from "../base/similar.ts";
 import {
   type ChangeHint,
   defaultWatchTiming,
@@ -11,19 +12,25 @@ import {
 } from "../source/mods-watcher.ts";
 import { type Finding, ModuleScanner, type ScanLimits } from "../source/module-scanner.ts";
 import type { ModuleSource } from "../source/module-source.ts";
+import { LoadTrials } from "./load-trials.ts";
 import { type ModuleChange, ModuleSlot, type SlotOwner } from "./module-slot.ts";
-import type { RunnableVersion, VersionLoader, VersionStats } from "./module-version.ts";
+import type { RunnableVersion, VersionLister, VersionLoader, VersionStats } from "./module-version.ts";
+import { RetainedVersions } from "./retained-versions.ts";
 
 export interface RegistryOptions {
   /** Need not exist: modules are loaded when it appears. */
   readonly modsDir: string;
-  readonly limits: ScanLimits & Pick<Limits, "retain" | "drainMs">;
+  readonly limits: ScanLimits & Pick<Limits, "retain" | "maxRetainedBytes" | "drainMs">;
   readonly load: VersionLoader;
+  /** Lists the modules that are there at the start; whether they load is found out afterwards. Without it all are loaded. */
+  readonly list?: VersionLister;
   readonly timing?: Partial<WatchTiming>;
   /** How long a missing or broken file must stay so before it counts; see `SlotOwner.settleMs`. */
   readonly settleMs?: number;
   /** How many versions are started at a time. */
   readonly loadsAtOnce?: number;
+  /** The pause after a listed module has failed to load for the first time. */
+  readonly trialPauseMs?: number;
 }
 
 /** A version, or why there is none to run. */
@@ -32,6 +39,8 @@ export type Found =
   | { readonly reason: "not_found" | "version_mismatch" };
 
 const log = loggerOf("module");
+/** Few, because calls and edits come first. */
+const trialsAtOnce = 2;
 
 /**
  * The modules of a directory, kept up to date with it. A module's current version changes in one step, when the new one is
@@ -47,6 +56,8 @@ export class ModuleRegistry {
   readonly #loads: Gate;
   readonly #stopped = new AbortController();
   readonly #slotOwner: SlotOwner;
+  readonly #trials: LoadTrials;
+  readonly #retained: RetainedVersions;
   /** Versions that can no longer be called, but may still have calls in flight. */
   readonly #ending = new Map<RunnableVersion, Promise<void>>();
   #isStarting = true;
@@ -64,12 +75,22 @@ export class ModuleRegistry {
     const follow = (hint: ChangeHint) => this.#follow(hint);
     this.#watcher = new ModsWatcher(modsDir, follow, { ...defaultWatchTiming, ...timing });
     this.#loads = new Gate(options.loadsAtOnce ?? Math.max(4, 2 * availableParallelism()));
+    this.#trials = new LoadTrials({
+      atOnce: trialsAtOnce,
+      pauseMs: options.trialPauseMs ?? 1_000,
+      signal: this.#stopped.signal,
+      failed: (version, error) => this.#slots.get(version.mod)?.withdraw(version, error),
+    });
+    this.#retained = new RetainedVersions(limits.maxRetainedBytes, (version) =>
+      this.#slots.get(version.mod)?.drop([version]),
+    );
     this.#slotOwner = this.#createSlotOwner();
   }
 
   /**
-   * Resolves when every module in the directory has loaded or failed; a failure is a change, not a rejection. Call it once.
-   * Listeners that were added before are told of each module.
+   * Resolves when every module in the directory is listed, has loaded or failed; a failure is a change, not a rejection.
+   * Whether those that are listed load is then found out in the background. Call it once. Listeners that were added before
+   * are told of each module.
    */
   async start(): Promise<void> {
     // Watching comes first, so that nothing is missed between the scan and the watch.
@@ -79,6 +100,7 @@ export class ModuleRegistry {
     await first;
     await Promise.all([...this.#slots.values()].map((slot) => slot.firstApplied));
     this.#isStarting = false;
+    this.#trials.begin();
   }
 
   /** Calls `listener` after each change; those of one module come in order. Returns a function that unsubscribes it. */
@@ -101,6 +123,30 @@ export class ModuleRegistry {
     if (slot?.current === undefined) return { reason: "not_found" };
     const version = tree === undefined ? slot.current : slot.byTree(tree);
     return version === undefined ? { reason: "version_mismatch" } : { version };
+  }
+
+  /**
+   * Ends the kept versions of a module, or the one whose tree begins with `tree`, and returns them. Calls in flight may end.
+   * Throws `bad_config` when there is no such module or version, when it is the current one, or when several trees begin so.
+   */
+  retire(mod: string, tree?: string): readonly RunnableVersion[] {
+    const slot = this.#slots.get(mod);
+    if (slot?.current === undefined) {
+      const names = this.current().map((version) => version.mod);
+      throw cannotRetire(mod, `there is no such module. ${didYouMean(mod, names)}`.trimEnd());
+    }
+    const [current, ...kept] = slot.versions;
+    const retired = kept.filter((version) => tree === undefined || version.tree.startsWith(tree));
+    if (tree !== undefined && retired.length !== 1) {
+      const what = `${mod}@${tree}`;
+      if (retired.length > 1)
+        throw cannotRetire(what, `${retired.length} versions begin like that. Give more digits of the tree.`);
+      if (current?.tree.startsWith(tree))
+        throw cannotRetire(what, `it is the current version. Change or remove ${mod} instead.`);
+      throw cannotRetire(what, "no version with that tree is kept here.");
+    }
+    slot.drop(retired);
+    return retired;
   }
 
   /** Of all versions that can be called, sorted by name, the current one of each module first. */
@@ -143,11 +189,19 @@ export class ModuleRegistry {
         return registry.#isStarting ? 0 : settleMs;
       },
       retain: limits.retain,
-      load: (source: ModuleSource) =>
-        registry.#loads.run(() => {
+      load: async (source: ModuleSource) => {
+        // A version replaces another only when it has loaded.
+        const listed = registry.#isStarting ? registry.#options.list?.(source) : undefined;
+        if (listed !== undefined) {
+          registry.#trials.add(listed);
+          return listed;
+        }
+        return registry.#loads.run(() => {
           signal.throwIfAborted();
           return load(source, signal);
-        }),
+        });
+      },
+      kept: (version) => registry.#retained.add(version),
       changed: (change) => registry.#tell(change),
       end: (version) =>
         registry.#endVersion(version, signal.aborted ? registry.#stopDrainMs : limits.drainMs),
@@ -215,6 +269,7 @@ export class ModuleRegistry {
   }
 
   #endVersion(version: RunnableVersion, drainMs: number): void {
+    this.#retained.delete(version);
     const ended = version
       .stop(drainMs)
       .catch((error) =>
@@ -223,4 +278,8 @@ export class ModuleRegistry {
       .finally(() => this.#ending.delete(version));
     this.#ending.set(version, ended);
   }
+}
+
+function cannotRetire(what: string, why: string): VeripyError {
+  return new VeripyError("bad_config", `Cannot retire '${what}': ${why}`);
 }

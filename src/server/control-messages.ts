@@ -9,7 +9,8 @@ export function controlPath(certsDir: string): string {
 /** `sun_path` in `unix(7)`, without its final zero. */
 export const maxControlPathBytes = process.platform === "linux" ? 107 : 103;
 
-// The frames have the form of those on the wire: `control:connections:R {}` and `control:disconnect:R {"who"}`, each with a `_resp`.
+// The frames have the form of those on the wire: `control:connections:R {}`, `control:disconnect:R {"who"}` and
+// `control:retire:R {"mod","tree"?}`, each with a `_resp`.
 
 /** More than any name or fingerprint needs. */
 export const maxRequestBytes = 4 * 1024;
@@ -38,3 +39,18 @@ export const disconnectResponse = z.object({
 });
 /** The key whose connections were closed, and how many. It is still trusted. */
 export type DisconnectedKey = z.infer<typeof disconnectResponse>;
+
+export const retireRequest = z.object({
+  mod: z.string().max(1_000),
+  tree: z
+    .string()
+    .regex(/^[0-9a-f]{8,64}$/, "must be at least 8 and at most 64 hexadecimal digits")
+    .optional(),
+});
+
+export const retireResponse = z.object({
+  mod: z.string().max(1_000),
+  trees: z.array(z.string().max(64)).max(1_000_000),
+});
+/** The versions of a module that were ended, newest first. */
+export type RetiredVersions = z.infer<typeof retireResponse>;

@@ -1,9 +1,10 @@
 import { basename } from "node:path";
 import { VeripyError } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
+import type { ModuleRegistry } from "../modules/registry.ts";
 import { findEntry, listed, unknownEntry } from "../trust/find-entry.ts";
 import type { TrustedKeys } from "../trust/trusted-keys.ts";
-import type { ConnectionRecord, DisconnectedKey } from "./control-messages.ts";
+import type { ConnectionRecord, DisconnectedKey, RetiredVersions } from "./control-messages.ts";
 import type { Session } from "./session.ts";
 
 const log = loggerOf("server");
@@ -45,4 +46,15 @@ export function disconnect(
   });
   for (const session of own) session.close("cancelled", "The server's operator disconnected this client.");
   return { fingerprint, ...(name === undefined ? {} : { name }), closed: own.length };
+}
+
+/** Ends kept versions of a module, see `ModuleRegistry.retire`. */
+export function retire(mod: string, tree: string | undefined, registry: ModuleRegistry): RetiredVersions {
+  const trees = registry.retire(mod, tree).map((version) => version.tree);
+  log.info("Retired {count} versions of {mod} at the operator's request: {trees}.", {
+    mod,
+    count: trees.length,
+    trees,
+  });
+  return { mod, trees };
 }

@@ -15,6 +15,8 @@ import {
   maxAnswerBytes,
   maxControlPathBytes,
   maxRequestBytes,
+  type RetiredVersions,
+  retireRequest,
 } from "./control-messages.ts";
 
 const log = loggerOf("server");
@@ -27,6 +29,8 @@ export interface ControlledServer {
   connections(): ConnectionRecord[];
   /** Throws `bad_config` for a name or a key that is not connected. */
   disconnect(who: string): DisconnectedKey;
+  /** Throws `bad_config` for what is no kept version. */
+  retire(mod: string, tree: string | undefined): RetiredVersions;
 }
 
 /**
@@ -62,7 +66,7 @@ export class ControlSocket {
       return socket;
     } catch (error) {
       log.warn(
-        "Cannot open {path}, so 'veripy-server keys' cannot tell who is connected, and 'disconnect' does not work: {why}",
+        "Cannot open {path}, so 'veripy-server keys' cannot tell who is connected, and 'disconnect' and 'retire' do not work: {why}",
         { path, why: messageOf(error) },
       );
       return undefined;
@@ -124,6 +128,10 @@ export class ControlSocket {
           return JSON.stringify({ connections: this.#server.connections() });
         case "disconnect":
           return JSON.stringify(this.#server.disconnect(parsePayload(disconnectRequest, json).who));
+        case "retire": {
+          const { mod, tree } = parsePayload(retireRequest, json);
+          return JSON.stringify(this.#server.retire(mod, tree));
+        }
         default:
           return errorPayload(
             "bad_request",

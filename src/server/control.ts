@@ -13,6 +13,8 @@ import {
   maxAnswerBytes,
   maxControlPathBytes,
   maxRequestBytes,
+  type RetiredVersions,
+  retireResponse,
 } from "./control-messages.ts";
 
 const timeoutMs = 10_000;
@@ -33,6 +35,20 @@ export async function disconnectKey(certsDir: string, who: string): Promise<Disc
   throw new VeripyError(
     "bad_config",
     `Cannot disconnect '${who}': no server is running with the keys in ${certsDir}, or it has no control socket there.`,
+  );
+}
+
+/**
+ * Makes the server that runs with this folder of keys end earlier versions of a module: all of them, or the one whose tree
+ * begins with `tree` (8 to 64 hexadecimal digits). Throws `bad_config` when there is none, when it is the current one, and
+ * when no server is running.
+ */
+export async function retireVersions(certsDir: string, mod: string, tree?: string): Promise<RetiredVersions> {
+  const answer = await askServer(certsDir, "retire", { mod, tree }, retireResponse);
+  if (answer !== undefined) return answer;
+  throw new VeripyError(
+    "bad_config",
+    `Cannot retire versions of '${mod}': no server is running with the keys in ${certsDir}, or it has no control socket there.`,
   );
 }
 

@@ -21,6 +21,8 @@ export interface ServeOptions {
   certsDir?: string;
   trustedKeysPath?: string;
   limits?: Partial<Limits>;
+  /** Loads every module before listening. Otherwise that is done afterwards, in the background. */
+  eager?: boolean;
   /** How module hosts are run: user, environment, cgroup. */
   hosts?: Partial<Omit<HostOptions, "sandbox">>;
   /** Whether modules are held to the permissions that they declare. */

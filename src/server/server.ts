@@ -5,10 +5,9 @@ import { sandboxSupport } from "../host/parent/sandbox-support.ts";
 import { SpareProcess } from "../host/parent/spare-process.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
-import { loadVersion } from "../modules/hosted-version.ts";
 import type { ModuleChange } from "../modules/module-slot.ts";
 import type { VersionStats } from "../modules/module-version.ts";
-import { ModuleRegistry } from "../modules/registry.ts";
+import type { ModuleRegistry } from "../modules/registry.ts";
 import type { SandboxStatus } from "../protocol/messages.ts";
 import { probe } from "../tls/bind.ts";
 import { type Listener, listen } from "../tls/listener.ts";
@@ -18,9 +17,9 @@ import {
   type TrustedKeysWatch,
   watchTrustedKeys,
 } from "../trust/trusted-keys.ts";
-import { connectionsOf, disconnect } from "./control-requests.ts";
+import { connectionsOf, disconnect, retire } from "./control-requests.ts";
 import { ControlSocket } from "./control-socket.ts";
-import { encodeLoaded } from "./encoded-version.ts";
+import { createRegistry } from "./create-registry.ts";
 import { ClientRotations } from "./keys/client-rotations.ts";
 import { loadServerIdentity, OwnKey } from "./keys/own-key.ts";
 import { Pairing } from "./keys/pairing.ts";
@@ -102,18 +101,14 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     const rotations = new ClientRotations({ trustedKeysPath, rotationsPerMinute, reloadTrust, observers });
     this.#sandbox = sandboxStatus(options.sandbox, sandboxSupport());
     this.#hosts = new SpareProcess({ ...options.hosts, sandbox: options.sandbox });
-    this.#registry = new ModuleRegistry({
-      modsDir: options.modsDir,
-      limits,
-      load: async (source) => encodeLoaded(await loadVersion(source, { limits, spares: this.#hosts })),
-    });
+    this.#registry = createRegistry(options, limits, this.#hosts);
     const registry = this.#registry;
     const sandbox = this.#sandbox;
     this.#sessions = new Sessions({ limits, sandbox, registry, observers, trust, ownKey, rotations });
   }
 
   /**
-   * Reads trust and identity, loads the modules, then listens. Throws when any of that cannot be done. A port in use is
+   * Reads trust and identity, lists the modules, then listens. Throws when any of that cannot be done. A port in use is
    * found before modules load; only a program that takes the port in the meantime is found at the end.
    */
   static async start(given: ServeOptions = {}): Promise<VeripyServer> {
@@ -227,6 +222,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
       this.#control = await ControlSocket.open(certsDir, {
         connections: () => connectionsOf(this.#sessions.all),
         disconnect: (who) => disconnect(who, this.#sessions.all, this.#trust, trustedKeysPath),
+        retire: (mod, tree) => retire(mod, tree, this.#registry),
       });
     }
     log.info("Listening on {addresses}. This server's key is {fingerprint}.", {
@@ -289,7 +285,8 @@ interface ServerParts {
 }
 
 /**
- * Starts a server and resolves when it listens and every module has been tried. Rejects with `bad_config` or
+ * Starts a server and resolves when it listens. Whether each module loads is then found out in the background; with `eager`
+ * that comes first. Rejects with `bad_config` or
  * `bad_identity`, and a message that says what to do, when it cannot.
  */
 export function serve(options: ServeOptions = {}): Promise<VeripyServer> {

@@ -10,8 +10,11 @@ export class FakeVersion implements RunnableVersion {
   readonly tree: RunnableVersion["tree"];
   readonly desc: string | undefined;
   readonly input = undefined;
+  readonly permissions: RunnableVersion["permissions"];
+  readonly describedBy: RunnableVersion["describedBy"];
+  readonly isResident = false;
   readonly source: ModuleSource;
-  isRetired = false;
+  isReplaced = false;
   inFlight = 0;
   /** The arguments of each `stop`. */
   readonly drains: number[] = [];
@@ -23,6 +26,10 @@ export class FakeVersion implements RunnableVersion {
     this.sum = source.sum;
     this.tree = source.tree;
     this.source = source;
+    // Most fakes have a source that could not run.
+    const { manifest } = source;
+    this.permissions = manifest instanceof VeripyError ? {} : manifest.permissions;
+    this.describedBy = manifest instanceof VeripyError ? "source" : manifest.describedBy;
     this.desc = /^\/\/ desc: (.*)/.exec(source.entry.content)?.[1];
   }
 
@@ -40,9 +47,11 @@ export class FakeVersion implements RunnableVersion {
     if (this.drains.length > 0 && this.inFlight === 0) this.force();
   }
 
-  retire(): void {
-    if (this.isRetired) throw new Error("retire() was called twice");
-    this.isRetired = true;
+  async prove(): Promise<void> {}
+
+  replaced(): void {
+    if (this.isReplaced) throw new Error("replaced() was called twice");
+    this.isReplaced = true;
   }
 
   stop(drainMs = 0): Promise<void> {
@@ -58,7 +67,7 @@ export class FakeVersion implements RunnableVersion {
 
   stats(): VersionStats {
     const { mod, tree, inFlight } = this;
-    const current = !this.isRetired;
+    const current = !this.isReplaced;
     const none = { pid: undefined, memoryBytes: undefined, p50Ms: undefined, p99Ms: undefined };
     return { ...none, mod, tree, current, state: "running", calls: 0, failures: 0, restarts: 0, inFlight };
   }

@@ -52,18 +52,41 @@ test("more clients than a host remembers are still told apart, also when one is 
   }
 });
 
+test("permissions, description and schema are those of the source; what is computed is the process's", async () => {
+  await using plain = await load(
+    `export const description = "plain"; export const input = { type: "string" };
+     export const permissions = { run: ["git", "date", "git"] }; export const execute = () => "";`,
+  );
+  expect(plain.version).toMatchObject({
+    desc: "plain",
+    input: { type: "string" },
+    permissions: { run: ["date", "git"] },
+    describedBy: "source",
+  });
+  await using computed = await load(
+    `export const description = ["com", "puted"].join(""); export const execute = () => "";`,
+  );
+  expect(computed.version).toMatchObject({ desc: "computed", permissions: {}, describedBy: "server" });
+});
+
 const broken: Record<string, [text: string, message: RegExp]> = {
   "no execute": ["export const description = 'x';", /^m\.ts exports no function 'execute'/],
-  "a default function only": ["export default () => 'x';", /exports no function 'execute'/],
-  "an execute that is not a function": ["export const execute = 'x';", /'execute' must be a function/],
+  "a default function only": [
+    "export default () => 'x';",
+    /^m\.ts exports no function 'execute'. It exports default/,
+  ],
+  "an execute that is not a function": [
+    "export const execute = 'x';",
+    /^m\.ts:1:14: 'execute' must be a function/,
+  ],
   "a class as execute": ["export class execute {}", /not as a class/],
   "a description that is not a string": [
     "export const description = 7; export const execute = () => '';",
-    /'description' must be a string/,
+    /^m\.ts:1:28: 'description' must be a string/,
   ],
   "an input that is not an object": [
     "export const input = []; export const execute = () => '';",
-    /'input' must be a JSON Schema object/,
+    /^m\.ts:1:22: 'input' must be a JSON Schema object/,
   ],
   "an invalid schema": [
     "export const input = { properties: { a: { type: 'strin' } } }; export const execute = () => '';",
@@ -71,11 +94,11 @@ const broken: Record<string, [text: string, message: RegExp]> = {
   ],
   "an unknown limit": [
     "export const limits = { execSeconds: 1 }; export const execute = () => '';",
-    /'limits' .*execSeconds/,
+    /^m\.ts:1:23: 'limits' has the unknown key 'execSeconds'/,
   ],
   "a limit that is too low": [
     "export const limits = { execMs: 0 }; export const execute = () => '';",
-    /'limits.execMs' must be at least 1/,
+    /^m\.ts:1:33: 'limits.execMs' must be at least 1/,
   ],
   "a throw at the top": [
     "export const execute = () => ''; throw new Error('not today');",
@@ -366,7 +389,7 @@ test("a version that is stopped while its host starts leaves nothing behind", as
 test("a replaced version goes on answering and is no longer current", async () => {
   await using m = await load(`export const execute = () => "still";`);
   expect(m.version.stats().current).toBe(true);
-  m.version.retire();
+  m.version.replaced();
   expect(m.version.stats().current).toBe(false);
   expect(await m.result()).toBe("still");
 });

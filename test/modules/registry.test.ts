@@ -159,6 +159,8 @@ describe("the start", () => {
           desc: "It imports",
           sum: await mods.sha256sum("a.ts"),
           tree: await mods.treeSum("a.ts", "lib/x.ts"),
+          permissions: {},
+          describedBy: "source",
         },
       },
     ]);
@@ -414,10 +416,10 @@ describe("the swap", () => {
     await mods.write("a.ts", "// 2");
     await eventually("the load", () => registered.loader.begun.includes("// 2"));
     expect(registered.versionOf("a.ts")).toBe(old);
-    expect(old.isRetired).toBe(false);
+    expect(old.isReplaced).toBe(false);
     registered.loader.release();
     expect(await registered.next()).toEqual(["reload a.ts: // 2"]);
-    expect(old.isRetired).toBe(true);
+    expect(old.isReplaced).toBe(true);
     expect(registered.contentOf("a.ts")).toBe("// 2");
   });
 
@@ -497,7 +499,7 @@ describe("versions", () => {
       [trees[2] ?? "", false],
       [trees[1] ?? "", false],
     ]);
-    expect(registered.loader.versions.map(({ isRetired }) => isRetired)).toEqual([true, true, true, false]);
+    expect(registered.loader.versions.map(({ isReplaced }) => isReplaced)).toEqual([true, true, true, false]);
     expect(registered.loader.versions.map(({ drains }) => drains)).toEqual([
       [defaultLimits.drainMs],
       [],
@@ -528,7 +530,7 @@ describe("versions", () => {
     expect(registered.versionOf("a.ts", trees[0])).toBe(fresh as FakeVersion);
     expect(registered.versionOf("a.ts", trees[1])).toBe(second as FakeVersion);
     expect(kept?.drains).toEqual([defaultLimits.drainMs]);
-    expect([fresh?.isRetired, second?.isRetired]).toEqual([false, true]);
+    expect([fresh?.isReplaced, second?.isReplaced]).toEqual([false, true]);
   });
 
   test("of a removed module are all stopped, with time for their calls", async () => {

@@ -4,7 +4,7 @@ import { encodeFrame, type Frame, FrameDecoder } from "../../protocol/frame.ts";
 import type { CallClient } from "../call.ts";
 import { decodeAbort, decodeClient, decodeCredit } from "../call-codec.ts";
 import { killDescendants } from "../kill-descendants.ts";
-import { type CheckedExports, checkExports, tightenLimits } from "../module-exports.ts";
+import { type CheckedExports, checkExports } from "../module-exports.ts";
 import { clip, type LoadPayload, maxErrorText, type PreparePayload } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
 import { connectControl, controlDescriptor } from "../transport.ts";
@@ -137,7 +137,7 @@ class Host {
         root: payload.root,
         execute: exports.execute,
         checkInput,
-        limits: tightenLimits(payload.limits, exports.limits),
+        limits: payload.limits,
         permissions: payload.permissions,
         send: (type, ref, json) => this.#send(type, ref, json),
         // The answer of the only call is sent at once. Others wait for the end of the turn, so the server wakes up once.
@@ -145,8 +145,8 @@ class Host {
         log: (level, text, ref) => this.#log.write(level, text, ref),
         forget: (ref) => this.#forget(ref),
       };
-      const { desc, input, limits } = exports;
-      this.#send("ready", "0", JSON.stringify({ desc, input, limits }));
+      const { desc, input, limits, permissions } = exports;
+      this.#send("ready", "0", JSON.stringify({ desc, input, limits, permissions }));
     } catch (error) {
       this.#send(
         "failed",

@@ -3,7 +3,6 @@ import type { Limits } from "../../base/limits.ts";
 import { encodeExecProgress } from "../../protocol/exec-codec.ts";
 import { type Frame, FrameDecoder } from "../../protocol/frame.ts";
 import { decodeDone, decodePart } from "../call-codec.ts";
-import { tightenLimits } from "../module-exports.ts";
 import type { LogLevel } from "../protocol.ts";
 import {
   abortingForm,
@@ -44,7 +43,7 @@ export class HostMessageReader {
   readonly #to: HostMessages;
   readonly #decoder: FrameDecoder;
   readonly #unsolicited: UnsolicitedLimit;
-  #limits: Readonly<Limits>;
+  readonly #limits: Readonly<Limits>;
   #hasLoaded = false;
   #hasSaidWhy = false;
 
@@ -100,7 +99,6 @@ export class HostMessageReader {
         if (this.#hasLoaded) throw unexpected(type, ref);
         const ready = parseHostPayload(readyForm, json);
         this.#hasLoaded = true;
-        this.#limits = tightenLimits(this.#limits, ready.limits);
         this.#to.ready(ready);
         return;
       }

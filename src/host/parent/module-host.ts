@@ -4,7 +4,6 @@ import { encodeFrame } from "../../protocol/frame.ts";
 import type { ModuleSource } from "../../source/module-source.ts";
 import type { CallClient, CallRequest } from "../call.ts";
 import { encodeAbort, encodeClient, encodeCredit, encodeExec } from "../call-codec.ts";
-import { tightenLimits } from "../module-exports.ts";
 import type { LogLevel } from "../protocol.ts";
 import { withoutRoot } from "../public-text.ts";
 import { CallRefs } from "./call-refs.ts";
@@ -63,7 +62,7 @@ export class ModuleHost implements WatchedProcess, HostMessages {
   readonly #reader: HostMessageReader;
   readonly #clients = new ClientNumbers();
   readonly #calls = new CallRefs<CallEvents>();
-  #limits: Readonly<Limits>;
+  readonly #limits: Readonly<Limits>;
   readonly #loading = Promise.withResolvers<HostReady>();
   #isReady = false;
   #isEnding = false;
@@ -219,7 +218,6 @@ export class ModuleHost implements WatchedProcess, HostMessages {
   /** HostMessages. */
   ready(ready: HostReady): void {
     this.#isReady = true;
-    this.#limits = tightenLimits(this.#limits, ready.limits);
     this.#loading.resolve(ready);
   }
 

@@ -13,6 +13,9 @@ import { logLevels, maxErrorText, maxLogLine, maxProgressBytes } from "../protoc
 /** JSON may need six characters for one of a string. */
 export const worstEscape = 6;
 
+/** UTF-16 units of `permissions` and `limits`: as JSON. */
+const maxPermissionText = 128 * 1024;
+
 /** One kind of payload: its schema, and the longest that is parsed, in UTF-16 units. */
 interface PayloadForm<T> {
   readonly maxLength: number;
@@ -23,7 +26,6 @@ function textForm<T>(maxText: number, schema: z.ZodType<T>): PayloadForm<T> {
   return { maxLength: worstEscape * maxText + 1024, schema };
 }
 
-const limit = z.number().int().nonnegative().optional();
 const ready = z.object({
   desc: z.string().max(maxDescription).optional(),
   input: z
@@ -33,22 +35,14 @@ const ready = z.object({
       error: `must have at most ${maxInputSchema} characters as JSON`,
     })
     .optional(),
-  limits: z
-    .object({
-      execMs: limit,
-      maxCallsInFlight: limit,
-      maxCallsQueued: limit,
-      maxResultBytes: limit,
-      maxPartBytes: limit,
-      maxModuleMemoryBytes: limit,
-      maxLogLinesPerSecond: limit,
-    })
-    .optional(),
+  // Compared with the module's source, which says what they may be.
+  limits: z.unknown().optional(),
+  permissions: z.unknown().optional(),
 });
 /** What a module exports besides `execute`. Only its shape is checked here; the module's own process checks the rest. */
 export type HostReady = z.infer<typeof ready>;
 export const readyForm: PayloadForm<HostReady> = {
-  maxLength: maxInputSchema + worstEscape * maxDescription + 1024,
+  maxLength: maxInputSchema + worstEscape * maxDescription + maxPermissionText + 1024,
   schema: ready,
 };
 
