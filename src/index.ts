@@ -59,6 +59,8 @@ export type {
 } from "./host/api.ts";
 export { moduleDeclarations } from "./host/module-declarations.ts";
 export type { HostOptions } from "./host/parent/module-host.ts";
+export { type SandboxMode, sandboxModes } from "./host/parent/sandbox-mode.ts";
+export { type SandboxSupport, sandboxSupport } from "./host/parent/sandbox-support.ts";
 export { findSystemUser } from "./host/parent/system-user.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
@@ -71,6 +73,7 @@ export type {
   ModuleReport,
   ModuleStats,
   ReportedPermissions,
+  SandboxStatus,
 } from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";

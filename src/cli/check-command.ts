@@ -15,6 +15,7 @@ export function addCheckCommand(program: Command, setExitCode: (code: number) =>
     )
     .argument("[mod...]", "names or file paths (default: all modules)")
     .addOption(options.mods)
+    .addOption(options.sandbox)
     .addOption(options.json)
     .action(async (mods: string[], given: StartOptions) => {
       setExitCode(await check(mods, given));
@@ -22,7 +23,12 @@ export function addCheckCommand(program: Command, setExitCode: (code: number) =>
 }
 
 async function check(mods: string[], given: StartOptions): Promise<number> {
-  const checked = await checkModules({ modsDir: given.mods, mods, limits: limitsFrom(given) });
+  const checked = await checkModules({
+    modsDir: given.mods,
+    mods,
+    limits: limitsFrom(given),
+    hosts: { sandbox: given.sandbox },
+  });
   for (const one of checked) {
     if (given.json) printJson(checkedJson(one));
     else printChecked(one);

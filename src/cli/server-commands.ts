@@ -13,6 +13,7 @@ import {
 } from "../index.ts";
 import { addCheckCommand } from "./check-command.ts";
 import { runProgram } from "./command-line.ts";
+import { addDoctorCommand } from "./doctor-command.ts";
 import { addLimitFlags } from "./limit-flags.ts";
 import { options } from "./options.ts";
 import { readText } from "./read-text.ts";
@@ -112,6 +113,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     .action((given: { user: string; interface: string; port: number }) => printUnit(given));
 
   addTypesCommand(program);
+  addDoctorCommand(program);
 }
 
 function addStartFlags(command: Command): Command {
@@ -132,7 +134,8 @@ function addStartFlags(command: Command): Command {
     .addOption(options.eager)
     .addOption(options.moduleUser)
     .addOption(options.moduleEnv)
-    .addOption(options.moduleCgroup);
+    .addOption(options.moduleCgroup)
+    .addOption(options.sandbox);
   return addLimitFlags(command);
 }
 

@@ -123,12 +123,28 @@ export const moduleStats = z
   })
   .transform((stats) => camelKeys(stats));
 export type ModuleStats = z.infer<typeof moduleStats>;
-export const statsResponse = z.object({ modules: z.array(moduleStats).max(maxReports) });
+/**
+ * Whether the server holds modules to their permissions: as it was told (`best-effort`, `enforce`, `off`), whether its
+ * system enforces all of them, and its Landlock ABI, 0 without one.
+ */
+export const sandboxStatus = z.object({
+  mode: z.string(),
+  enforced: z.boolean(),
+  abi: z.number().int().nonnegative(),
+});
+export type SandboxStatus = z.infer<typeof sandboxStatus>;
+
+export const statsResponse = z.object({
+  modules: z.array(moduleStats).max(maxReports),
+  sandbox: sandboxStatus.optional(),
+});
 
 export const moduleError = z.object({ mod: moduleName, error: z.string() });
 export const infoResponse = z.object({
   server: z.string(),
   protocol: z.number().int(),
+  /** Older servers leave it out. */
+  sandbox: sandboxStatus.optional(),
   /** `max_line_bytes` on the wire, `maxLineBytes` here, as in `Limits`. */
   limits: z.record(z.string(), z.number()).transform((limits) => camelKeys(limits)),
 });

@@ -93,7 +93,7 @@ export class ModuleHost implements WatchedProcess, HostMessages {
       drained: () => this.#events.available(),
       closed: () => child.channelClosed(),
     });
-    this.#send("load", JSON.stringify(loadPayload(source, limits)));
+    this.#send("load", JSON.stringify(loadPayload(source, limits, child.isSandboxed)));
     memoryWatch.add(this);
   }
 

@@ -116,6 +116,11 @@ export class HostProcess {
     return this.#exit === undefined && !this.#hungUp && !this.duplex.isClosed;
   }
 
+  /** Whether it is held to rules, as far as the system can do that. */
+  get isSandboxed(): boolean {
+    return this.#temporaryFolder !== undefined;
+  }
+
   /** Resolves when the process has exited; what it sent last may not have been read yet. */
   get exited(): Promise<void> {
     return this.#whenExited.promise;
