@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import type { ModuleContext } from "veripy";
 
 export const description = "Runs uname with the given flags, for example: -s -r";
+export const permissions = { run: ["uname"] } as const;
 
 export async function execute(args: string, { signal }: ModuleContext): Promise<string> {
   const flags = args.split(/\s+/).filter((flag) => flag !== "");

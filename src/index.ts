@@ -27,6 +27,8 @@ export type { ConnectOptions, RememberServer } from "./client/connect-options.ts
 export type { ServerNews } from "./client/connection.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
+export type { Mismatch } from "./client/mismatch.ts";
+export type { ModuleDescription } from "./client/module-description.ts";
 export type { ModuleDifference } from "./client/report-difference.ts";
 export {
   type ClientRotation,
@@ -37,7 +39,6 @@ export {
 } from "./client/rotate.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
 export {
-  type Mismatch,
   type RejectedModule,
   type Verdict,
   VerificationError,
@@ -50,13 +51,21 @@ export type { VerdictCause, WatchEvent } from "./client/watch-event.ts";
 export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./host/api.ts";
 export { moduleDeclarations } from "./host/module-declarations.ts";
 export type { HostOptions } from "./host/parent/module-host.ts";
+export { type SandboxMode, sandboxModes } from "./host/parent/sandbox-mode.ts";
+export { type SandboxSupport, sandboxSupport } from "./host/parent/sandbox-support.ts";
 export { findSystemUser } from "./host/parent/system-user.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
 export { refuseWithoutServer } from "./identity/server-home.ts";
 export type { CheckedModule } from "./modules/check.ts";
 export type { ModuleChange } from "./modules/module-slot.ts";
-export type { ExecProgress, InfoResponse, ModuleReport, ModuleStats } from "./protocol/messages.ts";
+export type {
+  ExecProgress,
+  InfoResponse,
+  ModuleReport,
+  ModuleStats,
+  SandboxStatus,
+} from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";
 export type { ConnectionRecord, DisconnectedKey, RetiredVersions } from "./server/control-messages.ts";

@@ -37,6 +37,8 @@ const packageOwners: Record<string, string> = {
 const importExceptions: Record<string, string> = {
   "src/cli/server.ts → src/host/child/main.ts":
     "a module host starts in milliseconds only if the rest of the library is not loaded",
+  "src/cli/server.ts → src/host/child/enter-sandbox.ts":
+    "as above; what comes before the sandbox is loaded twice",
   "src/server/init.ts → mods/hello.ts": "'init' writes out this module, which it imports as text",
 };
 
@@ -46,6 +48,7 @@ const environmentReaders: Record<string, string> = {
   "src/cli/environment.ts": "the other variables of the two commands",
   "src/tools/demo.ts": "keeps running on a terminal, unless `CI` says that nobody is at it",
   "src/host/parent/command.ts": "builds the small environment of a module host",
+  "src/host/child/enter-sandbox.ts": "the rules of a module's sandbox come in its process's environment",
 };
 
 /** Files that use a standard stream or the console, each with its reason. The tools may: they print only their own text. */

@@ -1,4 +1,4 @@
-/** Codes that cross the wire in an answer's `code` field (see the protocol table in the README). */
+/** Codes that cross the wire in an answer's `code` field (see docs/protocol.md). */
 export const wireCodes = [
   "bad_request",
   "not_found",

@@ -19,6 +19,8 @@ function plainIssue(issue: z.core.$ZodRawIssue): string | undefined {
       return `must ${amount(issue.origin, issue.inclusive === false ? "less than" : "at most", issue.maximum)}`;
     case "invalid_value":
       return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
+    case "unrecognized_keys":
+      return `has the unknown ${issue.keys.length === 1 ? "key" : "keys"} ${issue.keys.map((key) => `'${key}'`).join(", ")}`;
     case "invalid_union":
     case "invalid_format":
       return "has an unknown format";

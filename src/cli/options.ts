@@ -1,4 +1,5 @@
 import { Option } from "commander";
+import { type SandboxMode, sandboxModes } from "../index.ts";
 import { endpoint, type HostAndPort, hostAndPort, listenAddress } from "./addresses.ts";
 import { deadline, duration, parsed, size, userName, wholeNumber } from "./flag-values.ts";
 
@@ -31,6 +32,11 @@ export const options = {
   moduleCgroup: new Option("--module-cgroup <folder>", "run modules in this cgroup (Linux)").helpGroup(
     "Modules:",
   ),
+  sandbox: new Option("--sandbox <mode>", "hold modules to the permissions that they declare")
+    .choices(sandboxModes)
+    .default("best-effort" satisfies SandboxMode)
+    .env("VERIPY_SANDBOX")
+    .helpGroup("Modules:"),
   audit: new Option(
     "--audit <file>",
     "keep an audit log, one JSON object per line; refusals go to FILE.refused",

@@ -13,6 +13,7 @@ import {
   testPolicy,
 } from "../index.ts";
 import { runProgram } from "./command-line.ts";
+import { addDoctorCommand } from "./doctor-command.ts";
 import { addLimitFlags, limitsFrom, loadLimits } from "./limit-flags.ts";
 import { options } from "./options.ts";
 import { readText } from "./read-text.ts";
@@ -93,6 +94,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     .description("load modules as the server would, and print what is wrong with them")
     .argument("[mod...]", "names or file paths (default: all modules)")
     .addOption(options.mods)
+    .addOption(options.sandbox)
     .addOption(options.json)
     .action(async (mods: string[], given: StartOptions) => {
       setExitCode(await check(mods, given));
@@ -119,6 +121,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     .action((given: { user: string; interface: string; port: number }) => printUnit(given));
 
   addTypesCommand(program);
+  addDoctorCommand(program);
 }
 
 function addStartFlags(command: Command): Command {
@@ -139,7 +142,8 @@ function addStartFlags(command: Command): Command {
     .addOption(options.eager)
     .addOption(options.moduleUser)
     .addOption(options.moduleEnv)
-    .addOption(options.moduleCgroup);
+    .addOption(options.moduleCgroup)
+    .addOption(options.sandbox);
   return addLimitFlags(command);
 }
 
@@ -182,7 +186,12 @@ async function finishRotation({ certs, json }: StartOptions): Promise<void> {
 }
 
 async function check(mods: string[], given: StartOptions): Promise<number> {
-  const checked = await checkModules({ modsDir: given.mods, mods, limits: limitsFrom(given) });
+  const checked = await checkModules({
+    modsDir: given.mods,
+    mods,
+    limits: limitsFrom(given),
+    hosts: { sandbox: given.sandbox },
+  });
   for (const one of checked) {
     if (given.json) printJson(one);
     else if (one.ok) print`${styled("green", "ok")}      ${`${one.mod}  ${one.desc ?? ""}`.trimEnd()}`;

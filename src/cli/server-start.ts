@@ -3,6 +3,7 @@ import {
   type AuditOptions,
   findSystemUser,
   type HostOptions,
+  type SandboxMode,
   type ServeOptions,
   SystemdNotifier,
   serve,
@@ -34,6 +35,7 @@ export interface StartOptions extends Record<string, unknown> {
   moduleUser?: string;
   moduleEnv: string[];
   moduleCgroup?: string;
+  sandbox: SandboxMode;
 }
 
 /** Serves until a signal stops the server. */
@@ -51,6 +53,7 @@ export async function start(given: StartOptions): Promise<void> {
     eager: given.eager ?? false,
     limits: limitsFrom(given),
     hosts: await hostOptions(given),
+    sandbox: given.sandbox,
     logCalls: given.logCalls ?? false,
     ...auditOptions(given),
     ...(given.metrics === undefined ? {} : { metrics: given.metrics }),

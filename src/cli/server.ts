@@ -2,6 +2,8 @@
 // The executable starts itself again as a module host. That start must be quick, so the command line is loaded only when
 // it is needed.
 if (process.argv[2] === "module-host") {
+  const { enterSandbox } = await import("../host/child/enter-sandbox.ts");
+  enterSandbox();
   const { runModuleHost } = await import("../host/child/main.ts");
   await runModuleHost();
 } else {

@@ -9,7 +9,7 @@ import { WriteFailure } from "./write-failure.ts";
 // All output goes through this file: nothing else in `cli/` writes to a standard stream, and everything written here is
 // escaped (see `text.ts`). test/architecture.test.ts enforces the first; the types of `print` and `note` the second.
 
-/** The exit codes of both commands, as `--help` and the README list them. */
+/** The exit codes of both commands, as `--help` and docs/operating.md list them. */
 export const exitCodes = {
   ok: 0,
   moduleFailed: 1,

@@ -11,6 +11,7 @@ import {
   moduleError,
   moduleReport,
   parseAnswer,
+  removedModule,
 } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
 import { Keepalive } from "./keepalive.ts";
@@ -102,7 +103,7 @@ export class Connection {
         break;
       }
       case "modunload:modunload":
-        onNews({ kind: "modunload", mod: parseAnswer(moduleReport.pick({ mod: true }), frame.json).mod });
+        onNews({ kind: "modunload", mod: parseAnswer(removedModule, frame.json).mod });
         break;
       case "moderror:moderror":
         onNews({ kind: "moderror", ...parseNewsOfError(frame.json) });

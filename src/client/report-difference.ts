@@ -7,11 +7,15 @@ export interface ModuleDifference {
   readonly removed: readonly string[];
 }
 
-/** Whether two reports describe the same version of a module. Two missing reports don't. */
+/** Whether two reports say the same of a module. Two missing reports don't. */
 export function sameReport(a: ModuleReport | undefined, b: ModuleReport | undefined): boolean {
-  return a === b
-    ? a !== undefined
-    : a !== undefined && b !== undefined && a.sum === b.sum && a.tree === b.tree;
+  if (a === undefined || b === undefined) return false;
+  if (a === b) return true;
+  return a.sum === b.sum && a.tree === b.tree && descriptionText(a) === descriptionText(b);
+}
+
+function descriptionText({ desc, input, permissions, describedBy }: ModuleReport): string {
+  return JSON.stringify([desc, input, permissions, describedBy]);
 }
 
 /** What was added, changed and removed between two sets of reports. */

@@ -2,25 +2,18 @@ import { VeripyError } from "../base/errors.ts";
 import { type Sha256Hex, sha256Hex } from "../base/sha256.ts";
 import type { ModuleReport, VerifyResponse } from "../protocol/messages.ts";
 import { type TreeEntry, treeSum } from "../protocol/tree.ts";
-
-/** One value that differs from what was expected. */
-export interface Mismatch {
-  /** What was compared: `hello.ts`, `lib/format.ts`, or `the tree of hello.ts`. */
-  readonly what: string;
-  /** Where the expected value comes from. */
-  readonly by: "the report" | "the answer";
-  readonly expected: string;
-  readonly actual: string;
-}
+import type { Mismatch } from "./mismatch.ts";
+import { describeModule, type ModuleDescription } from "./module-description.ts";
 
 export interface VerifiedFile extends TreeEntry {
   readonly content: string;
 }
 
 /** A module whose every byte was hashed by this client and matches the server's report. */
-export interface VerifiedModule {
+export interface VerifiedModule extends ModuleDescription {
   readonly verified: true;
   readonly mod: string;
+  /** The description as lists show it: empty when there is none. */
   readonly desc: string;
   readonly sum: Sha256Hex;
   /** Computed by this client, even if the server does not report trees. */
@@ -54,8 +47,8 @@ export class VerificationError extends VeripyError {
 }
 
 /**
- * Compares the received bytes with what the latest report (from a sync or a broadcast) and the answer itself say about them.
- * Pure. Every sum is computed here; none is taken from the server.
+ * Compares the received bytes, and what they say of the module, with what the latest report (from a sync or a broadcast) and
+ * the answer itself say. Pure. Every sum is computed here; none is taken from the server.
  */
 export function verifyModule(report: ModuleReport, answer: VerifyResponse): Verdict {
   const mismatches: Mismatch[] = [];
@@ -95,14 +88,17 @@ export function verifyModule(report: ModuleReport, answer: VerifyResponse): Verd
   }
 
   if (mismatches.length > 0) return { verified: false, mod: report.mod, mismatches };
+  const described = describeModule(report, answer, files);
+  if (!("describedBy" in described)) return { verified: false, mod: report.mod, mismatches: described };
   return {
     verified: true,
     mod: report.mod,
-    desc: report.desc ?? "",
+    desc: described.description ?? "",
     sum: entry.sum,
     tree,
     files,
     isCallable: report.tree !== undefined,
+    ...described,
   };
 }
 

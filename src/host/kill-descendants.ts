@@ -28,7 +28,11 @@ export function killDescendants(pid: number): void {
     Bun.sleepSync(0.2);
   }
   found.delete(pid);
-  for (const descendant of found) signal(descendant, "SIGKILL");
+  for (const descendant of found) {
+    signal(descendant, "SIGKILL");
+    // A sandboxed process sees only its own children. Those that lead a group take their children with them.
+    signal(-descendant, "SIGKILL");
+  }
 }
 
 function stopDescendants(pid: number, found: Set<number>): void {

@@ -1,4 +1,5 @@
 import type { SpecifierSpan } from "../manifest/import-scan.ts";
+import type { Permissions } from "../manifest/permissions.ts";
 
 /**
  * What a server and a module host say to each other, as frames of the network protocol on a socket of their own:
@@ -36,6 +37,8 @@ export interface LoadPayload {
   /** Where the files have specifiers for Bun's loader to read, by path. */
   readonly specifiers: Readonly<Record<string, readonly SpecifierSpan[]>>;
   readonly limits: HostLimits;
+  /** What the process's sandbox allows; left out when it has none. */
+  readonly permissions?: Permissions;
   /** How long calls may take to end after a stop, or after the server has hung up. */
   readonly killGraceMs: number;
 }

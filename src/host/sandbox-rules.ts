@@ -2,7 +2,7 @@
  * What a module's process may touch, worked out by the server and applied by the process to itself before it reads
  * anything of the module. It travels as JSON in this variable of the process's first environment.
  */
-export const sandboxVariable = "VERIPY_SANDBOX";
+export const sandboxVariable = "VERIPY_HOST_SANDBOX";
 
 export interface SandboxRules {
   /** Each path with the sum of its `fileRights`; a folder's count for everything below it. */

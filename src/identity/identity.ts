@@ -39,7 +39,7 @@ export async function loadIdentity(dir: string, role: Role, generation: Generati
   if (key === undefined && certificatePem === undefined) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot find the ${role}'s identity: there is no ${files.key}. 'veripy-${role} init' makes one.`,
+      `Cannot find the ${role}'s identity: there is no ${files.key}. Run 'veripy-${role} init' to create one.`,
     );
   }
   if (key === undefined) throw keyGone(files);
@@ -109,7 +109,7 @@ export async function renewCertificate(dir: string, role: Role): Promise<Identit
   if (!(await exists(files.key))) {
     throw new VeripyError(
       "bad_identity",
-      `Cannot renew the ${role}'s certificate: there is no ${files.key}. 'veripy-${role} init' makes one.`,
+      `Cannot renew the ${role}'s certificate: there is no ${files.key}. Run 'veripy-${role} init' to create one.`,
     );
   }
   return certify(dir, role);

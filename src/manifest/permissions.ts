@@ -2,7 +2,7 @@ import { posix } from "node:path";
 import { z } from "zod";
 
 /** What a module declares that it touches: `export const permissions`. A list that is left out is empty. */
-export interface Permissions {
+export type Permissions = {
   /** Absolute paths; each means the file, or everything below the folder. */
   readonly read?: readonly string[];
   readonly write?: readonly string[];
@@ -11,7 +11,7 @@ export interface Permissions {
   /** TCP ports of other machines and of this one. */
   readonly connect?: readonly number[];
   readonly listen?: readonly number[];
-}
+};
 
 /** `"all"`: the module runs without a sandbox. */
 export type DeclaredPermissions = Permissions | "all";

@@ -64,6 +64,8 @@ export class HostedVersion implements RunnableVersion {
   readonly desc: string | undefined;
   readonly input: Record<string, unknown> | undefined;
   readonly isResident: boolean;
+  readonly permissions: Manifest["permissions"];
+  readonly describedBy: Manifest["describedBy"];
   readonly #supervisor: HostSupervisor;
   readonly #queue: CallQueue;
   readonly #stats = new CallStats();
@@ -74,7 +76,7 @@ export class HostedVersion implements RunnableVersion {
 
   /** Use `listVersion` or `loadVersion`. */
   constructor(
-    { source, limits, isResident }: SupervisedModule,
+    { source, manifest, limits, isResident }: SupervisedModule,
     supervisor: HostSupervisor,
     { desc, input }: Pick<HostReady, "desc" | "input">,
   ) {
@@ -82,6 +84,8 @@ export class HostedVersion implements RunnableVersion {
     this.desc = desc;
     this.input = input;
     this.isResident = isResident;
+    this.permissions = manifest.permissions;
+    this.describedBy = manifest.describedBy;
     this.#supervisor = supervisor;
     const queue = new CallQueue(source.mod, limits, supervisor, this.#stats);
     this.#queue = queue;

@@ -231,10 +231,10 @@ function ownRetain({ source: { manifest } }: RunnableVersion): number {
   return retain;
 }
 
-/** `{"mod","desc","sum","tree","input"?}`, what identifies a version on the wire. */
+/** What clients are told of a version. */
 export function reportOf(
-  version: Pick<RunnableVersion, "mod" | "desc" | "sum" | "tree" | "input">,
+  version: Pick<RunnableVersion, "mod" | "desc" | "sum" | "tree" | "input" | "permissions" | "describedBy">,
 ): ModuleReport & { readonly tree: Sha256Hex } {
-  const { mod, desc = "", sum, tree, input } = version;
-  return { mod, desc, sum, tree, ...(input === undefined ? {} : { input }) };
+  const { mod, desc = "", sum, tree, input, permissions, describedBy } = version;
+  return { mod, desc, sum, tree, ...(input === undefined ? {} : { input }), permissions, describedBy };
 }

@@ -1,5 +1,7 @@
 import type { Sha256Hex } from "../base/sha256.ts";
 import type { Call, CallRequest, CallSink } from "../host/call.ts";
+import type { Manifest } from "../manifest/manifest.ts";
+import type { DeclaredPermissions } from "../manifest/permissions.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 
 /**
@@ -12,10 +14,12 @@ export interface RunnableVersion {
   /** The digest of the file itself, and of everything that the module loads. */
   readonly sum: Sha256Hex;
   readonly tree: Sha256Hex;
-  /** `export const description`, undefined when there is none. */
+  /** Undefined when there is none. From the source, or with `describedBy` "server" from the running module. */
   readonly desc: string | undefined;
-  /** `export const input`, undefined when there is none. */
   readonly input: Record<string, unknown> | undefined;
+  /** What its source declares, in the normal form. */
+  readonly permissions: DeclaredPermissions;
+  readonly describedBy: Manifest["describedBy"];
   readonly source: ModuleSource;
   /** It asks for a process that is started with the server and stays. */
   readonly isResident: boolean;

@@ -20,15 +20,39 @@ const treePath = z
   .max(1024)
   .refine((path) => !path.startsWith("/") && !path.split("/").includes(".."), "must be a path below mods/");
 
-/** Identifies a version of a module, in the answer to a sync and in the broadcasts about modules. */
-export const moduleReport = z.object({
-  mod: moduleName,
+/**
+ * What a module may touch, as a server says it: kinds by name, or `"all"`. It is only shown, or compared with what the
+ * client reads in the source, so that a kind that this version does not know is no broken message.
+ */
+const reportedPermissions = z.union([
+  z.literal("all"),
+  z.record(z.string().max(64), z.array(z.union([z.string(), z.number()])).readonly()),
+]);
+export type ReportedPermissions = z.infer<typeof reportedPermissions>;
+
+/** What a server says of a module besides its sums. Plain servers leave out all but `desc`. */
+const description = {
   desc: z.string().nullish(),
-  sum,
-  tree: sum.optional(),
   input: z.record(z.string(), z.unknown()).optional(),
-});
+  permissions: reportedPermissions.optional(),
+  described_by: z.enum(["source", "server"]).optional(),
+};
+
+/** `described_by` on the wire, `describedBy` here. */
+function withCamelKeys<T extends { described_by?: "source" | "server" | undefined }>({
+  described_by: describedBy,
+  ...rest
+}: T): Omit<T, "described_by"> & { describedBy?: "source" | "server" | undefined } {
+  return describedBy === undefined ? rest : { ...rest, describedBy };
+}
+
+/** Identifies and describes a version of a module, in the answer to a sync and in the broadcasts about modules. */
+export const moduleReport = z
+  .object({ mod: moduleName, sum, tree: sum.optional(), ...description })
+  .transform(withCamelKeys);
 export type ModuleReport = z.infer<typeof moduleReport>;
+/** What counts in `modunload`. */
+export const removedModule = z.object({ mod: moduleName });
 
 /** A client keeps at most this many reports, which is more than any server has. */
 export const maxReports = 100_000;
@@ -46,14 +70,16 @@ export type SyncResponse = z.infer<typeof syncResponse>;
 export const verifyRequest = z.object({ mod: moduleName });
 export const sourceFile = z.object({ path: treePath, content: z.string(), sum });
 export type SourceFile = z.infer<typeof sourceFile>;
-export const verifyResponse = z.object({
-  mod: moduleName,
-  content: z.string(),
-  sum,
-  desc: z.string().nullish(),
-  tree: sum.optional(),
-  files: z.array(sourceFile).max(10_000).optional(),
-});
+export const verifyResponse = z
+  .object({
+    mod: moduleName,
+    content: z.string(),
+    sum,
+    tree: sum.optional(),
+    files: z.array(sourceFile).max(10_000).optional(),
+    ...description,
+  })
+  .transform(withCamelKeys);
 export type VerifyResponse = z.infer<typeof verifyResponse>;
 
 export const execRequest = z.object({
@@ -97,12 +123,28 @@ export const moduleStats = z
   })
   .transform((stats) => camelKeys(stats));
 export type ModuleStats = z.infer<typeof moduleStats>;
-export const statsResponse = z.object({ modules: z.array(moduleStats).max(maxReports) });
+/**
+ * Whether the server holds modules to their permissions: as it was told (`best-effort`, `enforce`, `off`), whether its
+ * system enforces all of them, and its Landlock ABI, 0 without one.
+ */
+export const sandboxStatus = z.object({
+  mode: z.string(),
+  enforced: z.boolean(),
+  abi: z.number().int().nonnegative(),
+});
+export type SandboxStatus = z.infer<typeof sandboxStatus>;
+
+export const statsResponse = z.object({
+  modules: z.array(moduleStats).max(maxReports),
+  sandbox: sandboxStatus.optional(),
+});
 
 export const moduleError = z.object({ mod: moduleName, error: z.string() });
 export const infoResponse = z.object({
   server: z.string(),
   protocol: z.number().int(),
+  /** Older servers leave it out. */
+  sandbox: sandboxStatus.optional(),
   /** `max_line_bytes` on the wire, `maxLineBytes` here, as in `Limits`. */
   limits: z.record(z.string(), z.number()).transform((limits) => camelKeys(limits)),
 });

@@ -1,7 +1,14 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
+import { snakeKeys } from "../base/snake-case.ts";
 import { reportOf } from "../modules/module-slot.ts";
 import type { RunnableVersion } from "../modules/module-version.ts";
 import { type ExecAnswerForm, encodeExecAnswer, execAnswerForm } from "../protocol/exec-codec.ts";
+import type { ModuleReport } from "../protocol/messages.ts";
+
+/** `{"mod","desc","sum","tree","input"?,"permissions","described_by"}`. */
+export function encodeReport(report: ModuleReport): string {
+  return JSON.stringify(snakeKeys(report));
+}
 
 /** What a version looks like on the wire, encoded once. */
 export class VersionText {
@@ -13,7 +20,7 @@ export class VersionText {
 
   private constructor(version: RunnableVersion) {
     this.#version = version;
-    this.report = JSON.stringify(reportOf(version));
+    this.report = encodeReport(reportOf(version));
     this.#answerForm = execAnswerForm(version);
   }
 
@@ -22,7 +29,7 @@ export class VersionText {
     return encodeExecAnswer(ref, this.#answerForm, resultJson);
   }
 
-  /** The payload of `verify_resp`: `{"mod","content","sum","desc","tree","files":[{"path","content","sum"}]}`. */
+  /** The payload of `verify_resp`: the fields of the report, `"content"` and `"files":[{"path","content","sum"}]`. */
   get verify(): string {
     // On demand, because it holds a second copy of all the module's texts. Encoding strings cannot fail.
     this.#verify ??= this.#encodeVerify();

@@ -1,10 +1,14 @@
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { VeripyError } from "../base/errors.ts";
+import { checkServerFiles } from "../base/file-modes.ts";
 import type { Limits } from "../base/limits.ts";
 import type { HostOptions } from "../host/parent/module-host.ts";
+import type { SandboxMode } from "../host/parent/sandbox-mode.ts";
+import { sandboxSupport } from "../host/parent/sandbox-support.ts";
 import type { AuditOptions } from "./observers/audit-log.ts";
 import type { ServerObserver } from "./observers/observer.ts";
+import { sandboxWarnings } from "./sandbox-status.ts";
 
 /** What a server is started with. Everything has a default; see `defaultServeOptions`. */
 export interface ServeOptions {
@@ -20,7 +24,9 @@ export interface ServeOptions {
   /** Loads every module before listening. Otherwise that is done afterwards, in the background. */
   eager?: boolean;
   /** How module hosts are run: user, environment, cgroup. */
-  hosts?: Partial<HostOptions>;
+  hosts?: Partial<Omit<HostOptions, "sandbox">>;
+  /** Whether modules are held to the permissions that they declare. */
+  sandbox?: SandboxMode;
   /** Records who did what. */
   audit?: AuditOptions;
   /** Logs each call at level `info`: who, which module, which version, how it ended. Off by default. */
@@ -40,6 +46,7 @@ export const defaultServeOptions = {
   certsDir: "./certs",
   trustedKeysPath: "./trusted-keys.json",
   hosts: {},
+  sandbox: "best-effort",
   control: false,
   observers: [],
 } satisfies ServeOptions;
@@ -48,10 +55,19 @@ export type CompleteServeOptions = ServeOptions &
   Required<Pick<ServeOptions, keyof typeof defaultServeOptions>>;
 
 /**
- * Throws `bad_config` for a path that can never work: a modules folder that is a file, a cgroup that does not exist. A
- * modules folder that does not exist yet is one of the returned warnings; it is picked up when it appears.
+ * What to warn of at the start. Throws `bad_config` for what can never work: a modules folder that is a file, a cgroup
+ * that does not exist, a sandbox that this system can't enforce.
  */
-export async function checkFolders({ modsDir, hosts }: CompleteServeOptions): Promise<string[]> {
+export async function checkOptions(options: CompleteServeOptions): Promise<string[]> {
+  return [
+    ...(await checkFolders(options)),
+    ...(await checkServerFiles(options.certsDir, options.trustedKeysPath)),
+    ...sandboxWarnings(options.sandbox, sandboxSupport()),
+  ];
+}
+
+/** A modules folder that does not exist yet is a warning; it is picked up when it appears. */
+async function checkFolders({ modsDir, hosts }: CompleteServeOptions): Promise<string[]> {
   const mods = await kindOf(modsDir);
   if (mods === "file") {
     throw new VeripyError(

@@ -1,13 +1,14 @@
 import { EventEmitter } from "node:events";
-import { checkServerFiles } from "../base/file-modes.ts";
 import { type Limits, withDefaultLimits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
+import { sandboxSupport } from "../host/parent/sandbox-support.ts";
 import { SpareProcess } from "../host/parent/spare-process.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { ModuleChange } from "../modules/module-slot.ts";
 import type { VersionStats } from "../modules/module-version.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
+import type { SandboxStatus } from "../protocol/messages.ts";
 import { probe } from "../tls/bind.ts";
 import { type Listener, listen } from "../tls/listener.ts";
 import {
@@ -32,9 +33,10 @@ import type { ServerObserver } from "./observers/observer.ts";
 import { Observers } from "./observers/observers.ts";
 import { RefusalLog } from "./observers/refusal-log.ts";
 import { ServerEvents, type VeripyServerEvents } from "./observers/server-events.ts";
+import { sandboxStatus } from "./sandbox-status.ts";
 import {
   type CompleteServeOptions,
-  checkFolders,
+  checkOptions,
   defaultServeOptions,
   type ServeOptions,
 } from "./serve-options.ts";
@@ -49,6 +51,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
   readonly #observers: Observers;
   readonly #registry: ModuleRegistry;
   readonly #hosts: SpareProcess;
+  readonly #sandbox: SandboxStatus;
   readonly #sessions: Sessions;
   readonly #pairing: Pairing;
   readonly #ownKey: OwnKey;
@@ -96,10 +99,12 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     });
     const { rotationsPerMinute } = limits;
     const rotations = new ClientRotations({ trustedKeysPath, rotationsPerMinute, reloadTrust, observers });
-    this.#hosts = new SpareProcess(options.hosts);
+    this.#sandbox = sandboxStatus(options.sandbox, sandboxSupport());
+    this.#hosts = new SpareProcess({ ...options.hosts, sandbox: options.sandbox });
     this.#registry = createRegistry(options, limits, this.#hosts);
     const registry = this.#registry;
-    this.#sessions = new Sessions({ limits, registry, observers, trust, ownKey, rotations });
+    const sandbox = this.#sandbox;
+    this.#sessions = new Sessions({ limits, sandbox, registry, observers, trust, ownKey, rotations });
   }
 
   /**
@@ -110,11 +115,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     const options = { ...defaultServeOptions, ...given };
     const limits = withDefaultLimits(given.limits);
     const { certsDir, trustedKeysPath, hostname, port } = options;
-    const warnings = [
-      ...(await checkFolders(options)),
-      ...(await checkServerFiles(certsDir, trustedKeysPath)),
-    ];
-    for (const warning of warnings) log.warn("{warning}", { warning });
+    for (const warning of await checkOptions(options)) log.warn("{warning}", { warning });
     // Imported on demand: it is a third of what the server would otherwise load.
     const metrics =
       options.metrics === undefined ? undefined : await import("./observers/metrics-endpoint.ts");
@@ -137,13 +138,8 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     try {
       await server.#start(options);
       if (metrics !== undefined && counts !== undefined && options.metrics !== undefined) {
-        const source = server.#metricsSource();
-        server.#metrics = metrics.serveMetrics(
-          counts,
-          source,
-          options.metrics.hostname,
-          options.metrics.port,
-        );
+        const { hostname, port } = options.metrics;
+        server.#metrics = metrics.serveMetrics(counts, server.#metricsSource(), hostname, port);
         log.info("Metrics are at http://{hostname}:{port}/metrics.", {
           ...options.metrics,
           port: server.#metrics.port,
@@ -202,6 +198,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
   }
 
   async #start({ hostname, port, certsDir, trustedKeysPath, control }: CompleteServeOptions): Promise<void> {
+    this.#observers.starting({ sandbox: this.#sandbox });
     this.#registry.onChange((change) => this.#moduleChanged(change));
     await this.#registry.start();
     this.#hosts.open();
@@ -249,15 +246,14 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
   #metricsSource(): MetricsSource {
     const server = this;
     return {
-      get sessions() {
-        return server.sessions;
-      },
+      sessions: server.sessions,
       get moduleCount() {
         return server.#registry.current().length;
       },
       get isDraining() {
         return server.isDraining;
       },
+      isSandboxed: server.#sandbox.enforced,
       stats: () => server.stats(),
     };
   }
@@ -272,7 +268,8 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     this.#pairing.close();
     // Modules stop after the sessions: observers of their ends may look at the modules.
     await this.#sessions.end(this.limits.shutdownMs);
-    await Promise.all([this.#hosts.close(), this.#registry.stop()]);
+    await this.#registry.stop();
+    await this.#hosts.close();
     this.#metrics?.stop();
     this.#audit?.close();
     log.info("Stopped.");

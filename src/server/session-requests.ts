@@ -3,7 +3,7 @@ import type { Limits } from "../base/limits.ts";
 import { snakeKeys } from "../base/snake-case.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Frame } from "../protocol/frame.ts";
-import { errorPayload, protocolVersion } from "../protocol/messages.ts";
+import { errorPayload, protocolVersion, type SandboxStatus } from "../protocol/messages.ts";
 import type { ModuleAccess } from "./module-access.ts";
 import type { ClientLabel, PeerLabel } from "./observers/observer.ts";
 import type { Observers } from "./observers/observers.ts";
@@ -21,6 +21,7 @@ export type KeyedPeer = PeerLabel & { readonly fingerprint: Fingerprint };
 /** What the requests of a session need of the server. */
 export interface RequestedServer {
   readonly limits: Readonly<Limits>;
+  readonly sandbox: SandboxStatus;
   readonly observers: Observers;
   /** `name/version`, for `sys:info`. */
   readonly product: string;
@@ -75,7 +76,8 @@ export class SessionRequests {
     if (type === "exec") this.#calls.exec(frame);
     else if (type === "sync") this.#answer(type, frame, () => this.#sync(frame));
     else if (type === "verify") this.#answer(type, frame, () => answerVerify(this.#access, frame));
-    else if (type === "stats") this.#answer(type, frame, () => answerStats(this.#access, frame));
+    else if (type === "stats")
+      this.#answer(type, frame, () => answerStats(this.#access, frame, this.#server.sandbox));
     else if (type === "cancel") this.#cancel(frame);
     else this.#unknown(frame);
   }
@@ -173,6 +175,7 @@ export class SessionRequests {
       server: this.#server.product,
       protocol: protocolVersion,
       limits: snakeKeys(this.#server.limits),
+      sandbox: this.#server.sandbox,
     });
     this.#output.send("sys", "info_resp", frame.ref, json);
   }

@@ -6,6 +6,7 @@ import type { ModuleChange } from "../modules/module-slot.ts";
 import type { ModuleRegistry } from "../modules/registry.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
 import { encodeFrame } from "../protocol/frame.ts";
+import type { SandboxStatus } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
 import type { TrustedKeys } from "../trust/trusted-keys.ts";
 import { Broadcaster } from "./broadcast.ts";
@@ -17,6 +18,7 @@ import type { KeyedPeer } from "./session-requests.ts";
 /** What the sessions need of the server. */
 export interface SessionsOptions {
   readonly limits: Readonly<Limits>;
+  readonly sandbox: SandboxStatus;
   readonly registry: ModuleRegistry;
   readonly observers: Observers;
   /** The current trusted keys. */
@@ -113,9 +115,10 @@ export class Sessions {
 
   #createOwner(): SessionOwner {
     const sessions = this;
-    const { limits, registry, observers, ownKey, rotations } = this.#options;
+    const { limits, sandbox, registry, observers, ownKey, rotations } = this.#options;
     return {
       limits,
+      sandbox,
       registry,
       observers,
       product,

@@ -1,6 +1,12 @@
 import { snakeKeys } from "../base/snake-case.ts";
 import type { Frame } from "../protocol/frame.ts";
-import { emptyPayload, parsePayload, syncRequest, verifyRequest } from "../protocol/messages.ts";
+import {
+  emptyPayload,
+  parsePayload,
+  type SandboxStatus,
+  syncRequest,
+  verifyRequest,
+} from "../protocol/messages.ts";
 import { VersionText } from "./encoded-version.ts";
 import type { ModuleAccess } from "./module-access.ts";
 
@@ -35,11 +41,11 @@ export function answerVerify(access: ModuleAccess, { json }: Frame): StateAnswer
   return { json: VersionText.of(version).verify, mod, tree: version.tree };
 }
 
-/** `{}` → `{"modules":[stats]}`. */
-export function answerStats(access: ModuleAccess, frame: Frame): StateAnswer {
+/** `{}` → `{"modules":[stats],"sandbox"}`. */
+export function answerStats(access: ModuleAccess, frame: Frame, sandbox: SandboxStatus): StateAnswer {
   mustBeEmpty(frame);
   access.authorize("sync");
-  return { json: JSON.stringify({ modules: access.stats().map((stats) => snakeKeys(stats)) }) };
+  return { json: JSON.stringify({ modules: access.stats().map((stats) => snakeKeys(stats)), sandbox }) };
 }
 
 /** For a request without fields. Its payload is nearly always `{}`, which needs no parsing. Throws `bad_request`. */

@@ -2,7 +2,13 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Identity } from "../../src/identity/identity.ts";
 import { type ConnectOptions, connect, type VeripyClient, VeripyError } from "../../src/index.ts";
-import { AnsweringServer, honestFrame, type Script } from "../helpers/answering-server.ts";
+import {
+  AnsweringServer,
+  honestAnswer,
+  honestFrame,
+  type Script,
+  servedModules,
+} from "../helpers/answering-server.ts";
 import { newIdentity } from "../helpers/keys.ts";
 import { temporaryDirectory } from "../helpers/temporary.ts";
 import { eventually, within } from "../helpers/within.ts";
@@ -344,3 +350,54 @@ test("in any interleaving of calls, answers, closes and pauses, each call ends e
     { seed: 20261123, numRuns: 150, endOnFailure: true },
   );
 }, 60_000);
+
+describe("a server that describes its modules falsely", () => {
+  const truth = { desc: "", permissions: {}, described_by: "source" };
+  const forged: [field: string, lie: object][] = [
+    ["desc", { desc: "safe, believe me" }],
+    ["input", { input: { type: "object" } }],
+    ["permissions", { permissions: { read: ["/etc"] } }],
+    ["permissions", { permissions: "all" }],
+    ["permissions", { permissions: undefined }],
+    ["described_by", { described_by: "server" }],
+    ["described_by", { described_by: undefined }],
+  ];
+
+  /** Describes each module with these fields where it lists, and with others where it answers `verify`. */
+  const describing =
+    (listed: object, answered: object): Script =>
+    (line) => {
+      const { type, ref, payload } = honestAnswer(line);
+      const modules = servedModules.map((report) => ({ ...report, ...listed }));
+      const described = type === "mod:sync_resp" ? { modules } : { ...payload, ...answered };
+      return `${type}:${ref} ${JSON.stringify(type === "mod:exec_resp" ? payload : described)}\n`;
+    };
+
+  test("is told from one that describes them as their source does", async () => {
+    using honest = new AnsweringServer(server);
+    honest.script = describing(truth, truth);
+    using connected = await open(honest);
+    expect(await connected.verify("echo.ts")).toMatchObject({ verified: true, describedBy: "source" });
+    expect((await connected.exec("echo.ts", "x")).result).toBe("x");
+  });
+
+  test.each(forged)("is caught by another %s, and runs nothing: %j", async (field, lie) => {
+    for (const [listed, answered] of [
+      [{ ...truth, ...lie }, truth],
+      [truth, { ...truth, ...lie }],
+    ] as const) {
+      using hostile = new AnsweringServer(server);
+      const asked: string[] = [];
+      hostile.script = (line, asker) => {
+        asked.push(line);
+        return describing(listed, answered)(line, asker);
+      };
+      using connected = await open(hostile);
+      const verdict = await connected.verify("echo.ts");
+      const whats = verdict.verified ? [] : verdict.mismatches.map(({ what }) => what);
+      expect(whats).toEqual([`the ${field} of echo.ts`]);
+      expect(await ended(connected.exec("echo.ts", "x"))).toBe("verification_failed");
+      expect(asked.filter((line) => line.startsWith("mod:exec"))).toEqual([]);
+    }
+  });
+});

@@ -78,8 +78,18 @@ describe("a verdict", () => {
     const { report, verdict } = served("a.ts");
     modules.judged(report, verdict);
     expect(modules.current("a.ts")?.verdict).toBe(verdict);
-    modules.update({ kind: "modreload", mod: "a.ts", report: { ...report, desc: "another text" } });
+    modules.update({ kind: "modreload", mod: "a.ts", report: { ...report } });
     expect(modules.current("a.ts")?.verdict).toBe(verdict);
+    for (const said of [
+      { desc: "x" },
+      { input: {} },
+      { permissions: {} },
+      { describedBy: "source" },
+    ] as const) {
+      modules.update({ kind: "modreload", mod: "a.ts", report: { ...report, ...said } });
+      expect(modules.current("a.ts")).toBeUndefined();
+    }
+    modules.update({ kind: "modreload", mod: "a.ts", report });
     modules.update({ kind: "modreload", mod: "a.ts", report: served("a.ts", "new").report });
     expect(modules.current("a.ts")).toBeUndefined();
     expect(modules.latest("a.ts")?.verdict).toBe(verdict);

@@ -129,3 +129,131 @@ describe("a lie is caught", () => {
     expect(mismatchesOf(verifyModule(report, { ...answer, content: "\uD800" }))).toEqual(["m.ts"]);
   });
 });
+
+describe("what a module declares", () => {
+  const declaring = `export const description = "Greets";
+export const input = { type: "object", properties: { b: { type: "string" }, a: { type: "integer" } } };
+export const permissions = { run: ["git"], connect: [443, 80] };
+export const limits = { execMs: 1_000 };
+export const execute = () => "";
+`;
+  const said = {
+    desc: "Greets",
+    input: { type: "object", properties: { b: { type: "string" }, a: { type: "integer" } } },
+    permissions: { run: ["git"], connect: [80, 443] },
+    describedBy: "source",
+  } as const;
+
+  function reporting(content: string, fields: Partial<ModuleReport>): ReturnType<typeof honest> {
+    const { report, answer } = honest({ "m.ts": content });
+    return { report: { ...report, ...fields }, answer: { ...answer, ...fields } };
+  }
+
+  test("is in the verdict, as the client reads it in the source", () => {
+    const { report, answer } = reporting(declaring, said);
+    expect(verifyModule(report, answer)).toMatchObject({
+      verified: true,
+      desc: "Greets",
+      description: "Greets",
+      input: said.input,
+      permissions: said.permissions,
+      limits: { execMs: 1_000 },
+      describedBy: "source",
+    });
+  });
+
+  const forged: [field: string, lie: Partial<ModuleReport>][] = [
+    ["desc", { desc: "Greets you" }],
+    ["desc", { desc: null }],
+    ["input", { input: { type: "object" } }],
+    ["input", { input: undefined }],
+    ["permissions", { permissions: {} }],
+    ["permissions", { permissions: "all" }],
+    ["permissions", { permissions: { ...said.permissions, run: ["git", "sh"] } }],
+    ["permissions", { permissions: { ...said.permissions, teleport: ["home"] } }],
+    ["permissions", { permissions: undefined }],
+    ["described_by", { describedBy: "server" }],
+    ["described_by", { describedBy: undefined }],
+  ];
+  test.each(forged)("and a server that reports another %s (%j) is rejected", (field, lie) => {
+    const { report, answer } = reporting(declaring, said);
+    const what = `the ${field} of m.ts`;
+    expect(mismatchesOf(verifyModule({ ...report, ...lie }, answer))).toEqual([what]);
+    expect(mismatchesOf(verifyModule(report, { ...answer, ...lie }))).toEqual([what]);
+    expect(mismatchesOf(verifyModule({ ...report, ...lie }, { ...answer, ...lie }))).toEqual([what, what]);
+  });
+
+  test("and both values are in the verdict", () => {
+    const { report, answer } = reporting(declaring, said);
+    const verdict = verifyModule({ ...report, permissions: {} }, answer);
+    expect(!verdict.verified && verdict.mismatches).toEqual([
+      {
+        what: "the permissions of m.ts",
+        by: "the report",
+        expected: "{}",
+        actual: '{"run":["git"],"connect":[80,443]}',
+      },
+    ]);
+  });
+
+  test("is looked for in the files that the module imports, too", () => {
+    const { report, answer } = honest({
+      "m.ts": 'export * from "./lib/a.ts";',
+      "lib/a.ts": 'export const permissions = "all"; export const execute = () => "";',
+    });
+    const truth = { permissions: "all", describedBy: "source" } as const;
+    const verdict = verifyModule({ ...report, ...truth }, { ...answer, ...truth });
+    expect(verdict).toMatchObject({ verified: true, permissions: "all" });
+    const lie = { permissions: {}, describedBy: "source" } as const;
+    expect(verifyModule({ ...report, ...lie }, { ...answer, ...lie }).verified).toBe(false);
+  });
+
+  const computed = 'export const description = ["a"].join(); export const execute = () => "";';
+  const byServer = { desc: "a", permissions: {}, describedBy: "server" } as const;
+
+  test("is the server's word where the source computes it", () => {
+    const { report, answer } = reporting(computed, byServer);
+    expect(verifyModule(report, answer)).toMatchObject({
+      verified: true,
+      description: "a",
+      describedBy: "server",
+      permissions: {},
+    });
+  });
+
+  test("cannot be claimed to be computed, or not to be", () => {
+    const lie = { ...byServer, describedBy: "source" } as const;
+    const { report, answer } = reporting(computed, lie);
+    const what = "the described_by of m.ts";
+    expect(mismatchesOf(verifyModule(report, answer))).toEqual([what, what]);
+  });
+
+  test.each([
+    ["does not parse", "export const = 1"],
+    [
+      "computes its permissions",
+      "export const permissions = { read: [x] }; export const execute = () => '';",
+    ],
+    ["has no execute", "export const x = 1;"],
+  ])("is not believed of a source that %s", (_, content) => {
+    const { report, answer } = reporting(content, { permissions: {}, describedBy: "source" });
+    expect(mismatchesOf(verifyModule(report, answer))).toEqual(["the source of m.ts"]);
+    // A server of the plain protocol says nothing of it.
+    const plain = honest({ "m.ts": content });
+    expect(verifyModule(plain.report, plain.answer)).toMatchObject({
+      verified: true,
+      permissions: undefined,
+    });
+  });
+
+  test("is read even if the server of the plain protocol reports only a description", () => {
+    const { report, answer } = reporting(declaring, { desc: "from elsewhere" });
+    expect(verifyModule(report, answer)).toMatchObject({
+      verified: true,
+      desc: "from elsewhere",
+      describedBy: "server",
+      permissions: said.permissions,
+      limits: { execMs: 1_000 },
+    });
+  });
+});

@@ -25,6 +25,7 @@ beforeAll(async () => {
     "halves.ts": `export async function* execute() { yield "<\\ud83d"; yield "\\udc0d>"; yield "\\ud83d"; }\n`,
     "fails.ts": `export async function* execute() { yield "half a l"; throw new Error("no more"); }\n`,
     "ran.ts": `import { writeFileSync } from "node:fs";
+      export const permissions = "all";
       export const execute = (path: string) => { writeFileSync(path, "it ran"); return "result"; };\n`,
     // A thousand reports and some parts within a second.
     "busy.ts": `export async function* execute(_: string, context: import("veripy").ModuleContext) {

@@ -74,6 +74,7 @@ const hostile = {
   "floods.ts": `
     export function execute(args: string) { while (args !== "") process.stdout.write("noise\\n"); return "ok"; }`,
   "forks.ts": `
+    export const permissions = { run: ["sh", "sleep"] } as const;
     export async function execute(args: string) {
       if (args === "") return "ok";
       const quiet = { stdin: "ignore", stdout: "inherit", stderr: "inherit" } as const;
@@ -269,7 +270,8 @@ test.skipIf(!hasProcfs)(
   "a program that survives its module does not keep the server from stopping",
   async () => {
     await using site = await Site.create({
-      "leaves.ts": `export function execute() {
+      "leaves.ts": `export const permissions = { run: ["sleep"] } as const;
+    export function execute() {
       const streams = { stdin: "ignore", stdout: "inherit", stderr: "inherit" } as const;
       Bun.spawn(["sleep", "1000"], { ...streams, detached: true });
       // Nothing can be done at such an end, and by then the program has no parent that would tell whose it was.

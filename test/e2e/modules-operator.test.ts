@@ -35,6 +35,7 @@ describe("the user and environment of a module", () => {
     async () => {
       await using site = await Site.create({
         "who.ts": `import { readFileSync } from "node:fs";
+          export const permissions = "all";
           export function execute(path: string) {
             if (path !== "") return readFileSync(path, "utf8");
             return JSON.stringify([process.getuid!(), process.getgid!(), process.getgroups!()]);
@@ -81,7 +82,7 @@ describe("check", () => {
       "syntax.ts": "export const execute = (",
       "empty.ts": "export {};",
       "far.ts": `import "left-pad"; export const execute = () => "";`,
-      "dies.ts": `process.exit(4); export const execute = () => "";`,
+      "dies.ts": "process.exit(4); export const execute = () => '';",
     });
     const { exitCode, stdout, stderr } = await site.manage(["check"]);
     const said = stdout + stderr;

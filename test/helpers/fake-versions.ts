@@ -10,6 +10,8 @@ export class FakeVersion implements RunnableVersion {
   readonly tree: RunnableVersion["tree"];
   readonly desc: string | undefined;
   readonly input = undefined;
+  readonly permissions: RunnableVersion["permissions"];
+  readonly describedBy: RunnableVersion["describedBy"];
   readonly isResident: boolean = false;
   readonly source: ModuleSource;
   isReplaced = false;
@@ -24,6 +26,10 @@ export class FakeVersion implements RunnableVersion {
     this.sum = source.sum;
     this.tree = source.tree;
     this.source = source;
+    // Most fakes have a source that could not run.
+    const { manifest } = source;
+    this.permissions = manifest instanceof VeripyError ? {} : manifest.permissions;
+    this.describedBy = manifest instanceof VeripyError ? "source" : manifest.describedBy;
     this.desc = /^\/\/ desc: (.*)/.exec(source.entry.content)?.[1];
   }
 

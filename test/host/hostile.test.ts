@@ -280,6 +280,7 @@ test("a module that closes descriptor 3 is started again for the next call", asy
 
 test("programs that a module starts end with its process", async () => {
   await using m = await loadHostile(`
+    export const permissions = { run: ["sh", "sleep"] } as const;
     export const execute = (args: string) => {
       const child = Bun.spawn(["sleep", "1000"], { stdio: ["ignore", "inherit", "inherit"] });
       const shell = Bun.spawn(["sh", "-c", "sleep 1000 & echo $!; wait"], { stdio: ["ignore", "pipe", "inherit"] });

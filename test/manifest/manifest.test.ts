@@ -142,7 +142,7 @@ describe("a fault is named with its line and column:", () => {
     [
       "an unknown permission",
       `${execute}export const permissions = { reed: [] };`,
-      "m.ts:2:28: 'permissions' Unrecognized key",
+      "m.ts:2:28: 'permissions' has the unknown key",
     ],
     [
       "another word than all",
@@ -182,7 +182,7 @@ describe("a fault is named with its line and column:", () => {
     [
       "an unknown limit",
       `${execute}export const limits = { execTime: 1 };`,
-      "m.ts:2:23: 'limits' Unrecognized key",
+      "m.ts:2:23: 'limits' has the unknown key",
     ],
     [
       "a limit below its least",

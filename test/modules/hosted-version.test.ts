@@ -52,11 +52,28 @@ test("more clients than a host remembers are still told apart, also when one is 
   }
 });
 
+test("permissions, description and schema are those of the source; what is computed is the process's", async () => {
+  await using plain = await load(
+    `export const description = "plain"; export const input = { type: "string" };
+     export const permissions = { run: ["git", "date", "git"] }; export const execute = () => "";`,
+  );
+  expect(plain.version).toMatchObject({
+    desc: "plain",
+    input: { type: "string" },
+    permissions: { run: ["date", "git"] },
+    describedBy: "source",
+  });
+  await using computed = await load(
+    `export const description = ["com", "puted"].join(""); export const execute = () => "";`,
+  );
+  expect(computed.version).toMatchObject({ desc: "computed", permissions: {}, describedBy: "server" });
+});
+
 const broken: Record<string, [text: string, message: RegExp]> = {
   "no execute": ["export const description = 'x';", /^m\.ts exports no function 'execute'/],
   "a default function only": [
     "export default () => 'x';",
-    /^m\.ts exports no function 'execute'\. It exports default\./,
+    /^m\.ts exports no function 'execute'. It exports default/,
   ],
   "an execute that is not a function": [
     "export const execute = 'x';",
@@ -77,11 +94,11 @@ const broken: Record<string, [text: string, message: RegExp]> = {
   ],
   "an unknown limit": [
     "export const limits = { execSeconds: 1 }; export const execute = () => '';",
-    /^m\.ts:1:23: 'limits' .*"execSeconds"/,
+    /^m\.ts:1:23: 'limits' has the unknown key 'execSeconds'/,
   ],
   "a limit that is too low": [
     "export const limits = { execMs: 0 }; export const execute = () => '';",
-    /^m\.ts:1:33: 'limits\.execMs' must be at least 1/,
+    /^m\.ts:1:33: 'limits.execMs' must be at least 1/,
   ],
   "a throw at the top": [
     "export const execute = () => ''; throw new Error('not today');",
@@ -214,6 +231,7 @@ test("a cancelled call that spins has its process killed", async () => {
   const begun = join(directory.path, "begun");
   await using m = await load(`
     import { writeFileSync } from "node:fs";
+    export const permissions = "all";
     export const execute = (args: string) => {
       if (args === "") return "ok";
       writeFileSync(args, "");
@@ -255,6 +273,7 @@ test("a module that dies at every start is retried after growing pauses and repo
   const starts = join(directory.path, "starts");
   await using m = await load(`
     import { appendFileSync, existsSync } from "node:fs";
+    export const permissions = "all";
     appendFileSync(${JSON.stringify(starts)}, "x");
     if (existsSync(${JSON.stringify(marker)})) process.exit(9);
     export const execute = (args: string) => args === "die" ? process.exit(1) : "ok";`);
@@ -325,6 +344,7 @@ test("stop ends by force what has not ended in time, after the module has had it
   const m = await load(
     `
     import { writeFileSync } from "node:fs";
+    export const permissions = "all";
     export const execute = (args: string, ctx: any) => new Promise<string>(() => {
       ctx.signal.addEventListener("abort", () => writeFileSync(${JSON.stringify(note)}, "tidied up"));
       writeFileSync(args, "");
@@ -355,6 +375,7 @@ test("a version that is stopped while its host starts leaves nothing behind", as
   const pids = join(directory.path, "pids");
   const m = await load(`
     import { appendFileSync } from "node:fs";
+    export const permissions = "all";
     appendFileSync(${JSON.stringify(pids)}, process.pid + "\\n");
     export const execute = () => String(process.pid);`);
   process.kill(Number(await m.result()), "SIGKILL");

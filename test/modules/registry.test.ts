@@ -159,6 +159,8 @@ describe("the start", () => {
           desc: "It imports",
           sum: await mods.sha256sum("a.ts"),
           tree: await mods.treeSum("a.ts", "lib/x.ts"),
+          permissions: {},
+          describedBy: "source",
         },
       },
     ]);

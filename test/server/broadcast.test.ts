@@ -1,8 +1,16 @@
 import { describe, expect, test } from "bun:test";
+import type { ModuleReport } from "../../src/protocol/messages.ts";
 import { Broadcaster } from "../../src/server/broadcast.ts";
 import type { Session } from "../../src/server/session.ts";
 
-const report = { mod: "a.ts", desc: "", sum: "1".repeat(64), tree: "2".repeat(64) };
+const report: ModuleReport = {
+  mod: "a.ts",
+  desc: "",
+  sum: "1".repeat(64),
+  tree: "2".repeat(64),
+  permissions: { read: ["/srv"] },
+  describedBy: "source",
+};
 
 /** A client that may know of `visible`, and the lines it was sent. */
 function clientWith(...visible: string[]) {
@@ -21,7 +29,8 @@ describe("a broadcast", () => {
     const broadcaster = new Broadcaster();
     const [one, two, other] = [clientWith("a.ts"), clientWith("a.ts", "b.ts"), clientWith("b.ts")];
     broadcaster.send({ kind: "modload", report }, [one.session, two.session, other.session]);
-    const line = `modload:modload:s1 ${JSON.stringify(report)}\n`;
+    const { describedBy, ...rest } = report;
+    const line = `modload:modload:s1 ${JSON.stringify({ ...rest, described_by: describedBy })}\n`;
     expect([one.lines, two.lines, other.lines]).toEqual([[line], [line], []]);
   });
 

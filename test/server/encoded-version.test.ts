@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { VeripyError } from "../../src/base/errors.ts";
+import { snakeKeys } from "../../src/base/snake-case.ts";
 import { reportOf } from "../../src/modules/module-slot.ts";
 import { encodeLoaded, VersionText } from "../../src/server/encoded-version.ts";
 import { FakeVersion } from "../helpers/fake-versions.ts";
@@ -14,10 +15,10 @@ describe("a version that has been loaded", () => {
   test("is encoded as its report is, and its answer to verify is the report with its texts", async () => {
     const version = await encodeLoaded(new FakeVersion(await sourceOf(files)));
     const text = VersionText.of(version);
-    expect(JSON.parse(text.report)).toEqual(reportOf(version));
+    expect(JSON.parse(text.report)).toEqual(snakeKeys(reportOf(version)));
     const { entry, files: imported } = version.source;
     expect(JSON.parse(text.verify)).toEqual({
-      ...reportOf(version),
+      ...snakeKeys(reportOf(version)),
       content: entry.content,
       files: imported.map(({ path, content, sum }) => ({ path, content, sum })),
     });

@@ -131,8 +131,8 @@ describe("trusted-keys.json", () => {
   });
 
   test.each([
-    [{ form: ["10.0.0.0/8"] }, 'trusted_fingerprints[0]: Unrecognized key: "form"'],
-    [{ __proto__x: 1 }, "Unrecognized key"],
+    [{ form: ["10.0.0.0/8"] }, "trusted_fingerprints[0]: has the unknown key 'form'"],
+    [{ __proto__x: 1 }, "has the unknown key"],
     [{ name: "" }, "trusted_fingerprints[0].name: "],
     [{ name: " x" }, "trusted_fingerprints[0].name: "],
     [{ name: "a\nb" }, "trusted_fingerprints[0].name: "],

@@ -2,8 +2,9 @@ import { readFileSync, writeFileSync, writeSync } from "node:fs";
 import { messageOf } from "../../base/errors.ts";
 import { openLibc } from "../../base/libc.ts";
 import { type SandboxRules, sandboxVariable } from "../sandbox-rules.ts";
+import { openSystemCalls } from "../system-calls.ts";
 import { controlDescriptor } from "../transport.ts";
-import { restrictByLandlock, type SystemCalls } from "./landlock.ts";
+import { restrictByLandlock } from "./landlock.ts";
 import { seccompFilter } from "./seccomp.ts";
 
 const PR_SET_SECCOMP = 22;
@@ -29,28 +30,19 @@ export function enterSandbox(): void {
     startAnew();
   } catch (error) {
     const message = `The sandbox could not be set up: ${messageOf(error)}.`;
-    writeSync(controlDescriptor, `host:failed:0 ${JSON.stringify({ error: message })}\n`);
+    // As in `runModuleHost`: the control channel is a socket, or standard output.
+    const channel = process.argv[4] === "pipes" ? 1 : controlDescriptor;
+    writeSync(channel, `host:failed:0 ${JSON.stringify({ error: message })}\n`);
   }
   process.exit(1);
 }
 
 function restrict(rules: SandboxRules): void {
   const { ptr } = require("bun:ffi") as typeof import("bun:ffi");
-  const libc = openLibc({
-    syscall: { args: ["i64", "u64", "u64", "u64", "u64"], returns: "i64" },
-    prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
-    __errno_location: { args: [], returns: "ptr" },
-  });
-  if (libc === undefined) throw new Error("the C library cannot be called");
-  const { syscall, prctl, __errno_location } = libc.symbols;
-  const { read } = require("bun:ffi") as typeof import("bun:ffi");
-  const system: SystemCalls = {
-    call: (number, a, b, c, d) => Number(syscall(number, a, b, c, d)),
-    errno: () => {
-      const place = __errno_location();
-      return place === null ? 0 : read.i32(place, 0);
-    },
-  };
+  const system = openSystemCalls();
+  const libc = openLibc({ prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" } });
+  if (system === undefined || libc === undefined) throw new Error("the C library cannot be called");
+  const { prctl } = libc.symbols;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) !== 0) throw new Error("prctl refused no_new_privs");
   restrictByLandlock(system, ptr, rules);
   const filter = seccompFilter(rules);

@@ -1,12 +1,10 @@
 import { closeSync, fstatSync, openSync } from "node:fs";
-import type { openLibc } from "../../base/libc.ts";
 import { fileRights, type SandboxRules } from "../sandbox-rules.ts";
+import { landlockAbi, SYS_landlock_create_ruleset, type SystemCalls } from "../system-calls.ts";
 
 // The numbers are the same on x64 and arm64; structures and flags are those of `linux/landlock.h`.
-const SYS_landlock_create_ruleset = 444;
 const SYS_landlock_add_rule = 445;
 const SYS_landlock_restrict_self = 446;
-const LANDLOCK_CREATE_RULESET_VERSION = 1;
 const LANDLOCK_RULE_PATH_BENEATH = 1;
 const LANDLOCK_RULE_NET_PORT = 2;
 const LANDLOCK_ACCESS_NET_BIND_TCP = 1;
@@ -20,25 +18,6 @@ const rightsOfFiles =
 // Node names neither.
 const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
-
-/** `syscall(2)`; `errno` is of the last call that returned -1. */
-export interface SystemCalls {
-  call(
-    number: number,
-    a: number | bigint,
-    b: number | bigint,
-    c: number | bigint,
-    d: number | bigint,
-  ): number;
-  errno(): number;
-}
-
-export type Libc = NonNullable<ReturnType<typeof openLibc>>;
-
-/** The Landlock ABI of this kernel: 0 where it has none, or it is switched off. */
-export function landlockAbi(system: SystemCalls): number {
-  return Math.max(0, system.call(SYS_landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION, 0));
-}
 
 /**
  * Restricts this thread, and every process and thread that it starts, to what `rules` allow, as far as this kernel's

@@ -11,7 +11,9 @@ import { connectControl, controlDescriptor } from "../transport.ts";
 import { BusyWait } from "./busy-wait.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
+import { enterSandbox } from "./enter-sandbox.ts";
 import type { InputCheck } from "./input-schema.ts";
+import { missingPermission } from "./missing-permission.ts";
 import { ProcessTitle } from "./process-title.ts";
 import { type HostedModule, RunningCall, stackOf } from "./running-call.ts";
 import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
@@ -23,6 +25,8 @@ import { installVerifiedLoader, warmUpLoader } from "./verified-loader.ts";
  * every module would pay for it in start-up time and memory.
  */
 export async function runModuleHost(): Promise<never> {
+  // Done already where VeriPy's own entry points called it; an embedding program has only this one.
+  enterSandbox();
   const [serverPid, transport] = process.argv.slice(3);
   const pipes = transport === "pipes";
   const yieldProcessor = dieWithParent(Number(serverPid), pipes ? undefined : controlDescriptor);
@@ -134,6 +138,7 @@ class Host {
         execute: exports.execute,
         checkInput,
         limits: payload.limits,
+        permissions: payload.permissions,
         send: (type, ref, json) => this.#send(type, ref, json),
         // The answer of the only call is sent at once. Others wait for the end of the turn, so the server wakes up once.
         sendLine: (line) => this.#duplex.write(line, this.#calls.size > 1),
@@ -143,7 +148,11 @@ class Host {
       const { desc, input, limits, permissions } = exports;
       this.#send("ready", "0", JSON.stringify({ desc, input, limits, permissions }));
     } catch (error) {
-      this.#send("failed", "0", JSON.stringify({ error: clip(describeLoadError(mod, error), maxErrorText) }));
+      this.#send(
+        "failed",
+        "0",
+        JSON.stringify({ error: clip(describeLoadError(payload, error), maxErrorText) }),
+      );
       this.#exitSoon(1);
     }
   }
@@ -162,12 +171,16 @@ class Host {
       this.#ending = true;
       this.#log.write("error", `Uncaught exception: ${stackOf(error)}`);
       // Before there is a module, the server removes the path of mods/ from what it tells clients.
-      const root = this.#module?.root;
-      const thrown = root === undefined ? messageOf(error) : thrownText(error, root);
-      const text = `uncaught exception: ${thrown}`;
+      const text = `uncaught exception: ${this.#textOf(error)}`;
       this.#send("fatal", "0", JSON.stringify({ error: clip(text, maxErrorText) }));
       this.#exitSoon(1);
     });
+  }
+
+  #textOf(error: unknown): string {
+    if (this.#module === undefined) return messageOf(error);
+    const { mod, permissions, root } = this.#module;
+    return missingPermission(mod, permissions, error) ?? thrownText(error, root);
   }
 
   /** Exits after what was written in this turn has been sent. */
@@ -227,8 +240,10 @@ function inputCheck(
 }
 
 /** One sentence with the file's name and, for a syntax error, the position if Bun reports it. */
-function describeLoadError(mod: string, error: unknown): string {
+function describeLoadError({ mod, permissions }: LoadPayload, error: unknown): string {
   if (error instanceof VeripyError) return error.message;
+  const missing = missingPermission(mod, permissions, error);
+  if (missing !== undefined) return missing;
   const { position } = error as { position?: { file?: string; line?: number; column?: number } | null };
   const place = position?.line === undefined ? "" : ` at line ${position.line}, column ${position.column}`;
   return `${mod} does not load: ${messageOf(error)}${place}`;

@@ -1,4 +1,5 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
+import type { Permissions } from "../../manifest/permissions.ts";
 import { encodeFrame, type Frame } from "../../protocol/frame.ts";
 import type { Execute, ModuleContext, ModuleLog } from "../api.ts";
 import type { CallClient } from "../call.ts";
@@ -7,6 +8,7 @@ import { kindOf } from "../module-exports.ts";
 import { clip, type HostLimits, type LogLevel, maxErrorText } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
 import type { InputCheck } from "./input-schema.ts";
+import { missingPermission } from "./missing-permission.ts";
 import { PartWindow } from "./part-window.ts";
 import { ProgressReports } from "./progress-reports.ts";
 
@@ -19,6 +21,8 @@ export interface HostedModule {
   readonly execute: Execute;
   readonly checkInput: InputCheck | undefined;
   readonly limits: HostLimits;
+  /** What its sandbox allows; undefined when it has none. */
+  readonly permissions: Permissions | undefined;
   /** Sends `host:type:ref json`. */
   send(type: string, ref: string, json: string): void;
   sendLine(line: string): void;
@@ -130,7 +134,8 @@ export class RunningCall {
       return;
     }
     this.#module.log("debug", `execute failed: ${stackOf(error)}`, this.ref);
-    this.#fail("exec_failed", thrownText(error, this.#module.root));
+    const { mod, permissions, root } = this.#module;
+    this.#fail("exec_failed", missingPermission(mod, permissions, error) ?? thrownText(error, root));
   }
 
   async #stream(generator: AsyncIterable<unknown>): Promise<void> {

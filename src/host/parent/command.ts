@@ -1,6 +1,7 @@
 import { basename, join } from "node:path";
 import { printable } from "../../base/printable.ts";
 import { moduleHostArgument, spareTitle } from "../protocol.ts";
+import type { SandboxMode } from "./sandbox-mode.ts";
 
 /** How module hosts are started, and as whom. */
 export interface HostOptions {
@@ -22,6 +23,8 @@ export interface HostOptions {
    * no sockets. The default suits the system.
    */
   transport: "socket" | "pipes";
+  /** Whether modules are held to their permissions; `best-effort` by default. */
+  sandbox: SandboxMode;
 }
 
 /** The default of `HostOptions.command`. */
@@ -31,7 +34,14 @@ export function hostCommand(): readonly string[] {
     return [process.platform === "linux" ? "/proc/self/exe" : process.execPath];
   }
   // No downloads of packages that a module names, and no .env of the working directory.
-  return [process.execPath, "--no-install", "--no-env-file", join(import.meta.dir, "../child/entry.ts")];
+  return [process.execPath, "--no-install", "--no-env-file", hostEntry];
+}
+
+const hostEntry = join(import.meta.dir, "../child/entry.ts");
+
+/** Where hosts begin when VeriPy runs from its sources; undefined in an executable. */
+export function hostEntryPoint(): string | undefined {
+  return isCompiled() ? undefined : hostEntry;
 }
 
 /** What `ps` shows as the program instead of `/proc/self/exe`. Undefined: the command itself. */

@@ -8,7 +8,6 @@ import type { LogLevel } from "../protocol.ts";
 import { withoutRoot } from "../public-text.ts";
 import { CallRefs } from "./call-refs.ts";
 import { ClientNumbers } from "./client-numbers.ts";
-import { hostTitle } from "./command.ts";
 import { HostMessageReader, type HostMessages, unexpected } from "./host-messages.ts";
 import { congestedBytes, loadPayload, maxQueuedBytes } from "./load-payload.ts";
 import { memoryWatch, type WatchedProcess } from "./memory-watch.ts";
@@ -75,7 +74,7 @@ export class ModuleHost implements WatchedProcess, HostMessages {
   static async start(source: ModuleSource, settings: HostSettings, events: HostEvents): Promise<ModuleHost> {
     const { limits, spares, log } = settings;
     const onLine: OnLine = (level, text) => log.line(level, text);
-    const child = await spares.take(source.root, maxQueuedBytes(limits), onLine, hostTitle(source));
+    const child = await spares.take(source, maxQueuedBytes(limits), onLine);
     return new ModuleHost(child, source, settings, events);
   }
 
@@ -94,7 +93,7 @@ export class ModuleHost implements WatchedProcess, HostMessages {
       drained: () => this.#events.available(),
       closed: () => child.channelClosed(),
     });
-    this.#send("load", JSON.stringify(loadPayload(source, limits)));
+    this.#send("load", JSON.stringify(loadPayload(source, limits, child.isSandboxed)));
     memoryWatch.add(this);
   }
 

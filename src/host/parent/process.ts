@@ -2,9 +2,12 @@ import { messageOf, systemReasonOf, VeripyError } from "../../base/errors.ts";
 import type { Duplex } from "../../protocol/duplex.ts";
 import { killDescendants } from "../kill-descendants.ts";
 import type { LogLevel } from "../protocol.ts";
+import type { SandboxRules } from "../sandbox-rules.ts";
 import { connectDescriptor, connectPipes } from "../transport.ts";
 import { type HostOptions, hostArguments, hostCommand, hostEnvironment, hostName } from "./command.ts";
+import { sandboxEnvironment } from "./module-sandbox.ts";
 import { readLines } from "./read-lines.ts";
+import { makeTemporaryFolder, removeTemporaryFolder } from "./temporary-folder.ts";
 
 /** How long what a dead process has sent may take to be read. */
 const lastWordsMs = 200;
@@ -27,21 +30,42 @@ export class HostProcess {
   /** Aborted when the standard streams are no longer read. */
   readonly #output = new AbortController();
 
-  private constructor(pid: number, duplex: Duplex) {
+  readonly #temporaryFolder: string | undefined;
+
+  private constructor(pid: number, duplex: Duplex, temporaryFolder: string | undefined) {
     this.pid = pid;
     this.duplex = duplex;
+    this.#temporaryFolder = temporaryFolder;
   }
 
   /**
    * Starts a process and connects to it. Throws `bad_module` when the system refuses: no such user, no such
-   * cgroup, no more processes. `maxQueuedBytes` bounds what waits for a host that does not read;
-   * `title` names in `ps` what it is going to run.
+   * cgroup, no more processes, no temporary folder. `maxQueuedBytes` bounds what waits for a host that does not read;
+   * without `rules` it is not sandboxed; `title` names in `ps` what it is going to run.
    */
   static async start(
     options: Partial<HostOptions>,
     maxQueuedBytes: number,
     onLine: OnLine,
+    rules: SandboxRules | undefined,
     title?: string,
+  ): Promise<HostProcess> {
+    const folder = rules === undefined ? undefined : await temporaryFolder(options.user);
+    try {
+      return await HostProcess.#spawn(options, maxQueuedBytes, onLine, rules, folder, title);
+    } catch (error) {
+      if (folder !== undefined) removeTemporaryFolder(folder);
+      throw error;
+    }
+  }
+
+  static async #spawn(
+    options: Partial<HostOptions>,
+    maxQueuedBytes: number,
+    onLine: OnLine,
+    rules: SandboxRules | undefined,
+    folder: string | undefined,
+    title: string | undefined,
   ): Promise<HostProcess> {
     const transport = options.transport ?? (process.platform === "win32" ? "pipes" : "socket");
     let host: HostProcess | undefined;
@@ -53,7 +77,10 @@ export class HostProcess {
       child = Bun.spawn([...command, ...hostArguments(transport, title)], {
         ...(argv0 === undefined ? {} : { argv0 }),
         stdio: transport === "pipes" ? ["pipe", "pipe", "pipe"] : ["ignore", "pipe", "pipe", "socket-fd"],
-        env: hostEnvironment(options.moduleEnv ?? []),
+        env: {
+          ...hostEnvironment(options.moduleEnv ?? []),
+          ...(rules === undefined || folder === undefined ? {} : sandboxEnvironment(rules, folder)),
+        },
         // A session of its own: a signal to its group reaches the programs that a module started, and the
         // terminal's Ctrl-C does not reach the host before the server has said so.
         detached: true,
@@ -76,7 +103,7 @@ export class HostProcess {
       killTree(child.pid);
       throw cannot("reach", error);
     }
-    host = new HostProcess(child.pid, duplex);
+    host = new HostProcess(child.pid, duplex, folder);
     if (early !== undefined) host.#exited(early);
     const { signal } = host.#output;
     if (transport === "socket") void readLines(child.stdout, signal, (line) => onLine("info", line));
@@ -87,6 +114,11 @@ export class HostProcess {
   /** False from the moment it is known to end. */
   get isAlive(): boolean {
     return this.#exit === undefined && !this.#hungUp && !this.duplex.isClosed;
+  }
+
+  /** Whether it is held to rules, as far as the system can do that. */
+  get isSandboxed(): boolean {
+    return this.#temporaryFolder !== undefined;
   }
 
   /** Resolves when the process has exited; what it sent last may not have been read yet. */
@@ -131,6 +163,7 @@ export class HostProcess {
     clearTimeout(this.#killTimer);
     // Kills programs that the module has left behind.
     killGroup(this.pid);
+    if (this.#temporaryFolder !== undefined) removeTemporaryFolder(this.#temporaryFolder);
     // What it wrote last may still be in the socket. A program of its own may hold the socket open, so don't wait for long.
     if (this.#hungUp) this.#finish();
     else setTimeout(() => this.#finish(), lastWordsMs);
@@ -158,8 +191,16 @@ async function connect(
   return connectDescriptor(fd, maxQueuedBytes);
 }
 
+async function temporaryFolder(user: HostOptions["user"] | undefined): Promise<string> {
+  try {
+    return await makeTemporaryFolder(user);
+  } catch (error) {
+    throw cannot("make a temporary folder for", error);
+  }
+}
+
 /** Clients are not told which file is at fault, the executable or a control group. */
-function cannot(what: "start" | "reach", cause: unknown): VeripyError {
+function cannot(what: "start" | "reach" | "make a temporary folder for", cause: unknown): VeripyError {
   const reason = systemReasonOf(cause) ?? "the server's log says why";
   return new VeripyError("bad_module", `Cannot ${what} a module host: ${reason}.`, {
     cause,

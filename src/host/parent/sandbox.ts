@@ -8,10 +8,8 @@ import { interpreterOf } from "./interpreter-of.ts";
 
 /** Where a process runs, for what the runtime itself needs. */
 export interface RuntimePlace {
-  /** Undefined for the executable; of a run from the sources, the folder that has them and their packages. */
-  readonly sources: string | undefined;
-  /** The module's own temporary folder. */
-  readonly temporary: string;
+  /** What a runtime reads that is started from sources; nothing for the executable. */
+  readonly sources: readonly string[];
   /** Where `run` looks names up, as `PATH`. */
   readonly path: string;
 }
@@ -52,56 +50,63 @@ const networkFiles = [
 ];
 const libraryFolders = ["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"];
 
-/**
- * The rules for a module with these permissions. Throws `bad_module` with a sentence that continues the module's name,
- * for a program that cannot be run.
- */
-export function sandboxRules(permissions: Permissions, place: RuntimePlace): SandboxRules {
+/** The rules for `mod` with these permissions. Throws `bad_module` for a program that cannot be run. */
+export function sandboxRules(mod: string, permissions: Permissions, place: RuntimePlace): SandboxRules {
   const rights = new Map<string, number>();
   const grant = (paths: Iterable<string>, right: number) => {
     for (const path of paths) rights.set(path, (rights.get(path) ?? 0) | right);
   };
   const { read = [], write = [], run = [], connect = [], listen = [] } = permissions;
-  grant(["/proc/self/exe", ...interpreters(process.execPath)], runRights);
-  grant([...runtimeFiles, ...sharedLibraries()], readRights);
-  grant(["/dev/null"], fileRights.readFile | fileRights.writeFile);
-  grant([place.temporary], readRights | writeRights);
-  if (place.sources !== undefined) {
-    grant([place.sources], readRights);
-    // The resolver lists every folder above the file that it starts from.
-    grant(["/"], fileRights.readDir);
+  if (process.platform === "linux") {
+    grant(["/proc/self/exe", ...interpreters(process.execPath)], runRights);
+    grant([...runtimeFiles, ...sharedLibraries()], readRights);
+    grant(["/dev/null"], fileRights.readFile | fileRights.writeFile);
   }
+  grant(place.sources, readRights);
+  // The resolver lists every folder above the file that it starts from.
+  if (place.sources.length > 0) grant(["/"], fileRights.readDir);
   grant(read, readRights);
   grant(write, writeRights);
   if (connect.length > 0) grant(networkFiles, readRights);
   if (run.length > 0) grant(libraryFolders, readRights);
   for (const name of run) {
-    const program = findProgram(name, place.path);
+    const program = findProgram(mod, name, place.path);
     grant([program, ...interpreters(program)], runRights);
   }
   return { paths: [...rights], connect, listen };
 }
 
-/** The real path of a program. Throws `bad_module` when there is none. */
-export function findProgram(name: string, path: string): string {
-  const places = isAbsolute(name)
-    ? [name]
-    : path
-        .split(delimiter)
-        .filter(isAbsolute)
-        .map((folder) => join(folder, name));
-  for (const place of places) {
-    try {
-      accessSync(place, constants.X_OK);
-      if (statSync(place).isFile()) return realpathSync(place);
-      if (isAbsolute(name)) throw new VeripyError("bad_module", `may not run ${name}: it is not a file.`);
-    } catch (error) {
-      if (error instanceof VeripyError) throw error;
-      if (isAbsolute(name))
-        throw new VeripyError("bad_module", `cannot run ${name}: ${reasonOf(error)}.`, { cause: error });
-    }
+/** The same rules for one process, which may do everything in its temporary folder. */
+export function withTemporaryFolder(rules: SandboxRules, folder: string): SandboxRules {
+  return { ...rules, paths: [...rules.paths, [folder, readRights | writeRights]] };
+}
+
+/** The real path of a program that `mod` declares. Throws `bad_module` when it cannot be run. */
+function findProgram(mod: string, name: string, path: string): string {
+  if (!isAbsolute(name)) {
+    const folders = path.split(delimiter).filter(isAbsolute);
+    const found = folders
+      .map((folder) => join(folder, name))
+      .find((place) => whyNotRunnable(place) === undefined);
+    if (found !== undefined) return realpathSync(found);
   }
-  throw new VeripyError("bad_module", `cannot run '${name}': there is no such program in PATH.`);
+  const reason = isAbsolute(name) ? whyNotRunnable(name) : "there is no such program in PATH";
+  if (reason === undefined) return realpathSync(name);
+  throw new VeripyError(
+    "bad_module",
+    `${mod} declares run: [${JSON.stringify(name)}], which cannot be run: ${reason}.`,
+  );
+}
+
+/** Undefined for a file that this user may execute. */
+function whyNotRunnable(path: string): string | undefined {
+  try {
+    if (!statSync(path).isFile()) return "it is not a file";
+    accessSync(path, constants.X_OK);
+    return undefined;
+  } catch (error) {
+    return reasonOf(error);
+  }
 }
 
 /** What the kernel starts before `program`, and before that. A script's interpreter is an ELF file with a loader. */
@@ -129,7 +134,15 @@ function sharedLibraries(): readonly string[] {
   return libraries;
 }
 
-/** The folder of the sources that this process was started from; undefined for the executable. */
-export function sourcesFolder(entry: string): string {
-  return dirname(dirname(dirname(entry)));
+/**
+ * What is read by a process that starts at `entry`, `src/host/child/entry.ts` of the sources or of the package: `src`,
+ * and the packages that it imports, in its own `node_modules` or in one further up.
+ */
+export function sourcePaths(entry: string): string[] {
+  const sources = dirname(dirname(dirname(entry)));
+  const paths = [sources];
+  for (let folder = dirname(sources); ; folder = dirname(folder)) {
+    paths.push(...["package.json", "tsconfig.json", "node_modules"].map((name) => join(folder, name)));
+    if (folder === dirname(folder)) return paths;
+  }
 }

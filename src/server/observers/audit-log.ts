@@ -11,6 +11,7 @@ import type {
   RefusedConnection,
   RequestRecord,
   ServerObserver,
+  ServerStart,
   TrustChange,
   TrustEdit,
 } from "./observer.ts";
@@ -58,6 +59,10 @@ export class AuditLog implements ServerObserver {
       });
     }
     this.#similar = new SimilarRecords((record) => this.#refused.write(record));
+  }
+
+  starting({ sandbox }: ServerStart): void {
+    this.#write({ event: "start", sandbox });
   }
 
   connected(peer: ClientLabel): void {

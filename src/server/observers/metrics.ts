@@ -10,6 +10,8 @@ export interface MetricsSource {
   /** How many modules can be called. */
   readonly moduleCount: number;
   readonly isDraining: boolean;
+  /** Whether all permissions are enforced. */
+  readonly isSandboxed: boolean;
   stats(): readonly { readonly restarts: number; readonly memoryBytes?: number | undefined }[];
 }
 
@@ -56,6 +58,11 @@ export class Metrics implements ServerObserver {
       sum(server.sessions, (session) => session.queuedBytes),
     );
     this.#gauge("veripy_modules", "Modules that can be called.", (server) => server.moduleCount);
+    this.#gauge(
+      "veripy_sandbox_enforced",
+      "1 if modules are held to all their permissions, otherwise 0.",
+      (server) => (server.isSandboxed ? 1 : 0),
+    );
     this.#gauge("veripy_host_restarts", "How often module hosts that run now were started again.", (server) =>
       sum(server.stats(), (stats) => stats.restarts),
     );

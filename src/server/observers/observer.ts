@@ -1,6 +1,7 @@
 import type { WireCode } from "../../base/errors.ts";
 import type { Fingerprint } from "../../identity/fingerprint.ts";
 import type { ModuleChange } from "../../modules/module-slot.ts";
+import type { SandboxStatus } from "../../protocol/messages.ts";
 import type { RefusalReason } from "../../tls/refusal.ts";
 
 /** The client at the other end of a session. */
@@ -55,11 +56,17 @@ export type TrustEdit =
   | { readonly kind: "joined" | "key_confirmed"; readonly peer: PeerLabel }
   | { readonly kind: "key_announced"; readonly peer: PeerLabel; readonly next: string };
 
+export interface ServerStart {
+  readonly sandbox: SandboxStatus;
+}
+
 /**
  * Is told of everything that happens at the server. The log, the audit log, the metrics and the events of a
  * `VeripyServer` are observers; an embedding program can add its own. Called in the hot path, so it must be quick.
  */
 export interface ServerObserver {
+  /** Called once, before modules are loaded. */
+  starting?(start: ServerStart): void;
   connected?(peer: ClientLabel): void;
   /** `isFault` is false when the client closed the connection in order, or the server stopped. */
   disconnected?(peer: ClientLabel, reason: string, isFault: boolean): void;

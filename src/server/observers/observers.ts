@@ -9,6 +9,7 @@ import type {
   RefusedConnection,
   RequestRecord,
   ServerObserver,
+  ServerStart,
   TrustChange,
   TrustEdit,
 } from "./observer.ts";
@@ -30,6 +31,10 @@ export class Observers implements Required<ServerObserver> {
   constructor(all: readonly ServerObserver[]) {
     this.#all = all;
     this.watchRequests = all.some(({ admit, answered }) => admit !== undefined || answered !== undefined);
+  }
+
+  starting(start: ServerStart): void {
+    this.#tell("starting", (observer) => observer.starting?.(start));
   }
 
   connected(peer: ClientLabel): void {

@@ -134,7 +134,8 @@ test.if(isLinux && isRoot && existsSync("/sys/fs/cgroup/cgroup.controllers"))(
 
 test.if(isLinux)("programs that a module starts do not inherit the control channel", async () => {
   await using m = await load(
-    `export const execute = () => Bun.spawnSync(["ls", "/proc/self/fd"]).stdout.toString();`,
+    `export const permissions = "all";
+     export const execute = () => Bun.spawnSync(["ls", "/proc/self/fd"]).stdout.toString();`,
   );
   // 3 is the directory that ls reads.
   expect((await m.result()).trim().split("\n")).toEqual(["0", "1", "2", "3"]);

@@ -76,7 +76,10 @@ async function messageOf(loading: Promise<AsyncDisposable>): Promise<string> {
 describe("a forged report of a module", () => {
   /** Loads a module that forges `ready` with this payload before its own. */
   const forging = (payload: string, moreCode = "") =>
+    // Its description and schema can change, so they are known from the process alone.
     load(`${say}${moreCode}
+      export let description: string | undefined;
+      export let input: object | undefined;
       await say(\`host:ready:0 ${payload}\\n\`);
       export const execute = () => "ok";`);
   const nested = (depth: string) => `\${'{"a":'.repeat(${depth})}1\${"}".repeat(${depth})}`;
