@@ -48,7 +48,15 @@ export {
 export type { VerifyAllOptions, VerifyOutcome } from "./client/verify-each.ts";
 export { watchModules } from "./client/watch.ts";
 export type { VerdictCause, WatchEvent } from "./client/watch-event.ts";
-export type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "./host/api.ts";
+export type {
+  DeclaredPermissions,
+  Execute,
+  ModuleContext,
+  ModuleExports,
+  ModuleLimits,
+  ModuleLog,
+  Permissions,
+} from "./host/api.ts";
 export { moduleDeclarations } from "./host/module-declarations.ts";
 export type { HostOptions } from "./host/parent/module-host.ts";
 export { type SandboxMode, sandboxModes } from "./host/parent/sandbox-mode.ts";
@@ -64,6 +72,7 @@ export type {
   InfoResponse,
   ModuleReport,
   ModuleStats,
+  ReportedPermissions,
   SandboxStatus,
 } from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";

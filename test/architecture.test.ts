@@ -16,7 +16,7 @@ const mayImport: Record<string, readonly string[]> = {
   tls: ["identity", "protocol", "base"],
   client: ["manifest", "tls", "trust", "identity", "protocol", "base"],
   server: ["modules", "host", "source", "manifest", "tls", "trust", "identity", "protocol", "base"],
-  index: ["server", "client", "modules", "host", "tls", "trust", "identity", "protocol", "base"],
+  index: ["server", "client", "modules", "host", "manifest", "tls", "trust", "identity", "protocol", "base"],
   cli: ["index"],
   tools: [],
 };

@@ -10,6 +10,7 @@ import { ExecOutput } from "./exec-output.ts";
 import { moduleName, parsed } from "./flag-values.ts";
 import { options } from "./options.ts";
 import { readArguments } from "./read-text.ts";
+import { exitCodes } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
 
 const help = `
@@ -53,6 +54,17 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
       const given = optionsOf(self);
       return withModules(given, mods, async (client) => {
         setExitCode(await verifyModules(client, mods, given.json ?? false));
+      });
+    });
+
+  connectingCommand("describe", "verify a module, and print what it is, what it takes and what it may touch")
+    .argument("<mod>", "'hello' is short for 'hello.ts'", parsed(moduleName))
+    .action((mod: string, _, self: Command) => {
+      const given = optionsOf(self);
+      return withModules(given, [mod], async (client) => {
+        const verdict = await client.verify(mod);
+        new ClientOutput(given.json).details(verdict);
+        if (!verdict.verified) setExitCode(exitCodes.notVerified);
       });
     });
 

@@ -1,12 +1,14 @@
-import type {
-  ClientRotation,
-  ModuleReport,
-  ModuleStats,
-  RotatedServer,
-  Verdict,
-  VeripyError,
-  WatchEvent,
+import {
+  type ClientRotation,
+  type ModuleReport,
+  type ModuleStats,
+  type RotatedServer,
+  snakeKeys,
+  type Verdict,
+  type VeripyError,
+  type WatchEvent,
 } from "../index.ts";
+import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
 import { table, tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
 import { note, print, printAll, printJson } from "./ui.ts";
@@ -26,7 +28,7 @@ export class ClientOutput {
       return;
     }
     if (reports.length === 0) note`The server has no modules.`;
-    printAll(table(reports.map((report) => [report.mod, idOf(report), report.desc ?? ""])));
+    printAll(table(reports.map((report) => [report.mod, idOf(report), shortText(report)])));
   }
 
   verdict(verdict: Verdict, { full = false }: { full?: boolean } = {}): void {
@@ -35,8 +37,9 @@ export class ClientOutput {
       return;
     }
     if (verdict.verified) {
-      const { mod, tree, desc, files } = verdict;
-      print`${styled("green", "verified")}  ${this.#names.row(mod, full ? tree : shortId(tree), desc)}`;
+      const { mod, tree, files } = verdict;
+      const row = this.#names.row(mod, full ? tree : shortId(tree), shortText(verdict));
+      print`${styled("green", "verified")}  ${row}`;
       // In the form that `sha256sum` prints, so that the two can be compared.
       if (full) for (const file of files) print`          ${file.sum}  ${file.path}`;
       return;
@@ -45,6 +48,13 @@ export class ClientOutput {
     for (const { what, by, expected, actual } of verdict.mismatches) {
       print`          ${what}\n            expected  ${expected} (from ${by})\n            got       ${actual}`;
     }
+  }
+
+  /** All that is known of a module; of one that was rejected, the verdict. */
+  details(verdict: Verdict): void {
+    if (!verdict.verified) this.verdict(verdict);
+    else if (this.#json) printJson(detailsJson(verdict));
+    else printAll([text`${verdict.mod}  ${verdict.desc}`, ...detailsText(verdict)]);
   }
 
   /** A module that could not be fetched. */
@@ -98,7 +108,7 @@ export class ClientOutput {
       case "modload":
       case "modreload": {
         const { report } = event;
-        return text`${styled("cyan", tag)} ${this.#names.row(report.mod, idOf(report), report.desc ?? "")}`;
+        return text`${styled("cyan", tag)} ${this.#names.row(report.mod, idOf(report), shortText(report))}`;
       }
       case "modunload":
         return text`${styled("cyan", tag)} ${event.mod}`;
@@ -146,7 +156,7 @@ export class ClientOutput {
 class NameColumn {
   #width = 16;
 
-  row(name: string, id: string, desc: string): Text {
+  row(name: string, id: string, desc: Text): Text {
     // A name of more than 40 columns does not move the lines that follow.
     this.#width = Math.min(40, Math.max(this.#width, text`${name}`.width));
     return tableRow([name, id, desc], [this.#width]);
@@ -165,6 +175,11 @@ function idOf({ tree, sum }: ModuleReport): string {
   return tree === undefined ? `sum:${shortId(sum)}` : shortId(tree);
 }
 
+/** What a line of a list says of a module. */
+function shortText({ desc, permissions }: Pick<ModuleReport, "desc" | "permissions">): Text {
+  return text`${permissionsTag(permissions)}${desc ?? ""}`;
+}
+
 /** The news that the server has announced its next key. */
 export function nextKeyText(fingerprint: string): string {
   return `The server is rotating its key. Its new key, signed by the current one, is now also accepted: ${fingerprint}`;
@@ -173,8 +188,7 @@ export function nextKeyText(fingerprint: string): string {
 /** A verdict without the source, which only the library gives. */
 function verdictJson(verdict: Verdict): object {
   if (!verdict.verified) return verdict;
-  const { files, ...rest } = verdict;
-  return { ...rest, files: files.map(({ path, sum }) => ({ path, sum })) };
+  return { ...verdict, ...detailsJson(verdict) };
 }
 
 function serverJson({ server, state, error }: RotatedServer): object {
@@ -184,6 +198,7 @@ function serverJson({ server, state, error }: RotatedServer): object {
 function eventJson(event: WatchEvent): object {
   if (event.event === "verdict")
     return { event: "verdict", cause: event.cause, ...verdictJson(event.verdict) };
+  if ("report" in event) return { ...event, report: snakeKeys(event.report) };
   if (event.event === "unverified") {
     return {
       event: "unverified",

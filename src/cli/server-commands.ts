@@ -1,7 +1,6 @@
 import type { Command } from "commander";
 import {
   beginServerRotation,
-  checkModules,
   findSystemUser,
   finishServerRotation,
   initServer,
@@ -12,15 +11,16 @@ import {
   systemdUnit,
   testPolicy,
 } from "../index.ts";
+import { addCheckCommand } from "./check-command.ts";
 import { runProgram } from "./command-line.ts";
 import { addDoctorCommand } from "./doctor-command.ts";
-import { addLimitFlags, limitsFrom, loadLimits } from "./limit-flags.ts";
+import { addLimitFlags } from "./limit-flags.ts";
 import { options } from "./options.ts";
 import { readText } from "./read-text.ts";
 import { addRetireCommand } from "./retire-command.ts";
 import { type StartOptions, start } from "./server-start.ts";
 import { addTypesCommand } from "./server-types.ts";
-import { indented, styled } from "./text.ts";
+import { styled } from "./text.ts";
 import { addTrustCommands } from "./trust-commands.ts";
 import { exitCodes, note, print, printData, printJson } from "./ui.ts";
 
@@ -90,15 +90,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
       else await beginRotation(given);
     });
 
-  addLimitFlags(program.command("check"), loadLimits)
-    .description("load modules as the server would, and print what is wrong with them")
-    .argument("[mod...]", "names or file paths (default: all modules)")
-    .addOption(options.mods)
-    .addOption(options.sandbox)
-    .addOption(options.json)
-    .action(async (mods: string[], given: StartOptions) => {
-      setExitCode(await check(mods, given));
-    });
+  addCheckCommand(program, setExitCode);
 
   program
     .command("policy")
@@ -183,22 +175,6 @@ async function finishRotation({ certs, json }: StartOptions): Promise<void> {
   print`This server's key is now ${fingerprint}; the previous key is kept as server.key.old.`;
   print`A running server changes to it within a second; clients stay connected. Clients that have not learned the new key`;
   print`refuse it until you give them the fingerprint, or invite them.`;
-}
-
-async function check(mods: string[], given: StartOptions): Promise<number> {
-  const checked = await checkModules({
-    modsDir: given.mods,
-    mods,
-    limits: limitsFrom(given),
-    hosts: { sandbox: given.sandbox },
-  });
-  for (const one of checked) {
-    if (given.json) printJson(one);
-    else if (one.ok) print`${styled("green", "ok")}      ${`${one.mod}  ${one.desc ?? ""}`.trimEnd()}`;
-    else print`${styled("red", "FAILED")}  ${indented(one.problem)}`;
-  }
-  if (checked.length === 0) note`There are no modules in ${given.mods}.`;
-  return checked.every(({ ok }) => ok) ? exitCodes.ok : exitCodes.moduleFailed;
 }
 
 async function testPolicyFile(file: string, given: StartOptions): Promise<number> {

@@ -5,6 +5,10 @@
  *     import type { ModuleContext } from "veripy";
  */
 
+import type { DeclaredPermissions, ModuleLimits } from "../manifest/declared.ts";
+
+export type { DeclaredPermissions, ModuleLimits, Permissions } from "../manifest/declared.ts";
+
 /** The second argument of `execute`. It may be destructured, as in `{ signal, progress, log }`. */
 export interface ModuleContext {
   /** Aborted when the call is cancelled, its deadline passes, its client leaves or the server drains. */
@@ -39,21 +43,6 @@ export type Execute = (
   context: ModuleContext,
 ) => string | Promise<string> | AsyncGenerator<string, unknown, void>;
 
-/** A module may set tighter limits than the server's, never wider ones. */
-export interface ModuleLimits {
-  execMs?: number;
-  maxCallsInFlight?: number;
-  maxCallsQueued?: number;
-  maxResultBytes?: number;
-  maxPartBytes?: number;
-  maxModuleMemoryBytes?: number;
-  maxLogLinesPerSecond?: number;
-  /** Earlier versions that stay callable by their tree. 0 ends all of them. */
-  retain?: number;
-  /** Keeps the module's process from the start, however many others wait. */
-  resident?: boolean;
-}
-
 /** Everything that a module file may export. */
 export interface ModuleExports {
   description?: string;
@@ -61,4 +50,6 @@ export interface ModuleExports {
   /** A JSON Schema for `args` read as JSON. Arguments that don't fit are refused before `execute` sees them. */
   input?: Record<string, unknown>;
   limits?: ModuleLimits;
+  /** What the module may touch besides its own temporary folder. Without it: nothing. A literal, like `limits`. */
+  permissions?: DeclaredPermissions;
 }

@@ -1,19 +1,7 @@
 import { z } from "zod";
+import type { ModuleLimits } from "./declared.ts";
 
-/** Limits that a module sets for itself; where the server has one too, the tighter of both holds. */
-export interface ModuleLimits {
-  execMs?: number;
-  maxCallsInFlight?: number;
-  maxCallsQueued?: number;
-  maxResultBytes?: number;
-  maxPartBytes?: number;
-  maxModuleMemoryBytes?: number;
-  maxLogLinesPerSecond?: number;
-  /** Earlier versions that stay callable by their tree. 0 ends all of them. */
-  retain?: number;
-  /** Keeps the module's process from the start, however many others wait. */
-  resident?: boolean;
-}
+export type { ModuleLimits };
 
 const count = (least: number) => z.number().int().min(least).max(Number.MAX_SAFE_INTEGER).exactOptional();
 

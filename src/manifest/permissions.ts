@@ -1,20 +1,8 @@
 import { posix } from "node:path";
 import { z } from "zod";
+import type { DeclaredPermissions, Permissions } from "./declared.ts";
 
-/** What a module declares that it touches: `export const permissions`. A list that is left out is empty. */
-export type Permissions = {
-  /** Absolute paths; each means the file, or everything below the folder. */
-  readonly read?: readonly string[];
-  readonly write?: readonly string[];
-  /** Programs: absolute paths, or names that are looked up in PATH when the module is loaded. */
-  readonly run?: readonly string[];
-  /** TCP ports of other machines and of this one. */
-  readonly connect?: readonly number[];
-  readonly listen?: readonly number[];
-};
-
-/** `"all"`: the module runs without a sandbox. */
-export type DeclaredPermissions = Permissions | "all";
+export type { DeclaredPermissions, Permissions };
 
 const maxEntries = 256;
 const maxPathLength = 4096;

@@ -1,7 +1,10 @@
-import { detailOf } from "../base/errors.ts";
+import { detailOf, VeripyError } from "../base/errors.ts";
 import type { Sha256Hex } from "../base/sha256.ts";
+import type { Manifest } from "../manifest/manifest.ts";
+import type { ModuleLimits } from "../manifest/module-limits.ts";
+import { undeclaredHints } from "../manifest/permission-hints.ts";
+import type { DeclaredPermissions } from "../manifest/permissions.ts";
 import { twinError } from "../source/module-scanner.ts";
-import type { ModuleSource } from "../source/module-source.ts";
 import { readModuleSource } from "../source/read-source.ts";
 import { loadVersion, type VersionOptions } from "./hosted-version.ts";
 
@@ -11,11 +14,16 @@ export type CheckedModule =
   | {
       readonly mod: string;
       readonly ok: true;
-      readonly desc: string | undefined;
-      readonly input: Record<string, unknown> | undefined;
       readonly tree: Sha256Hex;
-      /** All its files, itself first, as paths below `modsDir`. */
-      readonly files: readonly string[];
+      readonly description: string | undefined;
+      readonly input: Record<string, unknown> | undefined;
+      readonly limits: ModuleLimits;
+      readonly permissions: DeclaredPermissions;
+      readonly describedBy: Manifest["describedBy"];
+      /** The module's file first, then what it imports; paths are below `modsDir`. */
+      readonly files: readonly { readonly path: string; readonly sum: Sha256Hex }[];
+      /** Permissions that it seems to need and does not declare, a sentence each. */
+      readonly warnings: readonly string[];
     };
 
 /**
@@ -31,11 +39,24 @@ export async function checkModule(
   try {
     const twins = await twinError(modsDir, mod);
     if (twins !== undefined) throw twins;
-    const source: ModuleSource = await readModuleSource(modsDir, mod, options.limits);
+    const source = await readModuleSource(modsDir, mod, options.limits);
     const version = await loadVersion(source, options);
-    const { desc, input, tree } = version;
+    const { desc: description, input, permissions, describedBy, tree } = version;
     await version.stop();
-    return { mod, ok: true, desc, input, tree, files: [mod, ...source.files.map((file) => file.path)] };
+    const { manifest } = source;
+    const texts = [source.entry, ...source.files];
+    return {
+      mod,
+      ok: true,
+      tree,
+      description,
+      input,
+      limits: manifest instanceof VeripyError ? {} : manifest.limits,
+      permissions,
+      describedBy,
+      files: texts.map(({ path, sum }) => ({ path, sum })),
+      warnings: undeclaredHints(texts, permissions),
+    };
   } catch (error) {
     return { mod, ok: false, problem: detailOf(error) };
   }

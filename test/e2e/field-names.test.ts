@@ -10,7 +10,9 @@ import { jsonLines } from "../helpers/tools.ts";
 
 setDefaultTimeout(30_000);
 
-const streams = `export const input = { type: "string", maxLength: 1000 };
+const streams = `export const limits = { execMs: 5_000 };
+export const permissions = { run: ["uname"] };
+export const input = { type: "string", maxLength: 1000 };
 export async function* execute(args: string, context: any) {
   context.progress(0.5, "half");
   console.log("a line");
@@ -69,6 +71,7 @@ test("every field of --json, of the log, of the wire and of the files is in snak
 
   await client(["list"]);
   await client(["verify"]);
+  await client(["describe", "streams"]);
   await client(["--json", "exec", "streams", "words"]);
   await client(["--json", "exec", "streams", "fail"]);
   await client(["modules"]);
@@ -136,6 +139,8 @@ test("every field of --json, of the log, of the wire and of the files is in snak
   expect([...keysOf("client modules")]).toEqual(
     expect.arrayContaining(["memory_bytes", "in_flight", "p50_ms", "p99_ms"]),
   );
+  for (const where of ["wire mod:verify", "client list", "client verify", "client describe", "server check"])
+    expect(keysOf(where)).toContain("described_by");
   expect(keysOf("client rotate")).toContain("left_out");
   expect(keysOf("watch")).toContain("retry_ms");
   const [info] = seen.filter(({ where }) => where === "wire sys:info");

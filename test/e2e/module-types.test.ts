@@ -28,10 +28,11 @@ function typeCheck(module: string): Promise<Ended> {
 }
 
 const module = `
-import type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog } from "veripy";
+import type { Execute, ModuleContext, ModuleExports, ModuleLimits, ModuleLog, Permissions } from "veripy";
 export const description = "Uses everything that a module may";
 export const input = { type: "integer" };
-export const limits: ModuleLimits = { execMs: 1_000, maxResultBytes: 10 };
+export const limits: ModuleLimits = { execMs: 1_000, maxResultBytes: 10, retain: 0, resident: true };
+export const permissions = { read: ["/var/log"], run: ["git"], connect: [443] } as const satisfies Permissions;
 export async function* execute(args: string, { signal, progress, log, client, ref, mod, tree }: ModuleContext) {
   const { info }: ModuleLog = log;
   info([client.fingerprint, client.name ?? "", ref, mod, tree].join());
@@ -39,7 +40,7 @@ export async function* execute(args: string, { signal, progress, log, client, re
   if (!signal.aborted) yield args;
   return "done";
 }
-const exported: ModuleExports = { description, input, limits, execute: execute satisfies Execute };
+const exported: ModuleExports = { description, input, limits, permissions, execute: execute satisfies Execute };
 console.log(exported);
 `;
 
@@ -50,6 +51,8 @@ test("a module compiles against the output of 'veripy-server types', with nothin
 test.each([
   ["a part of the context that is none", ["client, ref", "caller, ref"], "caller"],
   ["a limit that is none", ["execMs", "execSeconds"], "execSeconds"],
+  ["a permission that is none", ["connect: [443]", "network: [443]"], "network"],
+  ["a port that is no number", ["connect: [443]", 'connect: ["443"]'], "number"],
   ["an answer that is no string", ["yield args", "yield 1"], "number"],
 ])("a module with %s does not", async (_, [before = "", after = ""], complaint) => {
   const { exitCode, stdout } = await typeCheck(module.replace(before, after));

@@ -9,6 +9,7 @@ setDefaultTimeout(180_000);
 // Every example in README.md and docs/ is run unchanged. The test fails for a module that is not in this table.
 const calls: Record<string, { args: string; stdout: string }> = {
   "Counts to a number": { args: "3", stdout: "1\n2\n3\ndone\n" },
+  "Says whether /etc/hosts has a name": { args: "localhost", stdout: "yes\n" },
 };
 
 const { modules, programs } = await readmeBlocks();

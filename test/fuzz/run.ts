@@ -13,10 +13,11 @@ import { fuzzModules } from "./payloads.ts";
 import { Random } from "./random.ts";
 import { Report } from "./report.ts";
 import { fuzzSession } from "./session.ts";
+import { fuzzSources } from "./sources.ts";
 
 /**
- * Mutated frames, connections and answers, from a fixed seed. `bun run fuzz [--quick] [--seed N] [--frames N]
- * [--connections N] [--answers N]`. Exits with 1 when anything was answered that should not be, or not answered
+ * Mutated frames, connections, answers and sources, from a fixed seed. `bun run fuzz [--quick] [--seed N] [--frames N]
+ * [--connections N] [--answers N] [--sources N]`. Exits with 1 when anything was answered that should not be, or not answered
  * that should be; when the server crashed, hung or leaked; or when the other client was not served throughout.
  */
 const { values } = parseArgs({
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     frames: { type: "string" },
     connections: { type: "string" },
     answers: { type: "string" },
+    sources: { type: "string" },
   },
 });
 const share = values.quick ? 0.01 : 1;
@@ -33,6 +35,7 @@ const counts = {
   frames: Number(values.frames ?? 1_000_000 * share),
   connections: Number(values.connections ?? 10_000 * share),
   answers: Number(values.answers ?? 100_000 * share),
+  sources: Number(values.sources ?? 50_000 * share),
 };
 /** What a server may hold more after the run than after its first tenth: its heap breathes. */
 const allowedGrowthBytes = 48 * 1024 ** 2;
@@ -40,7 +43,7 @@ const allowedGrowthBytes = 48 * 1024 ** 2;
 const random = new Random(Number(values.seed));
 const report = new Report();
 report.result(
-  `seed ${values.seed}: ${counts.frames} frames, ${counts.connections} connections, ${counts.answers} answers`,
+  `seed ${values.seed}: ${counts.frames} frames, ${counts.connections} connections, ${counts.answers} answers, ${counts.sources} sources`,
 );
 
 await using site = await Site.create(fuzzModules);
@@ -95,9 +98,12 @@ const { answers, calls } = await fuzzAnswers(
   report,
 );
 
+const { read } = fuzzSources(random.fork(4), counts.sources, report);
+if (counts.sources > 0 && read === 0) report.violation("no source could be read, so little was tried");
+
 report.result(
   [
-    `fuzz: seed ${values.seed}, ${Math.round(frames)} frames, ${Math.round(connections)} connections, ${answers} answers to ${calls} calls`,
+    `fuzz: seed ${values.seed}, ${Math.round(frames)} frames, ${Math.round(connections)} connections, ${answers} answers to ${calls} calls, ${counts.sources} sources (${read} read)`,
     `memory ${mebibytes(before.rssBytes)} -> ${mebibytes(after.rssBytes)}, descriptors ${before.descriptors} -> ${after.descriptors}, module hosts ${before.children.length} -> ${after.children.length}`,
     `another client: ${seen.calls} calls, p50 ${seen.p50Ms.toFixed(1)} ms, p99 ${seen.p99Ms.toFixed(1)} ms, worst ${seen.worstMs.toFixed(0)} ms`,
     `violations ${report.violations.length}`,

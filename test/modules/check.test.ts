@@ -13,9 +13,13 @@ test("a module that loads is described, with all its files", async () => {
   expect(await checkModule(mods.path, "m.ts", options)).toMatchObject({
     mod: "m.ts",
     ok: true,
-    desc: "fine",
+    description: "fine",
     input: undefined,
-    files: ["m.ts", "lib/a.ts"],
+    limits: {},
+    permissions: {},
+    describedBy: "source",
+    files: [{ path: "m.ts" }, { path: "lib/a.ts", sum: await mods.sha256sum("lib/a.ts") }],
+    warnings: [],
   });
 });
 

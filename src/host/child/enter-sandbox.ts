@@ -4,6 +4,7 @@ import { openLibc } from "../../base/libc.ts";
 import { type SandboxRules, sandboxVariable } from "../sandbox-rules.ts";
 import { openSystemCalls } from "../system-calls.ts";
 import { controlDescriptor } from "../transport.ts";
+import { dropCapabilities } from "./capabilities.ts";
 import { restrictByLandlock } from "./landlock.ts";
 import { seccompFilter } from "./seccomp.ts";
 
@@ -45,6 +46,7 @@ function restrict(rules: SandboxRules): void {
   const { prctl } = libc.symbols;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) !== 0) throw new Error("prctl refused no_new_privs");
   restrictByLandlock(system, ptr, rules);
+  dropCapabilities(system, ptr);
   const filter = seccompFilter(rules);
   if (filter === undefined) return;
   // `struct sock_fprog`: u16 length, padding, u64 address.

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { closeSync, fstatSync, openSync, statfsSync } from "node:fs";
 import { fileRights, type SandboxRules } from "../sandbox-rules.ts";
 import { landlockAbi, SYS_landlock_create_ruleset, type SystemCalls } from "../system-calls.ts";
 
@@ -15,6 +15,9 @@ const LANDLOCK_SCOPES = 3;
 /** What may be granted of a file that is no folder. */
 const rightsOfFiles =
   fileRights.execute | fileRights.writeFile | fileRights.readFile | fileRights.truncate | fileRights.ioctlDev;
+const SYS_dup = process.arch === "arm64" ? 23 : 32;
+/** `PROC_SUPER_MAGIC` of `linux/magic.h`. */
+const procfs = 0x9fa0;
 // Node names neither.
 const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
@@ -52,6 +55,9 @@ export function restrictByLandlock(
     if (fd === undefined) continue;
     const granted = rights & files & (fstatSync(fd).isDirectory() ? -1 : rightsOfFiles);
     if (granted !== 0) add(LANDLOCK_RULE_PATH_BENEATH, pathRule(granted, fd), `grant ${path}`);
+    // A rule is for an inode, and when memory is short the kernel makes those of /proc anew. Not while one is open; a
+    // duplicate is inherited by the next image.
+    if (statfsSync(path).type === procfs) must(system, `keep ${path}`, system.call(SYS_dup, fd, 0, 0, 0));
     closeSync(fd);
   }
   if (abi >= 4) {

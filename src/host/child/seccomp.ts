@@ -18,6 +18,7 @@ const offsetOfArch = 4;
 /** The lower half of an argument; both architectures are little-endian. */
 const offsetOfArgument = (index: number) => 16 + 8 * index;
 
+const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_STREAM = 1;
@@ -25,13 +26,21 @@ const SOCK_DGRAM = 2;
 const SOCK_TYPE_MASK = 0xf;
 const IPPROTO_TCP = 6;
 const IPPROTO_UDP = 17;
+/** Connects a TCP socket without `connect`, so Landlock's rules for ports are not asked. */
+const MSG_FASTOPEN = 0x2000_0000;
+/** `setsockopt(fd, SOL_TCP, TCP_ULP, …)` turns a TCP socket into one of another kind, which Landlock does not know. */
+const SOL_TCP = 6;
+const TCP_ULP = 31;
 /** `CLONE_NEW*`: all kinds of namespace. */
 const CLONE_NAMESPACES = 0x7e02_0080;
 /** Where x32 calls begin on x64. */
 const x32 = 0x4000_0000;
 
-/** So that the C library falls back to `clone`, whose flags a filter can see. */
+/** So that callers fall back to `clone` and `openat`, whose flags and modes a filter can see. */
 const clone3 = 435;
+const openat2 = 437;
+/** `S_ISUID | S_ISGID`: for any user of the machine, a program with such a mode would run as this one, unconfined. */
+const SET_ID = 0o6000;
 /** `ioctl` requests: change of a file's flags (`FS_IOC_SETFLAGS`, `FS_IOC_FSSETXATTR`), input for a terminal (`TIOCSTI`). */
 const refusedRequests = [0x4008_6602, 0x401c_5820, 0x5412];
 /** `SIOC…`: the configuration of network interfaces. */
@@ -59,21 +68,30 @@ export function seccompFilter(
   ];
   if (arch === "x64") program.push([JUMP_AT_LEAST, 0, 1, x32], refuse(EPERM));
   for (const number of table.refused) program.push(...when(number, [refuse(EACCES)]));
-  program.push(...when(clone3, [refuse(ENOSYS)]));
-  program.push(
-    ...when(table.clone, [
-      [LOAD, 0, 0, offsetOfArgument(0)],
-      [JUMP_ANY_BIT, 0, 1, CLONE_NAMESPACES],
-      refuse(EPERM),
-      allow,
-    ]),
-  );
+  for (const number of [clone3, openat2]) program.push(...when(number, [refuse(ENOSYS)]));
+  program.push(...when(table.clone, noneOf(0, CLONE_NAMESPACES, EPERM)));
   for (const number of table.ofProcess) program.push(...when(number, onlyZero(0)));
   // PRIO_PROCESS is 0, IOPRIO_WHO_PROCESS is 1; 0 is the caller.
   program.push(...when(table.setpriority, [...unless(0, 0), ...onlyZero(1)]));
   program.push(...when(table.ioprioSet, [...unless(0, 1), ...onlyZero(1)]));
   if (rules.listen.length === 0) program.push(...when(table.listen, [refuse(EACCES)]));
   program.push(...when(table.socket, socketRule(rules)));
+  program.push(...when(table.socketpair, socketpairRule()));
+  for (const [number, flags] of table.sending)
+    program.push(...when(number, noneOf(flags, MSG_FASTOPEN, EACCES)));
+  // Callers that create nothing pass a mode of 0.
+  for (const [number, mode] of table.creating) program.push(...when(number, noneOf(mode, SET_ID, EACCES)));
+  program.push(
+    ...when(table.setsockopt, [
+      [LOAD, 0, 0, offsetOfArgument(1)],
+      [JUMP_EQUAL, 1, 0, SOL_TCP],
+      allow,
+      [LOAD, 0, 0, offsetOfArgument(2)],
+      [JUMP_EQUAL, 0, 1, TCP_ULP],
+      refuse(EACCES),
+      allow,
+    ]),
+  );
   program.push(...when(table.ioctl, requestRule()));
   program.push(allow);
   return encode(program);
@@ -91,6 +109,11 @@ function when(number: number, then: readonly Instruction[]): Instruction[] {
 
 function onlyZero(argument: number): Instruction[] {
   return [...unless(argument, 0), allow];
+}
+
+/** Refuses the call if the argument has any of these bits. */
+function noneOf(argument: number, bits: number, errno: number): Instruction[] {
+  return [[LOAD, 0, 0, offsetOfArgument(argument)], [JUMP_ANY_BIT, 0, 1, bits], refuse(errno), allow];
 }
 
 /** Refuses the call unless the argument has this value. */
@@ -121,6 +144,18 @@ function socketRule({ connect, listen }: SocketRules): Instruction[] {
     ...tcp,
     ...(udp.length === 0 ? [] : ([[JUMP_EQUAL, 0, udp.length, SOCK_DGRAM], ...udp] as Instruction[])),
     refuse(EACCES),
+  ];
+}
+
+/** Streams only: a datagram socket of a pair can send to any path, or connect to it. */
+function socketpairRule(): Instruction[] {
+  return [
+    ...unless(0, AF_UNIX),
+    [LOAD, 0, 0, offsetOfArgument(1)],
+    [AND, 0, 0, SOCK_TYPE_MASK],
+    [JUMP_EQUAL, 1, 0, SOCK_STREAM],
+    refuse(EACCES),
+    allow,
   ];
 }
 

@@ -3,7 +3,13 @@ export interface SystemCallTable {
   /** `AUDIT_ARCH_*` of `linux/audit.h`. */
   readonly audit: number;
   readonly socket: number;
+  readonly socketpair: number;
   readonly listen: number;
+  readonly setsockopt: number;
+  /** Calls that send, each with the index of its flags. */
+  readonly sending: readonly (readonly [number: number, flags: number])[];
+  /** Calls that may create a file, each with the index of its mode. */
+  readonly creating: readonly (readonly [number: number, mode: number])[];
   readonly clone: number;
   readonly ioctl: number;
   readonly setpriority: number;
@@ -26,7 +32,23 @@ export const systemCallTables: Partial<Record<NodeJS.Architecture, SystemCallTab
   x64: {
     audit: 0xc000_003e,
     socket: 41,
+    socketpair: 53,
     listen: 50,
+    setsockopt: 54,
+    // sendto, sendmsg, sendmmsg
+    sending: [
+      [44, 3],
+      [46, 2],
+      [307, 3],
+    ],
+    // open, creat, mknod, openat, mknodat
+    creating: [
+      [2, 2],
+      [85, 1],
+      [133, 1],
+      [257, 3],
+      [259, 2],
+    ],
     clone: 56,
     ioctl: 16,
     setpriority: 141,
@@ -56,7 +78,20 @@ export const systemCallTables: Partial<Record<NodeJS.Architecture, SystemCallTab
   arm64: {
     audit: 0xc000_00b7,
     socket: 198,
+    socketpair: 199,
     listen: 201,
+    setsockopt: 208,
+    // sendto, sendmsg, sendmmsg
+    sending: [
+      [206, 3],
+      [211, 2],
+      [269, 3],
+    ],
+    // openat, mknodat
+    creating: [
+      [56, 3],
+      [33, 2],
+    ],
     clone: 220,
     ioctl: 29,
     setpriority: 140,

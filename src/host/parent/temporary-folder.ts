@@ -1,4 +1,5 @@
-import { chmod, chown, mkdtemp, readdir, rm } from "node:fs/promises";
+import { constants } from "node:fs";
+import { chmod, chown, mkdtemp, open, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
@@ -49,9 +50,25 @@ async function remove(folder: string): Promise<void> {
   }
 }
 
-async function openFolders(folder: string): Promise<void> {
-  await chmod(folder, 0o700);
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    if (entry.isDirectory()) await openFolders(join(folder, entry.name));
+// Node does not name it.
+const O_PATH = 0o10000000;
+const { O_DIRECTORY, O_NOFOLLOW } = constants;
+const maxDepth = 64;
+
+/**
+ * By descriptors, not by paths: a program that outlived its module may put a link in a folder's place meanwhile, to
+ * have the mode of another file changed.
+ */
+async function openFolders(folder: string, depth = 0): Promise<void> {
+  if (process.platform !== "linux" || depth > maxDepth) return;
+  const handle = await open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  try {
+    const opened = `/proc/self/fd/${handle.fd}`;
+    await chmod(opened, 0o700);
+    for (const entry of await readdir(opened, { withFileTypes: true })) {
+      if (entry.isDirectory()) await openFolders(`${opened}/${entry.name}`, depth + 1);
+    }
+  } finally {
+    await handle.close();
   }
 }

@@ -40,18 +40,22 @@ for (const arch of ["x64", "arm64"] as const) {
     verdict(seccompFilter(rules, arch) ?? new Uint8Array(), nr, args, table.audit);
 
   test(`${arch}: the table has no number twice, and none of a call with a rule of its own`, () => {
-    const { socket, listen, clone, ioctl, setpriority, ioprioSet, ofProcess, refused } = table;
-    const all = [socket, listen, clone, ioctl, setpriority, ioprioSet, ...ofProcess, ...refused];
+    const { socket, socketpair, listen, setsockopt, clone, ioctl, setpriority, ioprioSet } = table;
+    const { ofProcess, refused, sending, creating } = table;
+    const byArgument = [...sending, ...creating].map(([nr]) => nr);
+    const single = [socket, socketpair, listen, setsockopt, clone, ioctl, setpriority, ioprioSet];
+    const all = [...single, ...ofProcess, ...byArgument, ...refused];
     expect(all.filter((nr) => !Number.isInteger(nr))).toEqual([]);
     expect(new Set(all).size).toBe(all.length);
   });
 
   test(`${arch}: what is refused is refused, and every other call is allowed`, () => {
     for (const nr of table.refused) expect([nr, of(nr)]).toEqual([nr, EACCES]);
-    const special = [table.socket, table.listen, ...table.ofProcess, table.setpriority, table.ioprioSet, 435];
+    const { socket, socketpair, listen, ofProcess, setpriority, ioprioSet } = table;
+    const special = [socket, socketpair, listen, ...ofProcess, setpriority, ioprioSet, 435, 437];
     for (let nr = 0; nr < 600; nr++)
       if (![...table.refused, ...special].includes(nr)) expect([nr, of(nr)]).toEqual([nr, allow]);
-    expect(of(435)).toBe(ENOSYS);
+    expect([of(435), of(437)]).toEqual([ENOSYS, ENOSYS]);
   });
 
   test(`${arch}: calls of another architecture are refused`, () => {
@@ -90,6 +94,28 @@ for (const arch of ["x64", "arm64"] as const) {
       for (const domain of [AF_UNIX, AF_NETLINK]) expect(socket(domain, SOCK_STREAM, 0)).toBe(EACCES);
       expect(socket(AF_INET, 3, 1)).toBe(EACCES);
       expect(of(table.listen, [4, 128], rule)).toBe(listens);
+    }
+  });
+
+  test(`${arch}: pairs of sockets are streams, nothing connects as it sends, and a socket stays of its kind`, () => {
+    const pair = (...args: number[]) => of(table.socketpair, args);
+    expect(pair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)).toBe(allow);
+    for (const type of [SOCK_DGRAM, SOCK_DGRAM | SOCK_CLOEXEC, 5])
+      expect(pair(AF_UNIX, type, 0)).toBe(EACCES);
+    expect(pair(30, SOCK_STREAM, 0)).toBe(EACCES);
+    const [fastOpen, noSignal] = [0x2000_0000, 0x4000];
+    for (const [nr, at] of table.sending) {
+      const flags = (value: number) => of(nr, [...Array<number>(at).fill(7), value]);
+      expect([nr, flags(noSignal), flags(fastOpen | noSignal)]).toEqual([nr, allow, EACCES]);
+    }
+    const option = (level: number, name: number) => of(table.setsockopt, [3, level, name]);
+    expect([option(TCP, 31), option(TCP, 1), option(1, 31)]).toEqual([EACCES, allow, allow]);
+  });
+
+  test(`${arch}: files are not created with a set-user-ID or set-group-ID bit`, () => {
+    for (const [nr, at] of table.creating) {
+      const mode = (value: number) => of(nr, [...Array<number>(at).fill(0o7777), value]);
+      expect([mode(0o1777), mode(0), mode(0o4755), mode(0o2755)]).toEqual([allow, allow, EACCES, EACCES]);
     }
   });
 
