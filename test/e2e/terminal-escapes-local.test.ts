@@ -52,7 +52,7 @@ describe.skipIf(process.platform === "win32")("the server's log", () => {
       await request(narrow, "mod:exec", { mod: evil, args: evil });
       await server.shows(/may not exec \\u001b\[1A/);
 
-      await site.write("broken.ts", `throw new Error(${literal});\n`);
+      await site.write("broken.ts", `throw new Error(${literal});\nexport const execute = () => "";\n`);
       await server.shows(/broken\.ts cannot be loaded: .*u001b\[1A/);
       const trusted = join(site.path, "trusted-keys.json");
       const text = await Bun.file(trusted).text();

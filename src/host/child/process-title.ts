@@ -1,6 +1,10 @@
 import type { Pointer } from "bun:ffi";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
+import { openLibc } from "../../base/libc.ts";
 import { spareTitle } from "../protocol.ts";
+
+/** `prctl(2)`: sets the name of this thread, which is the main one, and so of the process. */
+const PR_SET_NAME = 15;
 
 /** Where the arguments of a process end, by its number in proc(5). */
 const argEndField = 49;
@@ -32,12 +36,9 @@ export class ProcessTitle {
 
   set(title: string, mod: string): void {
     if (process.platform !== "linux") return;
-    try {
-      // Shown by `top`, and by `ps` without options; the kernel keeps 15 bytes of it.
-      writeFileSync("/proc/self/comm", mod);
-    } catch {
-      // As above.
-    }
+    // Shown by `top`, and by `ps` without options; the kernel keeps 15 bytes of it. The sandbox allows no write to /proc.
+    const libc = openLibc({ prctl: { args: ["i32", "ptr", "u64", "u64", "u64"], returns: "i32" } });
+    libc?.symbols.prctl(PR_SET_NAME, Buffer.from(`${mod}\0`), 0, 0, 0);
     // A zero ends an argument, so nothing after it is shown.
     this.#room?.fill(0);
     if (this.#room !== undefined) new TextEncoder().encodeInto(title, this.#room);
