@@ -6,6 +6,18 @@ import type { z } from "zod";
  */
 export const plainWords = { error: plainIssue };
 
+/** For an object's schema: names the keys that it takes. */
+export function strictKeys(known: readonly string[]): {
+  error: (issue: z.core.$ZodRawIssue) => string | undefined;
+} {
+  return {
+    error: (issue) =>
+      issue.code === "unrecognized_keys"
+        ? `${plainIssue(issue)}; the keys are ${known.join(", ")}`
+        : undefined,
+  };
+}
+
 function plainIssue(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type":

@@ -1,8 +1,12 @@
 import { posix } from "node:path";
 import { z } from "zod";
+import { strictKeys } from "../base/plain-issue.ts";
 import type { DeclaredPermissions, Permissions } from "./declared.ts";
 
 export type { DeclaredPermissions, Permissions };
+
+/** The kinds of permission, in the order in which they are shown. */
+export const permissionKinds = ["read", "write", "run", "connect", "listen"] as const;
 
 const maxEntries = 256;
 const maxPathLength = 4096;
@@ -27,22 +31,22 @@ const program = z
 const port = z.number().int().min(1).max(65_535);
 
 /** The shape of `permissions` when it is an object. */
-export const permissionLists: z.ZodType<Permissions> = z.strictObject({
-  read: z.array(absolutePath).max(maxEntries).exactOptional(),
-  write: z.array(absolutePath).max(maxEntries).exactOptional(),
-  run: z.array(program).max(maxEntries).exactOptional(),
-  connect: z.array(port).max(maxEntries).exactOptional(),
-  listen: z.array(port).max(maxEntries).exactOptional(),
-});
+export const permissionLists: z.ZodType<Permissions> = z.strictObject(
+  {
+    read: z.array(absolutePath).max(maxEntries).exactOptional(),
+    write: z.array(absolutePath).max(maxEntries).exactOptional(),
+    run: z.array(program).max(maxEntries).exactOptional(),
+    connect: z.array(port).max(maxEntries).exactOptional(),
+    listen: z.array(port).max(maxEntries).exactOptional(),
+  },
+  strictKeys(permissionKinds),
+);
 
 /** The shape of `permissions` in a report. */
 export const declaredPermissions: z.ZodType<DeclaredPermissions> = z.union([
   z.literal("all"),
   permissionLists,
 ]);
-
-/** The kinds of permission, in the order in which they are shown. */
-export const permissionKinds = ["read", "write", "run", "connect", "listen"] as const;
 
 /** Sorted, without duplicates and empty lists, so that equal permissions are equal as JSON. */
 export function normalPermissions(declared: DeclaredPermissions): DeclaredPermissions {
