@@ -149,7 +149,7 @@ describe("descriptors that run out", () => {
     "are said in the log, cost no busy loop, and connecting works again when some are free",
     async () => {
       await using server = new Running(
-        ["sh", "-c", 'ulimit -n 72 && exec "$@"', "sh", site.server, "--port", "0", "--json"],
+        ["sh", "-c", 'ulimit -n 72 && exec "$@"', "sh", site.server, "--port", "0", "--json", "--eager"],
         { cwd: site.path },
       );
       const { port } = JSON.parse(await server.line('"port":')) as { port: number };

@@ -19,7 +19,7 @@ beforeAll(async () => {
   site = await Site.create(testModules);
   identity = await clientOf(site);
   server = await site.start([
-    ...["--handshake-rate", "100000", "--handshake-burst", "100000", "--idle-timeout", "600ms"],
+    ...["--handshake-rate", "100000", "--handshake-burst", "100000", "--idle-timeout", "600ms", "--eager"],
   ]);
   port = site.port;
 }, 30_000);

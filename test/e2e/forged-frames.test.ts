@@ -118,7 +118,7 @@ test("progress does not disconnect a slow reader: it is dropped, and the answers
   slow.pause();
   // More than the system's buffers take, so that the server notices, and less than may be queued.
   for (let call = 0; call < 9; call++)
-    slow.send(`mod:exec:b${call} ${JSON.stringify({ mod: "big.ts", args: "900000" })}\n`);
+    slow.send(`mod:exec:b${call} ${JSON.stringify({ mod: "big.ts", args: "800000" })}\n`);
   // Fifty reports of a kibibyte each, six as JSON, in every 100 ms: 12 MB in all.
   const until = performance.now() + 4_000;
   while (performance.now() < until) {

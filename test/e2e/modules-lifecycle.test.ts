@@ -126,7 +126,7 @@ describe("deadlines and cancellation", () => {
 describe("limits", () => {
   test("beyond the calls in flight and the queue a call is refused as busy, and the others are answered", async () => {
     await using site = await Site.create({ "worker.ts": worker });
-    await site.start(["--max-calls", "2", "--max-queue", "3"]);
+    await site.start(["--max-calls", "2", "--max-queue", "3", "--eager"]);
     using client = await connectTo(site);
     await client.verify("worker");
     const calls = Array.from({ length: 7 }, () =>
@@ -151,7 +151,7 @@ describe("limits", () => {
       "alone.ts": `export const limits = { maxCallsInFlight: 1, maxCallsQueued: 0, execMs: 150 }; ${worker}`,
       "wrong.ts": `export const limits = { maxResultByte: 10 }; ${big}`,
     });
-    const server = await site.start(["--max-result", "1000"]);
+    const server = await site.start(["--max-result", "1000", "--eager"]);
     using client = await connectTo(site);
     expect((await client.exec("tight", "10")).result).toBe("x".repeat(10));
     expect(await failureOf(client.exec("tight", "11"))).toStartWith("too_large");

@@ -110,9 +110,7 @@ describe.skipIf(!hasSandbox)(sandboxed("starting programs"), () => {
 
   test("a module whose program is not there, or is a folder, does not load, and the log says why", async () => {
     for (const mod of ["missing", "folder"])
-      expect(await failureOf(attempt(mod, () => "ran"))).toMatch(
-        /^(no_such_module|bad_module|module_crashed)/,
-      );
+      expect(await failureOf(attempt(mod, () => "ran"))).toMatch(/^(not_found|bad_module|module_crashed)/);
     await server.line((line) => line.includes("missing.ts") && line.includes("no-such-program-anywhere"));
     await server.line((line) => line.includes("folder.ts") && line.includes("not a file"));
   });
