@@ -68,7 +68,7 @@ async function statusOf(path: string): Promise<Stats | undefined> {
   try {
     return await stat(path);
   } catch (error) {
-    // Whoever reads the file reports these errors.
+    // The caller reports these errors when it reads the file.
     if (isSystemError(error, "ENOENT", "ENOTDIR", "EACCES", "ELOOP")) return undefined;
     throw error;
   }

@@ -8,7 +8,7 @@ export interface FileStamp {
   readonly mark: string;
   /**
    * The ctime in milliseconds by the file system's clock, or 0 where there is none. Every write moves it and, unlike
-   * the mtime, nobody can set it back.
+   * the mtime, it cannot be set back.
    */
   readonly changedMs: number;
 }

@@ -11,7 +11,7 @@ export interface ModuleDetails {
   readonly description: string | undefined;
   readonly input: Record<string, unknown> | undefined;
   readonly limits: ModuleLimits | undefined;
-  /** Undefined if nobody knows: the source can't be read. */
+  /** Undefined if unknown, because the source cannot be read. */
   readonly permissions: DeclaredPermissions | undefined;
   readonly describedBy: "source" | "server";
   readonly files: readonly { readonly path: string; readonly sum: string }[];

@@ -80,7 +80,7 @@ export function endOutputLine(): void {
 /** Prints a line on standard error: for people, not for scripts. */
 export function note(strings: TemplateStringsArray, ...values: Value[]): void {
   writeNotes([text(strings, ...values)], (error) => {
-    // EPIPE: nobody reads standard error, so there is no one to tell.
+    // EPIPE: standard error is closed, so the failure cannot be reported.
     if (error.code !== "EPIPE") process.exit(exitCodes.moduleFailed);
   });
 }

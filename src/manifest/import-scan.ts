@@ -88,7 +88,7 @@ function isRelative(path: string, specifier: string): boolean {
 
 /**
  * The paths that a relative specifier in `importer` may mean: the name as it is, then with each extension. The first
- * that is a file is meant. Throws `bad_module` for a specifier that can't mean a file below `mods/`.
+ * that exists wins. Throws `bad_module` for a specifier that cannot name a file below `mods/`.
  */
 export function candidatePaths(importer: string, specifier: string): string[] {
   const path = posix.join(posix.dirname(importer), specifier);

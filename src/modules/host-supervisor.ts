@@ -124,7 +124,7 @@ export class HostSupervisor implements HostSource, ResidentProcess {
   async prove(): Promise<void> {
     if (this.#hasLoaded || this.#isReplaced || this.#stopped !== undefined) return;
     await (this.#isStarting ? this.#lastStart : this.#begin());
-    // Nobody has called it: it takes no place from those that were.
+    // It has not been called, so it must not displace a process that has.
     if (this.#module.residents.isFull && this.#host?.hasHadCalls === false) this.endIdle();
   }
 

@@ -8,7 +8,7 @@ import { cancelled, type DecodedRequest, PendingRequest, type RequestOptions } f
 export interface ChannelOptions {
   /** The longest line accepted from the peer, newline excluded. */
   maxLineBytes: number;
-  /** Called with the peer's requests and broadcasts: every frame that answers no request of ours. */
+  /** Called with the peer's requests and broadcasts: every frame that does not answer one of our requests. */
   onFrame(frame: Frame): void;
   /** Turns the reason why the peer or the network ended the connection into the error that requests are rejected with. */
   explain?(reason: CloseReason): VeripyError;
@@ -146,7 +146,7 @@ export class Channel {
       return;
     }
     const pending = this.#pending.get(frame.refNumber);
-    // The peer numbers its broadcasts itself, so their REF may equal one of ours, but their API never does.
+    // The peer numbers its broadcasts itself, so a broadcast may have the REF of one of our requests, but never its API.
     if (pending === undefined || pending.api !== frame.api) this.#options.onFrame(frame);
     else if (isAnswer(frame.type)) pending.answer(frame);
     else if (pending.takesParts) pending.part(frame);

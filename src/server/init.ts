@@ -22,7 +22,7 @@ export interface InitResult {
 
 /**
  * Makes what a first run on one machine needs, and only what is missing. An existing client key is trusted only when the
- * trust file was missing too: if the file lacks the key, somebody may have removed it on purpose.
+ * trust file was missing too: a key that an existing file lacks may have been removed on purpose.
  */
 export async function initServer({ modsDir, certsDir, trustedKeysPath }: InitOptions): Promise<InitResult> {
   const made: string[] = [];

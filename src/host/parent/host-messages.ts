@@ -56,7 +56,7 @@ export class HostMessageReader {
     this.#unsolicited = new UnsolicitedLimit(limits);
   }
 
-  /** Throws for a frame that no host of ours sends at that moment, or that is too much; use it no more then. */
+  /** Throws for a frame that a host never sends in this state, or that exceeds a limit. Do not use it after that. */
   push(chunk: Uint8Array): void {
     this.#decoder.push(chunk, this.#frame);
   }

@@ -2,7 +2,7 @@ const loopback = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
 const wildcards = ["0.0.0.0", "::"];
 
 /**
- * Decides by its `Host` header whether a request is meant for an endpoint that listens on `hostname`. A web page can make
+ * Checks the `Host` header of requests to an endpoint that listens on `hostname`. A web page can make
  * its own name resolve to this machine (DNS rebinding), and the browser then lets it read the answers. So `Host` must be
  * a loopback name or address, or `hostname`, with any port. If `hostname` stands for all addresses, any address is
  * accepted: only names can be rebound. A missing `Host` is accepted, because browsers always send one.
