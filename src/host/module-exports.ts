@@ -1,6 +1,7 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { isDeeperThan } from "../base/json-depth.ts";
 import type { Limits } from "../base/limits.ts";
+import { maxDescription, maxInputDepth, maxInputSchema } from "../manifest/description-limits.ts";
 import type { ModuleLimits } from "../manifest/module-limits.ts";
 import type { Execute } from "./api.ts";
 
@@ -13,13 +14,6 @@ export interface CheckedExports {
   readonly limits: unknown;
   readonly permissions: unknown;
 }
-
-/** UTF-16 units of `description`: it stands in a line of every client's list. */
-export const maxDescription = 4096;
-/** UTF-16 units of `input` as JSON. */
-export const maxInputSchema = 256 * 1024;
-/** How deep `input` may nest: some thirty schemas in each other. */
-export const maxInputDepth = 64;
 
 type TightenedLimit = Exclude<keyof ModuleLimits, "resident">;
 

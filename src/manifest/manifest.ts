@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { VeripyError } from "../base/errors.ts";
 import { isDeeperThan } from "../base/json-depth.ts";
 import { plainWords } from "../base/plain-issue.ts";
+import { maxDescription, maxInputDepth, maxInputSchema } from "./description-limits.ts";
 import { type ExportedName, type FileExports, fileExports } from "./file-exports.ts";
 import { candidatePaths, type ImportScan, readImports } from "./import-scan.ts";
 import { type LiteralValue, literalPart, literalsAre, literalValue, NotLiteralError } from "./literal.ts";
@@ -25,13 +26,6 @@ export interface Manifest {
   /** The names that the module exports, sorted; without those of a built-in's `export *`. */
   readonly exports: readonly string[];
 }
-
-/** UTF-16 units of `description`: it stands in a line of every client's list. */
-export const maxDescription = 4096;
-/** UTF-16 units of `input` as JSON. */
-export const maxInputSchema = 256 * 1024;
-/** How deep `input` may nest: some thirty schemas in each other. */
-export const maxInputDepth = 64;
 
 /** One file of a module, parsed. */
 export interface FileScan extends ImportScan {

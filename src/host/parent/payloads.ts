@@ -3,8 +3,8 @@ import { VeripyError } from "../../base/errors.ts";
 import { isDeeperThan } from "../../base/json-depth.ts";
 import { unquote } from "../../base/json-string.ts";
 import { plainWords } from "../../base/plain-issue.ts";
+import { maxDescription, maxInputDepth, maxInputSchema } from "../../manifest/description-limits.ts";
 import { describeIssues, execProgress } from "../../protocol/messages.ts";
-import { maxDescription, maxInputDepth, maxInputSchema } from "../module-exports.ts";
 import { logLevels, maxErrorText, maxLogLine, maxProgressBytes } from "../protocol.ts";
 
 // Schemas of what a module host sends to the server. The frames are described in ../protocol.ts. A host does not import

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { maxInputDepth, maxInputSchema } from "../../../src/host/module-exports.ts";
+import { maxInputDepth, maxInputSchema } from "../../../src/manifest/description-limits.ts";
 import { gone, load } from "../../helpers/versions.ts";
 import { eventually, within } from "../../helpers/within.ts";
 
