@@ -46,7 +46,6 @@ const importExceptions: Record<string, string> = {
 const environmentReaders: Record<string, string> = {
   "src/cli/options.ts": "the variables that stand for a flag",
   "src/cli/environment.ts": "the other variables of the two commands",
-  "src/tools/demo.ts": "keeps running on a terminal, unless `CI` says that nobody is at it",
   "src/host/parent/command.ts": "builds the small environment of a module host",
   "src/host/child/enter-sandbox.ts": "the rules of a module's sandbox come in its process's environment",
 };

@@ -14,7 +14,7 @@ const root = dirname(dirname(import.meta.dir));
 const suffix = process.platform === "win32" ? ".exe" : "";
 const serverPath = join(root, "dist", `veripy-server${suffix}`);
 const clientPath = join(root, "dist", `veripy-client${suffix}`);
-const isForPlay = process.stdin.isTTY && process.stdout.isTTY && !process.env.CI;
+const isForPlay = process.stdin.isTTY && process.stdout.isTTY;
 
 let directory: string | undefined;
 const programs: Program[] = [];
