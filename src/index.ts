@@ -4,6 +4,11 @@
  *     const server = await serve({ modsDir: "./mods" });
  *     const client = await connect({ host: "localhost" });
  */
+export type { Approval, ApprovalChange, ApprovalState } from "./approvals/approval.ts";
+export type { DecisionRecord } from "./approvals/decision-log.ts";
+export type { FileDifference, VersionDifference } from "./approvals/difference.ts";
+export type { ApprovedModule } from "./approvals/lock.ts";
+export type { StoredFile } from "./approvals/source-store.ts";
 export {
   type ErrorCode,
   messageOf,
@@ -18,6 +23,7 @@ export { printable } from "./base/printable.ts";
 export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { version } from "./base/version.ts";
+export { Approvals, type DecideOptions } from "./client/approvals.ts";
 export {
   connect,
   VeripyClient,

@@ -26,6 +26,8 @@ export type LocalCode =
   | "untrusted"
   /** Received data does not match what was reported or pinned. */
   | "verification_failed"
+  /** The code was not approved, or was denied, or it is unclear whose approvals apply. */
+  | "not_approved"
   /** The other end broke the protocol: an invalid frame, a line that is too long, an answer of the wrong shape. */
   | "protocol_error"
   /** A module can't be read, hashed or loaded. */

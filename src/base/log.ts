@@ -5,7 +5,7 @@ import { getLogger, type Logger } from "@logtape/logtape";
  * configured. The commands do that; an embedding program does it itself.
  */
 export function loggerOf(
-  part: "server" | "session" | "module" | "tls" | "trust" | "client" | "audit",
+  part: "server" | "session" | "module" | "tls" | "trust" | "client" | "approvals" | "audit",
 ): Logger {
   return getLogger(["veripy", part]);
 }

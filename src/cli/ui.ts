@@ -39,6 +39,7 @@ const exitCodeOf: Record<ErrorCode, number> = {
   closed: exitCodes.notConnected,
   version_mismatch: exitCodes.notVerified,
   verification_failed: exitCodes.notVerified,
+  not_approved: exitCodes.notVerified,
   timeout: exitCodes.timedOut,
 };
 

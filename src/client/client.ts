@@ -1,4 +1,6 @@
 import { EventEmitter } from "node:events";
+import { join } from "node:path";
+import type { Approval } from "../approvals/approval.ts";
 import { VeripyError } from "../base/errors.ts";
 import {
   type InfoResponse,
@@ -8,19 +10,20 @@ import {
   parseAnswer,
   statsResponse,
   syncResponse,
-  verifyResponse,
 } from "../protocol/messages.ts";
+import { approvalFiles } from "./approval-files.ts";
+import { Approvals } from "./approvals.ts";
 import type { ConnectOptions } from "./connect-options.ts";
 import { type ConnectTarget, resolveTarget } from "./connect-target.ts";
 import type { ServerNews } from "./connection.ts";
 import type { ExecOptions, ExecResult } from "./exec.ts";
 import { KnownModules } from "./known-modules.ts";
 import { ModuleCalls } from "./module-calls.ts";
+import { ModuleSources } from "./module-sources.ts";
 import { ReconnectingConnection } from "./reconnecting-connection.ts";
 import { differenceOf, type ModuleDifference } from "./report-difference.ts";
 import type { Verdict } from "./verifier.ts";
 import { type VerifyAllOptions, verifyEach } from "./verify-each.ts";
-import { verifyLatest } from "./verify-latest.ts";
 
 export interface VeripyClientEvents {
   /** A broadcast from the server. */
@@ -29,6 +32,8 @@ export interface VeripyClientEvents {
   disconnected: [{ reason: VeripyError; retryMs: number | undefined }];
   /** The connection is back, with what has changed meanwhile. */
   reconnected: [ModuleDifference];
+  /** A module has become pending: it, or what was decided about it, has changed. */
+  pending: [{ mod: string; approval: Approval }];
   /** The client is closed: by `close()`, or because the connection broke and `reconnect` is off. */
   closed: [VeripyError];
 }
@@ -37,6 +42,9 @@ export interface VeripyClientEvents {
 export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   readonly #connection: ReconnectingConnection;
   readonly #modules = new KnownModules();
+  /** What was decided about this server's modules, and the way to decide. */
+  readonly approvals: Approvals;
+  readonly #sources: ModuleSources;
   readonly #calls: ModuleCalls;
   /** The reports at the time when the connection was lost. */
   #reportsBefore: ReadonlyMap<string, ModuleReport> = new Map();
@@ -45,12 +53,20 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   /** Use `connect`. */
   private constructor(target: ConnectTarget, options: ConnectOptions) {
     super();
+    this.approvals = new Approvals(approvalFiles(target, options), this.#modules, (mod, approval) => {
+      this.emit("pending", { mod, approval });
+    });
     const sync = () => this.#sync();
     this.#connection = new ReconnectingConnection(target, options, {
-      sync,
+      sync: async () => {
+        await this.approvals.connected(this.serverFingerprint, this.#connection.earlierKeys);
+        await this.#sync();
+      },
       news: (news) => {
         this.#modules.update(news);
+        if (news.kind === "rotate") this.approvals.rotated(this.serverFingerprint, news.fingerprint);
         this.emit("news", news);
+        if (news.kind === "modload" || news.kind === "modreload") this.approvals.reported();
       },
       disconnected: (reason, retryMs) => {
         this.#reportsBefore = this.#modules.reports;
@@ -59,14 +75,23 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       reconnected: () => {
         this.emit("reconnected", differenceOf(this.#reportsBefore, this.#modules.reports));
       },
-      closed: (reason) => this.emit("closed", reason),
+      closed: (reason) => {
+        this.approvals.close();
+        this.emit("closed", reason);
+      },
     });
-    const verify = (name: string) => this.#verify(name);
-    this.#calls = new ModuleCalls(this.#connection, this.#modules, { sync, verify });
+    this.#sources = new ModuleSources(this.#connection, this.#modules, this.approvals, sync);
+    const verify = (name: string) => this.#sources.verify(name);
+    this.#calls = new ModuleCalls(this.#connection, this.#modules, this.approvals, { sync, verify });
   }
 
   static async open(options: ConnectOptions): Promise<VeripyClient> {
-    const target = await resolveTarget({ host: "localhost", port: 8443, certsDir: "./certs", ...options });
+    const target = await resolveTarget({
+      host: "localhost",
+      port: 8443,
+      certsDir: join(options.home ?? ".", "certs"),
+      ...options,
+    });
     const client = new VeripyClient(target, options);
     try {
       await client.#connection.join();
@@ -108,11 +133,11 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   }
 
   /**
-   * Fetches a module's source and verifies it. A mismatch is a verdict, not an exception. Throws `not_found`, or the
-   * reason why the request failed.
+   * Verifies a module's source, which is fetched unless the store has it. A mismatch is a verdict, not an exception. Throws
+   * `not_found`, or the reason why the request failed.
    */
   verify(mod: string): Promise<Verdict> {
-    return this.#verify(this.#modules.nameOf(mod));
+    return this.#sources.verify(this.#modules.nameOf(mod));
   }
 
   /**
@@ -173,18 +198,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     const { modules, rotation } = parseAnswer(syncResponse, frame.json);
     if (rotation !== undefined) this.#connection.announced(rotation);
     this.#modules.replace(modules);
+    this.approvals.reported();
     // A server of the plain protocol reports no trees and knows no pings.
     if (modules.some(({ tree }) => tree !== undefined)) this.#connection.current?.startPinging();
-  }
-
-  #verify(name: string): Promise<Verdict> {
-    return verifyLatest(name, this.#modules, {
-      sync: () => this.#sync(),
-      fetch: async (mod) => {
-        const answer = await this.#connection.request("mod", "verify", JSON.stringify({ mod }));
-        return parseAnswer(verifyResponse, answer.json);
-      },
-    });
   }
 }
 

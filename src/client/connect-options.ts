@@ -7,7 +7,16 @@ export type RememberServer = boolean | ((fingerprint: string) => Promise<boolean
 export interface ConnectOptions {
   host?: string;
   port?: number;
-  /** The folder with this client's `client.key` and `client.crt`, and `server.crt` or `known-servers.json`. */
+  /**
+   * The client's home: sources that were verified are kept there and not fetched again, and so is what was seen and decided.
+   * Modules that its `veripy.lock` denies never run. Without a home, nothing is kept but what `lock` says.
+   */
+  home?: string;
+  /** The `veripy.lock` that says which modules are approved. It need not exist. Without one, nothing is. */
+  lock?: string;
+  /** Refuses, with `not_approved`, a server of which the lock says nothing. Default: false. */
+  locked?: boolean;
+  /** The folder with this client's `client.key` and `client.crt`, and `server.crt` or `known-servers.json`. Default: `certs` in the home. */
   certsDir?: string;
   /** Used instead of the key in `certsDir`. */
   identity?: Identity;

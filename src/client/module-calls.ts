@@ -1,4 +1,5 @@
 import { VeripyError } from "../base/errors.ts";
+import type { Approvals } from "./approvals.ts";
 import { NotSentError, withStarted } from "./call-fate.ts";
 import {
   defaultTimeoutMs,
@@ -20,15 +21,22 @@ export interface CallPreparation {
   sync(): Promise<void>;
 }
 
-/** A client's calls of modules: verifies before the first one, and repeats what has certainly not run. */
+/** A client's calls of modules: verifies before the first one, names what is approved, and repeats what has certainly not run. */
 export class ModuleCalls {
   readonly #connection: ReconnectingConnection;
   readonly #modules: KnownModules;
+  readonly #approvals: Approvals;
   readonly #preparation: CallPreparation;
 
-  constructor(connection: ReconnectingConnection, modules: KnownModules, preparation: CallPreparation) {
+  constructor(
+    connection: ReconnectingConnection,
+    modules: KnownModules,
+    approvals: Approvals,
+    preparation: CallPreparation,
+  ) {
     this.#connection = connection;
     this.#modules = modules;
+    this.#approvals = approvals;
     this.#preparation = preparation;
   }
 
@@ -36,11 +44,17 @@ export class ModuleCalls {
   exec(mod: string, args: string, options: ExecOptions): Promise<ExecResult> {
     // Not async: repeated calls of a verified module cost one promise each.
     const name = this.#modules.nameOf(mod);
-    const known = options.tree === undefined ? this.#modules.current(name) : undefined;
+    const target = options.tree === undefined ? this.#readyTarget(name) : undefined;
     const channel = this.#connection.current?.channel;
-    if (known?.target === undefined || channel === undefined || channel.isClosed)
+    if (target === undefined || channel === undefined || channel.isClosed)
       return this.#repeat(name, args, options, performance.now());
-    return new ExecCall(channel, known.target, args, options, this.#recover).run();
+    return new ExecCall(channel, target, args, options, this.#recover).run();
+  }
+
+  /** What a call names, if nothing has to be fetched or looked up for that. */
+  #readyTarget(name: string): ExecTarget | undefined {
+    if (this.#approvals.hasRules) return this.#approvals.prepared(name);
+    return this.#modules.current(name)?.target;
   }
 
   /** Takes over a call that has not run: its version was replaced after the verification, or the server refused it. */
@@ -56,9 +70,11 @@ export class ModuleCalls {
   readonly #recoverMismatch: Recover = (error, call) =>
     error instanceof VeripyError && error.code === "version_mismatch" ? this.#execAnew(call) : undefined;
 
-  async #execAnew({ target: { mod }, args, options }: ExecCall): Promise<ExecResult> {
+  async #execAnew({ target: { mod, tree }, args, options }: ExecCall): Promise<ExecResult> {
     const call = await notStarted(async () => {
       await this.#preparation.sync();
+      // Another version than the approved one is not a substitute for it.
+      if (this.#approvals.rule(mod) !== undefined) throw this.#approvals.gone(mod, tree);
       const target = targetOf(await this.#preparation.verify(this.#modules.nameOf(mod)));
       return new ExecCall(this.#connection.required().channel, target, args, options);
     });
@@ -109,10 +125,30 @@ export class ModuleCalls {
   }
 
   async #targetFor(name: string, tree: string | undefined): Promise<ExecTarget> {
-    if (tree === undefined)
-      return this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
-    const verified = this.#modules.latest(name)?.target;
-    return verified?.tree === tree ? verified : new ExecTarget(name, tree, undefined);
+    const approved = this.#approvals.rule(name, tree);
+    if (approved !== undefined) {
+      const report = this.#modules.reports.get(name);
+      // An earlier version, which the server may still retain, can't be fetched. Its name is its digest.
+      const isCurrent = report !== undefined && (report.tree ?? approved.tree) === approved.tree;
+      if (isCurrent) await this.#verifyApproved(name, approved.tree);
+      return this.#approvals.prepare(name, approved);
+    }
+    if (tree !== undefined) {
+      this.#approvals.refuseDenied(name, tree);
+      const verified = this.#modules.latest(name)?.target;
+      return verified?.tree === tree ? verified : new ExecTarget(name, tree, undefined);
+    }
+    const target = this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
+    this.#approvals.refuseDenied(name, target.tree);
+    return target;
+  }
+
+  /** Verifies a module of which the server says that it runs the approved version. */
+  async #verifyApproved(name: string, tree: string): Promise<void> {
+    const target = this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
+    // It may have changed while it was fetched; the call then names the approved version all the same.
+    if (target.tree !== tree && this.#modules.reports.get(name)?.tree === undefined)
+      throw this.#approvals.gone(name, tree);
   }
 }
 

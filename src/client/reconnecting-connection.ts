@@ -38,6 +38,7 @@ export class ReconnectingConnection {
   readonly #dialling = new AbortController();
   #target: ConnectTarget;
   #current: Connection | undefined;
+  #earlierKeys: readonly string[] = [];
   /** During `join`, which finds out by itself that the connection has ended. */
   #isJoining = false;
   #closedBy: VeripyError | undefined;
@@ -63,6 +64,11 @@ export class ReconnectingConnection {
 
   get serverFingerprint(): string {
     return this.#target.seenFingerprint ?? "";
+  }
+
+  /** Keys that this server had before the current one, as the pins for it show: it announced the next under each of them. */
+  get earlierKeys(): readonly string[] {
+    return this.#earlierKeys;
   }
 
   get current(): Connection | undefined {
@@ -160,6 +166,9 @@ export class ReconnectingConnection {
       onClosed: (reason) => this.#disconnected(connection, reason),
     });
     this.#current = connection;
+    const { expected } = this.#target;
+    if (expected.at(-1) === peer.fingerprint && expected.length > 1)
+      this.#earlierKeys = expected.slice(0, -1);
     this.#serverKey.connected(this.#target, peer.fingerprint);
   }
 

@@ -1,0 +1,148 @@
+import { z } from "zod";
+import { VeripyError } from "../base/errors.ts";
+import { plainWords, strictKeys } from "../base/plain-issue.ts";
+import { isSha256Hex, type Sha256Hex } from "../base/sha256.ts";
+import { parseStrictJson } from "../base/strict-json.ts";
+import { maxDescription } from "../manifest/description-limits.ts";
+import { type DeclaredPermissions, permissionLists } from "../manifest/permissions.ts";
+import { byPath, treeSum } from "../protocol/tree.ts";
+
+/** The version of the file's form that this program reads and writes. */
+export const lockVersion = 1;
+const maxNote = 1_000;
+
+const sum = z.custom<Sha256Hex>(
+  (value) => typeof value === "string" && isSha256Hex(value),
+  "must be 64 lowercase hexadecimal digits",
+);
+const fingerprint = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, "must be a fingerprint: 64 lowercase hexadecimal digits");
+const moduleName = z.string().min(1).max(255);
+const who = z.string().min(1).max(256);
+const note = z.string().min(1).max(maxNote);
+const time = z.iso.datetime({ message: "must be a time in UTC, such as 2026-11-24T10:00:00Z" });
+
+function strict<T extends z.ZodRawShape>(shape: T) {
+  return z.strictObject(shape, strictKeys(Object.keys(shape)));
+}
+
+const permissions: z.ZodType<DeclaredPermissions> = z.union([z.literal("all"), permissionLists]);
+
+const approvedModule = strict({
+  tree: sum,
+  /** Each file's digest, by its path below `mods/`. */
+  files: z.record(z.string().min(1).max(1024), sum),
+  description: z.string().max(maxDescription).exactOptional(),
+  /** Left out if the source could not be read, which only a plain server may have. */
+  permissions: permissions.exactOptional(),
+  input: z.record(z.string(), z.unknown()).exactOptional(),
+  described_by: z.enum(["source", "server"]),
+  approved_at: time,
+  approved_by: who,
+  note: note.exactOptional(),
+});
+/** A version of a module that somebody approved. */
+export type ApprovedModule = z.infer<typeof approvedModule>;
+
+const deniedTree = strict({ tree: sum, denied_at: time, denied_by: who, note: note.exactOptional() });
+export type DeniedTree = z.infer<typeof deniedTree>;
+
+const lockedServer = strict({
+  /** `host:port`, where its modules were last approved or denied. */
+  address: z.string().min(1).max(300),
+  /** Its approved modules. Once this is there, even empty, no other module of the server may run. */
+  modules: z.record(moduleName, approvedModule).exactOptional(),
+  denied: z.record(moduleName, z.array(deniedTree).min(1).max(1_000)).exactOptional(),
+});
+/** What was decided about the modules of one server. */
+export type LockedServer = z.infer<typeof lockedServer>;
+
+const lockFile = strict({
+  version: z.literal(lockVersion),
+  /** By the SHA-256 of the server's public key. */
+  servers: z.record(fingerprint, lockedServer),
+});
+/** The content of `veripy.lock`. */
+export type Lock = z.infer<typeof lockFile>;
+
+export const emptyLock: Lock = { version: lockVersion, servers: {} };
+
+/**
+ * Parses `veripy.lock`. Throws `bad_config`, with line and column or the JSON path, for unknown keys, another version,
+ * and a module whose files do not make up its tree.
+ */
+export function parseLock(text: string, file: string): Lock {
+  const { value } = parseStrictJson(text, file);
+  if (typeof value === "object" && value !== null && "version" in value)
+    refuseOtherVersion(value.version, file);
+  const parsed = lockFile.safeParse(value, plainWords);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const path = (issue?.path ?? []).map((step) => `[${JSON.stringify(step)}]`).join("");
+    const message = (issue?.message ?? "not valid").replace(/\.$/, "");
+    throw new VeripyError("bad_config", `${file}: ${path === "" ? "" : `${path}: `}${message}.`);
+  }
+  for (const [server, { modules = {} }] of Object.entries(parsed.data.servers)) {
+    for (const [mod, approved] of Object.entries(modules))
+      checkTree(mod, approved, `${file}: [${JSON.stringify(server)}]`);
+  }
+  return parsed.data;
+}
+
+function refuseOtherVersion(version: unknown, file: string): void {
+  if (version === lockVersion) return;
+  const isNewer = typeof version === "number" && version > lockVersion;
+  throw new VeripyError(
+    "bad_config",
+    `${file}: version ${JSON.stringify(version)} is not supported; this program reads version ${lockVersion}.` +
+      (isNewer ? " A newer program wrote it. Upgrade this one." : ""),
+  );
+}
+
+function checkTree(mod: string, { tree, files }: ApprovedModule, where: string): void {
+  const entries = Object.entries(files).map(([path, sum]) => ({ path, sum }));
+  if (files[mod] !== undefined && treeSum(entries) === tree) return;
+  const why =
+    files[mod] === undefined
+      ? `its files do not include ${mod}`
+      : `its files do not make up the tree ${tree}`;
+  throw new VeripyError(
+    "bad_config",
+    `${where}: ${mod}: ${why}. The file was changed by hand; restore it or approve the module again.`,
+  );
+}
+
+/** The text of a lock: JSON in a stable order, so that a change is a small difference. */
+export function formatLock({ servers }: Lock): string {
+  const sorted = sortedBy(servers, ({ address, modules, denied }) => ({
+    address,
+    ...(modules === undefined ? {} : { modules: sortedBy(modules, formattedModule) }),
+    ...(denied === undefined || Object.keys(denied).length === 0
+      ? {}
+      : { denied: sortedBy(denied, (trees) => trees) }),
+  }));
+  return `${JSON.stringify({ version: lockVersion, servers: sorted }, null, 2)}\n`;
+}
+
+function formattedModule(approved: ApprovedModule): ApprovedModule {
+  const { tree, files, description, permissions, input, described_by, approved_at, approved_by, note } =
+    approved;
+  return {
+    tree,
+    files: sortedBy(files, (one) => one),
+    ...(description === undefined ? {} : { description }),
+    ...(permissions === undefined ? {} : { permissions }),
+    ...(input === undefined ? {} : { input }),
+    described_by,
+    approved_at,
+    approved_by,
+    ...(note === undefined ? {} : { note }),
+  };
+}
+
+/** `Object.fromEntries` keeps a key `__proto__` as an ordinary one. */
+function sortedBy<T, U>(record: Readonly<Record<string, T>>, map: (value: T) => U): Record<string, U> {
+  const entries = Object.entries(record).sort(([a], [b]) => byPath({ path: a }, { path: b }));
+  return Object.fromEntries(entries.map(([key, value]) => [key, map(value)]));
+}

@@ -1,0 +1,66 @@
+import type { SourceStore } from "../approvals/source-store.ts";
+import { type ModuleReport, parseAnswer, type VerifyResponse, verifyResponse } from "../protocol/messages.ts";
+import type { Approvals } from "./approvals.ts";
+import type { KnownModules } from "./known-modules.ts";
+import type { ReconnectingConnection } from "./reconnecting-connection.ts";
+import type { Verdict } from "./verifier.ts";
+import { verifyLatest } from "./verify-latest.ts";
+
+/** Where a client gets the sources that it verifies: from its store, or else from the server. */
+export class ModuleSources {
+  readonly #connection: ReconnectingConnection;
+  readonly #modules: KnownModules;
+  readonly #approvals: Approvals;
+  readonly #sync: () => Promise<void>;
+
+  constructor(
+    connection: ReconnectingConnection,
+    modules: KnownModules,
+    approvals: Approvals,
+    sync: () => Promise<void>,
+  ) {
+    this.#connection = connection;
+    this.#modules = modules;
+    this.#approvals = approvals;
+    this.#sync = sync;
+  }
+
+  /** Verifies the version of a module that the server reports. What was fetched for that goes into the store. */
+  async verify(name: string): Promise<Verdict> {
+    let isFetched = false;
+    const fetch = async (mod: string) => {
+      const report = this.#modules.reports.get(mod);
+      const stored = report && (await storedAnswer(this.#approvals.store, report));
+      isFetched = stored === undefined;
+      return stored ?? (await this.#fetch(mod));
+    };
+    const verdict = await verifyLatest(name, this.#modules, { sync: this.#sync, fetch });
+    if (isFetched && verdict.verified) this.#approvals.fetched(verdict);
+    return verdict;
+  }
+
+  async #fetch(mod: string): Promise<VerifyResponse> {
+    const answer = await this.#connection.request("mod", "verify", JSON.stringify({ mod }));
+    return parseAnswer(verifyResponse, answer.json);
+  }
+}
+
+/**
+ * What the server would answer to `mod:verify` for the version that it reports, from the store; undefined unless all of it is
+ * there and still has the digests that it is stored under.
+ */
+async function storedAnswer(
+  store: SourceStore | undefined,
+  report: ModuleReport,
+): Promise<VerifyResponse | undefined> {
+  if (store === undefined) return undefined;
+  const { mod, sum, tree } = report;
+  if (tree === undefined) {
+    const content = await store.readText(sum);
+    return content === undefined ? undefined : { ...report, content };
+  }
+  const [own, ...imported] = (await store.read(mod, tree)) ?? [];
+  // A report whose sum and tree contradict each other is compared with what the server sends.
+  if (own === undefined || own.sum !== sum) return undefined;
+  return { ...report, content: own.content, files: imported };
+}
