@@ -14,12 +14,11 @@ import { editLock } from "../approvals/lock-file.ts";
 import type { SourceStore } from "../approvals/source-store.ts";
 import { VeripyError } from "../base/errors.ts";
 import { reasonOf } from "../base/plain-reason.ts";
-import type { ModuleReport } from "../protocol/messages.ts";
-import { approvalError, goneError, lockedError, noLockError } from "./approval-errors.ts";
+import { lockedError, noLockError } from "./approval-errors.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
+import { CallRules } from "./call-rules.ts";
 import { DecisionFiles } from "./decision-files.ts";
-import { ExecTarget } from "./exec.ts";
-import type { KnownModules } from "./known-modules.ts";
+import { type KnownModules, versionOf, versionOfReport } from "./known-modules.ts";
 import type { VerifiedModule } from "./verifier.ts";
 
 export interface DecideOptions {
@@ -39,8 +38,8 @@ export class Approvals {
   readonly #decisions: DecisionFiles;
   readonly #modules: KnownModules;
   readonly #onPending: OnPending;
-  /** The approved versions that calls have named since the lock was read. */
-  readonly #targets = new Map<string, ExecTarget>();
+  /** How the decisions act on calls. */
+  readonly calls: CallRules;
   /** The modules that are pending now. */
   #pending = new Set<string>();
 
@@ -50,6 +49,7 @@ export class Approvals {
     this.#modules = modules;
     this.#onPending = onPending;
     this.#decisions = new DecisionFiles(files, () => this.#changed());
+    this.calls = new CallRules(files, modules, () => this.#decisions.current);
   }
 
   /** The lock that decisions are read from and written to; undefined without one. It need not exist yet. */
@@ -191,51 +191,12 @@ export class Approvals {
     this.#decisions.fetched(verified);
   }
 
-  /** Whether calls need to ask `rule`: something was decided that could keep a module from running. */
-  get hasRules(): boolean {
-    const { current } = this.#decisions;
-    return current !== undefined && (isGoverned(current) || current.hasDenials);
-  }
-
-  /** The version that a call must name; undefined when any verified one will do. Throws `not_approved`. */
-  rule(name: string, tree?: string): ApprovedModule | undefined {
-    const { current } = this.#decisions;
-    if (current === undefined || !isGoverned(current)) return undefined;
-    const approved = approvedModule(current, name);
-    if (approved === undefined || (tree !== undefined && tree !== approved.tree))
-      throw approvalError(name, this.of(name), current, this.#files);
-    return approved;
-  }
-
-  /** Throws `not_approved` for a version that was denied. */
-  refuseDenied(name: string, tree: string): void {
-    const { current } = this.#decisions;
-    if (current?.isDenied(name, tree) === true)
-      throw approvalError(name, { state: "denied", changed: [] }, current, this.#files);
-  }
-
-  /** The approved version as calls name it, once `prepare` was called for it. */
-  prepared(name: string): ExecTarget | undefined {
-    return this.#targets.get(name);
-  }
-
-  prepare(name: string, approved: ApprovedModule): ExecTarget {
-    const target = new ExecTarget(name, approved.tree, approved.files[name]);
-    this.#targets.set(name, target);
-    return target;
-  }
-
-  /** The error of a call that named the approved version, which the server no longer has. */
-  gone(name: string, tree: string): VeripyError {
-    return goneError(name, tree, this.#modules.reports.get(name));
-  }
-
   close(): void {
     this.#decisions.close();
   }
 
   #changed(): void {
-    this.#targets.clear();
+    this.calls.decisionsChanged();
     this.reported();
   }
 
@@ -292,20 +253,4 @@ export class Approvals {
 /** The decision is made, and stands in the lock. */
 async function addTo(log: DecisionLog | undefined, record: Omit<DecisionRecord, "at" | "by">): Promise<void> {
   await log?.add([record]);
-}
-
-/** A verified module as an approval is compared with it. */
-export function versionOf({
-  mod,
-  tree,
-  sum,
-  description,
-  permissions,
-  input,
-}: VerifiedModule): JudgedVersion {
-  return { mod, tree, sum, description, permissions, input };
-}
-
-function versionOfReport({ mod, tree, sum, desc, permissions, input }: ModuleReport): JudgedVersion {
-  return { mod, tree, sum, description: desc ?? undefined, permissions, input };
 }

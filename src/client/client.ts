@@ -82,7 +82,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     });
     this.#sources = new ModuleSources(this.#connection, this.#modules, this.approvals, sync);
     const verify = (name: string) => this.#sources.verify(name);
-    this.#calls = new ModuleCalls(this.#connection, this.#modules, this.approvals, { sync, verify });
+    this.#calls = new ModuleCalls(this.#connection, this.#modules, this.approvals.calls, { sync, verify });
   }
 
   static async open(options: ConnectOptions): Promise<VeripyClient> {

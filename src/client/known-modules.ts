@@ -1,9 +1,10 @@
+import type { JudgedVersion } from "../approvals/approval.ts";
 import { VeripyError } from "../base/errors.ts";
 import { type ModuleReport, maxReports } from "../protocol/messages.ts";
 import type { ServerNews } from "./connection.ts";
 import { ExecTarget } from "./exec.ts";
 import { sameReport } from "./report-difference.ts";
-import { type Verdict, VerificationError } from "./verifier.ts";
+import { type Verdict, VerificationError, type VerifiedModule } from "./verifier.ts";
 
 /** A verdict, and the report that the module was compared with. */
 interface KnownVerdict {
@@ -84,4 +85,21 @@ export function targetOf(verdict: Verdict): ExecTarget {
     "unsupported",
     "This server speaks only the plain form of the protocol: it lists and verifies modules, but does not run them.",
   );
+}
+
+/** A verified module as an approval is compared with it. */
+export function versionOf({
+  mod,
+  tree,
+  sum,
+  description,
+  permissions,
+  input,
+}: VerifiedModule): JudgedVersion {
+  return { mod, tree, sum, description, permissions, input };
+}
+
+/** A report as an approval is compared with it. */
+export function versionOfReport({ mod, tree, sum, desc, permissions, input }: ModuleReport): JudgedVersion {
+  return { mod, tree, sum, description: desc ?? undefined, permissions, input };
 }

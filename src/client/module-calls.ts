@@ -1,6 +1,6 @@
 import { VeripyError } from "../base/errors.ts";
-import type { Approvals } from "./approvals.ts";
 import { NotSentError, withStarted } from "./call-fate.ts";
+import type { CallRules } from "./call-rules.ts";
 import {
   defaultTimeoutMs,
   ExecCall,
@@ -25,18 +25,18 @@ export interface CallPreparation {
 export class ModuleCalls {
   readonly #connection: ReconnectingConnection;
   readonly #modules: KnownModules;
-  readonly #approvals: Approvals;
+  readonly #rules: CallRules;
   readonly #preparation: CallPreparation;
 
   constructor(
     connection: ReconnectingConnection,
     modules: KnownModules,
-    approvals: Approvals,
+    rules: CallRules,
     preparation: CallPreparation,
   ) {
     this.#connection = connection;
     this.#modules = modules;
-    this.#approvals = approvals;
+    this.#rules = rules;
     this.#preparation = preparation;
   }
 
@@ -53,7 +53,7 @@ export class ModuleCalls {
 
   /** What a call names, if nothing has to be fetched or looked up for that. */
   #readyTarget(name: string): ExecTarget | undefined {
-    if (this.#approvals.hasRules) return this.#approvals.prepared(name);
+    if (this.#rules.areThere) return this.#rules.prepared(name);
     return this.#modules.current(name)?.target;
   }
 
@@ -74,7 +74,7 @@ export class ModuleCalls {
     const call = await notStarted(async () => {
       await this.#preparation.sync();
       // Another version than the approved one is not a substitute for it.
-      if (this.#approvals.rule(mod) !== undefined) throw this.#approvals.gone(mod, tree);
+      if (this.#rules.approvedFor(mod) !== undefined) throw this.#rules.gone(mod, tree);
       const target = targetOf(await this.#preparation.verify(this.#modules.nameOf(mod)));
       return new ExecCall(this.#connection.required().channel, target, args, options);
     });
@@ -125,21 +125,21 @@ export class ModuleCalls {
   }
 
   async #targetFor(name: string, tree: string | undefined): Promise<ExecTarget> {
-    const approved = this.#approvals.rule(name, tree);
+    const approved = this.#rules.approvedFor(name, tree);
     if (approved !== undefined) {
       const report = this.#modules.reports.get(name);
       // An earlier version, which the server may still retain, can't be fetched. Its name is its digest.
       const isCurrent = report !== undefined && (report.tree ?? approved.tree) === approved.tree;
       if (isCurrent) await this.#verifyApproved(name, approved.tree);
-      return this.#approvals.prepare(name, approved);
+      return this.#rules.prepare(name, approved);
     }
     if (tree !== undefined) {
-      this.#approvals.refuseDenied(name, tree);
+      this.#rules.refuseDenied(name, tree);
       const verified = this.#modules.latest(name)?.target;
       return verified?.tree === tree ? verified : new ExecTarget(name, tree, undefined);
     }
     const target = this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
-    this.#approvals.refuseDenied(name, target.tree);
+    this.#rules.refuseDenied(name, target.tree);
     return target;
   }
 
@@ -148,7 +148,7 @@ export class ModuleCalls {
     const target = this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
     // It may have changed while it was fetched; the call then names the approved version all the same.
     if (target.tree !== tree && this.#modules.reports.get(name)?.tree === undefined)
-      throw this.#approvals.gone(name, tree);
+      throw this.#rules.gone(name, tree);
   }
 }
 
