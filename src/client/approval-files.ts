@@ -15,6 +15,8 @@ export interface ApprovalFiles {
   readonly log: DecisionLog | undefined;
   /** Only what is approved may run, and a server without an entry is refused. */
   readonly locked: boolean;
+  /** Connects even if no approval can apply, so that somebody can decide. */
+  readonly decide: boolean;
   /** `host:port` of the server, as `serverName` returns it. */
   readonly address: string;
   /** Who decides: `user@machine`. */
@@ -23,7 +25,7 @@ export interface ApprovalFiles {
 
 export function approvalFiles(
   { host, port }: { host: string; port: number },
-  { home, lock, locked = false }: ConnectOptions,
+  { home, lock, locked = false, decide = false }: ConnectOptions,
 ): ApprovalFiles {
   const by = decider();
   return {
@@ -32,6 +34,7 @@ export function approvalFiles(
     store: home === undefined ? undefined : new SourceStore(join(home, "store")),
     log: home === undefined ? undefined : new DecisionLog(join(home, "log.jsonl"), by),
     locked,
+    decide,
     address: serverName(host, port),
     by,
   };

@@ -14,7 +14,7 @@ import { editLock } from "../approvals/lock-file.ts";
 import type { SourceStore } from "../approvals/source-store.ts";
 import { VeripyError } from "../base/errors.ts";
 import { reasonOf } from "../base/plain-reason.ts";
-import { lockedError, noLockError } from "./approval-errors.ts";
+import { lockedError, noLockError, otherKeyError } from "./approval-errors.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
 import { CallRules } from "./call-rules.ts";
 import { DecisionFiles } from "./decision-files.ts";
@@ -70,7 +70,7 @@ export class Approvals {
 
   /** What was decided about the module's current version: as it was verified, or else as the server reports it. */
   of(mod: string): Approval {
-    const name = this.#modules.nameOf(mod);
+    const name = this.#nameOf(mod);
     const { current } = this.#decisions;
     const version = this.#currentVersion(name);
     if (current === undefined || version === undefined) return { state: "not approved", changed: [] };
@@ -80,7 +80,7 @@ export class Approvals {
   /** The approved version of a module; undefined when there is none. */
   approved(mod: string): ApprovedModule | undefined {
     const { current } = this.#decisions;
-    return current === undefined ? undefined : approvedModule(current, this.#modules.nameOf(mod));
+    return current === undefined ? undefined : approvedModule(current, this.#nameOf(mod));
   }
 
   /** The names of all modules that are approved or reported, sorted. */
@@ -91,7 +91,7 @@ export class Approvals {
 
   /** The approved version beside this one, which the server runs; `after` is undefined for a module that it no longer has. */
   async difference(mod: string, after: VerifiedModule | undefined): Promise<VersionDifference> {
-    const name = after?.mod ?? this.#modules.nameOf(mod);
+    const name = after?.mod ?? this.#nameOf(mod);
     const before = this.approved(name);
     const sources = before && (await this.#files.store?.read(name, before.tree));
     const current = after && { ...versionOf(after), files: after.files };
@@ -119,7 +119,7 @@ export class Approvals {
 
   /** Denies exactly this version, and removes the module's approval, whichever version it is for. */
   async deny(mod: string, tree: string, { note }: DecideOptions = {}): Promise<void> {
-    const name = this.#modules.nameOf(mod);
+    const name = this.#nameOf(mod);
     const sum = tree as ApprovedModule["tree"];
     const denial = {
       tree: sum,
@@ -133,7 +133,7 @@ export class Approvals {
 
   /** Removes a module's approval. Throws `not_found` when it has none. */
   async unapprove(mod: string): Promise<ApprovedModule> {
-    const name = this.#modules.nameOf(mod);
+    const name = this.#nameOf(mod);
     const approved = this.approved(name);
     if (approved === undefined)
       throw new VeripyError(
@@ -147,7 +147,7 @@ export class Approvals {
 
   /** What was seen and decided about this server's modules, or about one of them, oldest first. */
   async log(mod?: string): Promise<DecisionRecord[]> {
-    const name = mod === undefined ? undefined : this.#modules.nameOf(mod);
+    const name = mod === undefined ? undefined : this.#nameOf(mod);
     const records = (await this.#files.log?.read()) ?? [];
     return records.filter((one) => name === undefined || one.mod === name);
   }
@@ -163,8 +163,9 @@ export class Approvals {
   async connected(fingerprint: string, earlierKeys: readonly string[]): Promise<void> {
     await this.#decisions.connected(fingerprint, earlierKeys);
     const { current } = this.#decisions;
-    if (current?.locked === true && current.entry === undefined && !current.isOtherKey)
-      throw lockedError(current.place, this.#files);
+    if (current === undefined || this.#files.decide) return;
+    if (current.isOtherKey) throw otherKeyError(current, this.#files);
+    if (current.locked && current.entry === undefined) throw lockedError(current.place, this.#files);
   }
 
   /** The server has proven which key comes next. */
@@ -172,18 +173,19 @@ export class Approvals {
     this.#decisions.rotated(fingerprint, next);
   }
 
-  /** The server has reported modules. */
-  reported(): void {
-    const { current } = this.#decisions;
-    if (current === undefined) return;
-    const pending = new Map<string, Approval>();
-    for (const mod of this.#modules.reports.keys()) {
-      const approval = this.of(mod);
-      if (approval.state === "pending") pending.set(mod, approval);
+  /** The server has reported this module, or all of them. */
+  reported(mod?: string): void {
+    const wasPending = this.#pending;
+    if (mod === undefined) this.#pending = new Set();
+    if (!this.isGoverned) return;
+    for (const name of mod === undefined ? this.#modules.reports.keys() : [mod]) {
+      const approval = this.of(name);
+      const isNew = !wasPending.has(name);
+      this.#pending.delete(name);
+      if (approval.state !== "pending") continue;
+      this.#pending.add(name);
+      if (isNew) this.#onPending(name, approval);
     }
-    const before = this.#pending;
-    this.#pending = new Set(pending.keys());
-    for (const [mod, approval] of pending) if (!before.has(mod)) this.#onPending(mod, approval);
   }
 
   /** Keeps a version that was fetched and verified. */
@@ -193,6 +195,14 @@ export class Approvals {
 
   close(): void {
     this.#decisions.close();
+  }
+
+  /** A name that the server no longer reports may still be that of an approved module. */
+  #nameOf(mod: string): string {
+    const name = this.#modules.nameOf(mod);
+    const modules = this.#decisions.current?.entry?.modules ?? {};
+    if (this.#modules.reports.has(name)) return name;
+    return [mod, `${mod}.ts`, `${mod}.js`].find((one) => Object.hasOwn(modules, one)) ?? name;
   }
 
   #changed(): void {
