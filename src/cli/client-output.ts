@@ -1,8 +1,9 @@
 import {
   type ClientRotation,
   type ModuleReport,
-  type ModuleStats,
   type RotatedServer,
+  type SandboxStatus,
+  type StatsResponse,
   snakeKeys,
   type Verdict,
   type VeripyError,
@@ -119,9 +120,10 @@ export class ClientOutput {
     }
   }
 
-  stats(stats: readonly ModuleStats[]): void {
+  stats({ modules, sandbox }: StatsResponse): void {
     if (this.#json) {
-      for (const one of stats) printJson(one);
+      for (const one of modules) printJson(one);
+      if (sandbox !== undefined) printJson({ sandbox });
       return;
     }
     const header = [
@@ -136,7 +138,7 @@ export class ClientOutput {
       "p50",
       "p99",
     ];
-    const rows = stats.map((one) => [
+    const rows = modules.map((one) => [
       one.mod,
       shortId(one.tree) + (one.current ? "" : " (old)"),
       one.state,
@@ -149,7 +151,15 @@ export class ClientOutput {
       milliseconds(one.p99Ms),
     ]);
     printAll(table([header, ...rows]));
+    if (sandbox !== undefined) print`\nsandbox  ${sandboxText(sandbox)}`;
   }
+}
+
+/** `best-effort, enforced (Landlock ABI 7)`; red where modules are not held to all their permissions. */
+function sandboxText({ mode, enforced, abi }: SandboxStatus): Text {
+  const how = abi === 0 ? "no Landlock" : `Landlock ABI ${abi}`;
+  const state = enforced ? text`enforced` : styled("red", "NOT ENFORCED");
+  return text`${mode}, ${state} (${how})`;
 }
 
 /** Aligns lines that are printed one at a time: the column is as wide as the widest name so far. */
