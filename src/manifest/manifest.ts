@@ -38,18 +38,28 @@ const noExports: FileExports = { names: new Map(), stars: [] };
 
 /** Parses one file. Throws `bad_module` with its path, line and column. */
 export function scanFile(path: string, content: string): FileScan {
-  if (path.endsWith(".json")) return { path, content, ...noImports, exports: jsonExports(content) };
+  if (path.endsWith(".json")) return { path, content, ...noImports, exports: jsonExports(path, content) };
   if (!path.endsWith(".ts") && !path.endsWith(".js"))
     return { path, content, ...noImports, exports: noExports };
   const program = parseSource(path, content);
   return { path, content, ...readImports(path, content, program), exports: fileExports(program) };
 }
 
-/** A JSON file has its value as `default`. */
-function jsonExports(content: string): FileExports {
-  const value = parseJsonExpression(content);
-  if (value === undefined) return noExports;
-  return { names: new Map([["default", { kind: "constant", value, at: value.start }]]), stars: [] };
+/** A JSON file has its value as `default`. Only an export that leads to it has it parsed: most are data, and may be long. */
+function jsonExports(path: string, content: string): FileExports {
+  try {
+    JSON.parse(content);
+  } catch {
+    return noExports;
+  }
+  const value: ExportedName = {
+    kind: "constant",
+    at: 0,
+    get value() {
+      return parseJsonExpression(path, content);
+    },
+  };
+  return { names: new Map([["default", value]]), stars: [] };
 }
 
 const noImports: ImportScan = { relative: [], builtins: [], specifiers: [] };
