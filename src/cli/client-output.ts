@@ -151,15 +151,13 @@ export class ClientOutput {
       milliseconds(one.p99Ms),
     ]);
     printAll(table([header, ...rows]));
-    if (sandbox !== undefined) print`\nsandbox  ${sandboxText(sandbox)}`;
+    if (sandbox?.enforced === false) note`${styled("red", "warning")}: ${unenforcedText(sandbox)}`;
   }
 }
 
-/** `best-effort, enforced (Landlock ABI 7)`; red where modules are not held to all their permissions. */
-function sandboxText({ mode, enforced, abi }: SandboxStatus): Text {
-  const how = abi === 0 ? "no Landlock" : `Landlock ABI ${abi}`;
-  const state = enforced ? text`enforced` : styled("red", "NOT ENFORCED");
-  return text`${mode}, ${state} (${how})`;
+function unenforcedText({ mode, abi }: SandboxStatus): string {
+  const kernel = abi === 0 ? "without Landlock" : `with Landlock ABI ${abi}`;
+  return `The server does not hold modules to all their permissions: its sandbox is '${mode}', on a system ${kernel}.`;
 }
 
 /** Aligns lines that are printed one at a time: the column is as wide as the widest name so far. */
