@@ -1,9 +1,8 @@
 import { posix } from "node:path";
 import type { z } from "zod";
 import { VeripyError } from "../base/errors.ts";
-import { isDeeperThan } from "../base/json-depth.ts";
 import { plainWords } from "../base/plain-issue.ts";
-import { maxDescription, maxInputDepth, maxInputSchema } from "./description-limits.ts";
+import { descriptionFault, inputFault, noExecute } from "./export-faults.ts";
 import { type ExportedName, type FileExports, fileExports } from "./file-exports.ts";
 import { candidatePaths, type ImportScan, readImports } from "./import-scan.ts";
 import { type LiteralValue, literalPart, literalsAre, literalValue, NotLiteralError } from "./literal.ts";
@@ -84,7 +83,7 @@ export function linkManifest(mod: string, files: ReadonlyMap<string, FileScan>):
   const tree = new ModuleTree(files);
   const exports = tree.namesOf(entry);
   const execute = tree.find(entry, "execute");
-  if (execute === undefined) throw noExecute(entry, exports);
+  if (execute === undefined) throw new VeripyError("bad_module", noExecute(entry.path, exports));
   checkExecute(execute);
 
   const description = optionalLiteral(tree.find(entry, "description"));
@@ -181,15 +180,6 @@ class ModuleTree {
   }
 }
 
-function noExecute(entry: FileScan, exports: readonly string[]): VeripyError {
-  const others = exports.filter((name) => !["description", "input", "limits", "permissions"].includes(name));
-  const hint = others.length === 0 ? "" : ` It exports ${others.slice(0, 3).join(", ")}.`;
-  return new VeripyError(
-    "bad_module",
-    `${entry.path} exports no function 'execute'.${hint} Write: export async function execute(args: string): Promise<string> { … }`,
-  );
-}
-
 /** As far as the source tells; the rest shows when the module is loaded. */
 function checkExecute({ file, entry }: Found): void {
   if (entry.kind !== "constant" || !isLiteral(entry.value)) return;
@@ -268,30 +258,16 @@ function checkPermissions(literal: Located): DeclaredPermissions {
 function checkDescription(literal: Located | undefined): string | undefined {
   if (literal === undefined) return undefined;
   const { value, file, node } = literal;
-  if (typeof value !== "string") throw bad(file, node.start, "'description' must be a string.");
-  if (value.length > maxDescription)
-    throw bad(
-      file,
-      node.start,
-      `'description' has ${value.length} characters; the limit is ${maxDescription}.`,
-    );
-  return value;
+  const fault = descriptionFault(value);
+  if (fault !== undefined) throw bad(file, node.start, fault);
+  return value as string;
 }
 
 function checkInput(literal: Located | undefined): Manifest["input"] {
   if (literal === undefined) return undefined;
   const { value, file, node } = literal;
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw bad(file, node.start, "'input' must be a JSON Schema object.");
-  const json = JSON.stringify(value);
-  if (json.length > maxInputSchema)
-    throw bad(
-      file,
-      node.start,
-      `'input' has ${json.length} characters as JSON; the limit is ${maxInputSchema}.`,
-    );
-  if (isDeeperThan(json, maxInputDepth))
-    throw bad(file, node.start, `'input' nests deeper than ${maxInputDepth} levels, the limit.`);
+  const fault = inputFault(value);
+  if (fault !== undefined) throw bad(file, node.start, fault);
   return value as Record<string, LiteralValue>;
 }
 

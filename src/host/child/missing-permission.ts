@@ -31,6 +31,15 @@ export function missingPermission(
   error: unknown,
 ): string | undefined {
   if (permissions === undefined) return undefined;
+  try {
+    return firstSentence(mod, permissions, error);
+  } catch {
+    // A module can throw an error whose fields cannot be read.
+    return undefined;
+  }
+}
+
+function firstSentence(mod: string, permissions: Permissions, error: unknown): string | undefined {
   let next = error as SystemError | null | undefined;
   for (let depth = 0; depth < maxCauses && typeof next === "object" && next !== null; depth++) {
     const said =
