@@ -3,7 +3,7 @@ import { detailOf, messageOf } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import { type HostReady, ModuleHost } from "../host/parent/module-host.ts";
 import { ModuleLogger } from "../host/parent/module-logger.ts";
-import type { SpareProcess } from "../host/parent/spare-process.ts";
+import type { SpareProcesses } from "../host/parent/spare-processes.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 import type { HostSource } from "./call-queue.ts";
@@ -30,7 +30,7 @@ export interface SupervisedModule {
   readonly manifest: Manifest;
   /** Those of the server and of the module. */
   readonly limits: Readonly<Limits>;
-  readonly spares: SpareProcess;
+  readonly spares: SpareProcesses;
   readonly residents: ResidentProcesses;
   /** Its process is never ended for being idle, and started again when it ends. */
   readonly isResident: boolean;
@@ -79,7 +79,7 @@ export class HostSupervisor implements HostSource, ResidentProcess {
    */
   async load(): Promise<HostReady> {
     try {
-      const { host, ready } = await this.#startHost();
+      const { host, ready } = await this.#startHost(true);
       this.#use(host);
       return ready;
     } catch (error) {
@@ -117,13 +117,13 @@ export class HostSupervisor implements HostSource, ResidentProcess {
   start(): void {
     if (this.#host !== undefined || this.#isStarting || this.#stopped !== undefined) return;
     // The failure has been told when this rejects.
-    this.#begin().catch(() => {});
+    this.#begin(true).catch(() => {});
   }
 
   /** See `RunnableVersion.prove`. */
   async prove(): Promise<void> {
     if (this.#hasLoaded || this.#isReplaced || this.#stopped !== undefined) return;
-    await (this.#isStarting ? this.#lastStart : this.#begin());
+    await (this.#isStarting ? this.#lastStart : this.#begin(false));
     // It has not been called, so it must not displace a process that has.
     if (this.#module.residents.isFull && this.#host?.hasHadCalls === false) this.endIdle();
   }
@@ -148,8 +148,8 @@ export class HostSupervisor implements HostSource, ResidentProcess {
     return this.#stopped.promise;
   }
 
-  async #begin(): Promise<void> {
-    this.#lastStart = this.#startHost().then(
+  async #begin(isAwaited: boolean): Promise<void> {
+    this.#lastStart = this.#startHost(isAwaited).then(
       ({ host }) => {
         this.#failedStarts = 0;
         this.#use(host);
@@ -162,11 +162,11 @@ export class HostSupervisor implements HostSource, ResidentProcess {
     return this.#lastStart;
   }
 
-  async #startHost(): Promise<{ host: ModuleHost; ready: HostReady }> {
+  async #startHost(isAwaited: boolean): Promise<{ host: ModuleHost; ready: HostReady }> {
     this.#isStarting = true;
     this.#starts += 1;
     try {
-      const settings = { limits: this.#limits, spares: this.#module.spares, log: this.#log };
+      const settings = { limits: this.#limits, spares: this.#module.spares, log: this.#log, isAwaited };
       const host: ModuleHost = await ModuleHost.start(this.#source, settings, {
         available: () => this.#events?.changed(),
         ended: (reason) => this.#hostEnded(host, reason),

@@ -14,7 +14,7 @@ import { memoryWatch, type WatchedProcess } from "./memory-watch.ts";
 import type { ModuleLogger } from "./module-logger.ts";
 import type { HostReady } from "./payloads.ts";
 import type { HostProcess, OnLine } from "./process.ts";
-import type { SpareProcess } from "./spare-process.ts";
+import type { SpareProcesses } from "./spare-processes.ts";
 
 export type { HostOptions } from "./command.ts";
 export type { HostReady } from "./payloads.ts";
@@ -44,9 +44,11 @@ export interface HostEvents {
 }
 
 export interface HostSettings {
-  readonly spares: SpareProcess;
+  readonly spares: SpareProcesses;
   readonly limits: Readonly<Limits>;
   readonly log: ModuleLogger;
+  /** Whether a call or an edit waits for the process, so that it may take a spare one. */
+  readonly isAwaited: boolean;
 }
 
 /**
@@ -72,9 +74,12 @@ export class ModuleHost implements WatchedProcess, HostMessages {
 
   /** Starts a process and has it load `source`; `loaded` tells the outcome. Throws `bad_module`. */
   static async start(source: ModuleSource, settings: HostSettings, events: HostEvents): Promise<ModuleHost> {
-    const { limits, spares, log } = settings;
+    const { limits, spares, log, isAwaited } = settings;
     const onLine: OnLine = (level, text) => log.line(level, text);
-    const child = await spares.take(source, maxQueuedBytes(limits), onLine);
+    const maxBytes = maxQueuedBytes(limits);
+    const child = await (isAwaited
+      ? spares.take(source, maxBytes, onLine)
+      : spares.start(source, maxBytes, onLine));
     return new ModuleHost(child, source, settings, events);
   }
 
