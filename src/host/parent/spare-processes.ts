@@ -5,7 +5,7 @@ import type { SandboxRules } from "../sandbox-rules.ts";
 import { type HostOptions, hostTitle } from "./command.ts";
 import { moduleRules } from "./module-sandbox.ts";
 import { HostProcess, type OnLine } from "./process.ts";
-import { temporaryFoldersRemoved } from "./temporary-folder.ts";
+import { removeLeftFolders, temporaryFoldersRemoved } from "./temporary-folder.ts";
 
 export interface SpareTiming {
   /** How long after a process was taken the next is started: not while the load needs the processor. */
@@ -41,9 +41,13 @@ export class SpareProcesses {
     this.#timing = timing;
   }
 
-  /** From now on, spares are started when processes are needed. Call it when the server has started. */
+  /**
+   * From now on, spares are started when processes are needed. Call it when the server has started. Temporary folders that
+   * killed servers have left are removed in the background.
+   */
   open(): void {
     this.#isOpen = true;
+    removeLeftFolders();
   }
 
   /**
