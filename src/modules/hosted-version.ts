@@ -11,9 +11,10 @@ import type { Manifest } from "../manifest/manifest.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 import { CallQueue } from "./call-queue.ts";
 import { CallStats } from "./call-stats.ts";
-import { HostSupervisor, type SupervisedModule } from "./host-supervisor.ts";
+import { HostSupervisor } from "./host-supervisor.ts";
 import type { RunnableVersion, VersionStats } from "./module-version.ts";
 import { ResidentProcesses } from "./resident-processes.ts";
+import type { SupervisedModule } from "./supervised-module.ts";
 
 export interface VersionOptions {
   readonly limits: Readonly<Limits>;
@@ -112,8 +113,19 @@ export class HostedVersion implements RunnableVersion {
     return this.#supervisor.prove();
   }
 
+  rest(): Promise<void> {
+    return this.#supervisor.rest();
+  }
+
+  wake(): void {
+    this.#supervisor.wake();
+  }
+
   replaced(): void {
     this.#isReplaced = true;
+    // A process for them could not listen now.
+    if (this.#supervisor.isResting)
+      this.#queue.fail(`${this.mod} was replaced while the call waited. Call it again.`, "busy");
     this.#supervisor.replaced();
   }
 
