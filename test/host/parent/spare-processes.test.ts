@@ -2,16 +2,16 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { withDefaultLimits } from "../../../src/base/limits.ts";
-import { SpareProcess } from "../../../src/host/parent/spare-process.ts";
-import { type HostedVersion, loadVersion } from "../../../src/modules/hosted-version.ts";
+import { SpareProcesses } from "../../../src/host/parent/spare-processes.ts";
+import { type HostedVersion, listVersion, loadVersion } from "../../../src/modules/hosted-version.ts";
 import { childrenOf, cpuMsOf, hasProcfs, isOnProcessor } from "../../helpers/procfs.ts";
-import { gone, RecordedCall, sourceOf } from "../../helpers/versions.ts";
+import { RecordedCall, sourceOf } from "../../helpers/versions.ts";
 import { eventually, within } from "../../helpers/within.ts";
 
 const quick = { refillMs: 5, keepMs: 60_000 };
 
-async function loaded(text: string, spares: SpareProcess): Promise<HostedVersion> {
-  const source = await sourceOf(`export const execute = () => ${JSON.stringify(text)};`);
+async function loaded(text: string, spares: SpareProcesses, more = ""): Promise<HostedVersion> {
+  const source = await sourceOf(`${more} export const execute = () => ${JSON.stringify(text)};`);
   return loadVersion(source, { limits: withDefaultLimits(), spares });
 }
 
@@ -52,7 +52,7 @@ const usedBefore = new Map<number, number>();
 
 describe.skipIf(!hasProcfs)("after a load, a spare process waits for the next one", () => {
   test("which takes it and answers like any other", async () => {
-    const spares = new SpareProcess({}, quick);
+    const spares = new SpareProcesses({}, quick);
     spares.open();
     const first = await loaded("one", spares);
     const spare = await spareBeside(first);
@@ -66,7 +66,7 @@ describe.skipIf(!hasProcfs)("after a load, a spare process waits for the next on
   });
 
   test("and the text it has warmed up with is no file of the module", async () => {
-    const spares = new SpareProcess({}, quick);
+    const spares = new SpareProcesses({}, quick);
     spares.open();
     const first = await loaded("one", spares);
     const spare = await spareBeside(first);
@@ -85,7 +85,7 @@ describe.skipIf(!hasProcfs)("after a load, a spare process waits for the next on
   });
 
   test("and is replaced if it has died meanwhile", async () => {
-    const spares = new SpareProcess({}, quick);
+    const spares = new SpareProcesses({}, quick);
     spares.open();
     const first = await loaded("one", spares);
     const spare = await spareBeside(first);
@@ -99,25 +99,59 @@ describe.skipIf(!hasProcfs)("after a load, a spare process waits for the next on
     await Promise.all([first.stop(), second.stop()]);
   });
 
-  test("for a limited time", async () => {
-    const spares = new SpareProcess({}, { refillMs: 5, keepMs: 500 });
+  test("and so does another for the edit after that; one of them stays when none was needed for some time", async () => {
+    const spares = new SpareProcesses({}, { refillMs: 5, keepMs: 500 });
     spares.open();
     const loading = loaded("one", spares);
-    // The load may take longer than the spare process is kept.
+    // The load may take longer than the spare processes are kept.
     const seen = new Set<number>();
-    await eventually("two processes", () => {
+    await eventually("two that wait", () => {
       for (const pid of ownChildren()) seen.add(pid);
-      return seen.size === 2;
+      return seen.size === 3;
     });
     const first = await loading;
-    for (const pid of seen) if (pid !== first.stats().pid) await gone(pid, "the spare process");
-    expect(ownChildren()).toEqual([first.stats().pid ?? 0]);
+    await eventually("the end of one", () => ownChildren().length === 2);
+    const second = await loaded("two", spares);
+    expect([...seen]).toContain(second.stats().pid ?? 0);
     await spares.close();
-    await first.stop();
+    await Promise.all([first.stop(), second.stop()]);
+  });
+
+  test("also for the permissions that were needed before", async () => {
+    const spares = new SpareProcesses({}, { refillMs: 5, keepMs: 60_000 });
+    spares.open();
+    const pure = await loaded("one", spares);
+    await eventually("two that wait", () => ownChildren().length === 3);
+    const free = await loaded("two", spares, 'export const permissions = "all";');
+    await eventually("one for the other permissions", () => ownChildren().length === 5);
+    const waiting = ownChildren().filter((pid) => pid !== free.stats().pid && pid !== pure.stats().pid);
+    const next = await loaded("three", spares);
+    expect(waiting).toContain(next.stats().pid ?? 0);
+    await spares.close();
+    await Promise.all([pure.stop(), free.stop(), next.stop()]);
+  });
+
+  test("which a trial leaves to calls and edits", async () => {
+    const spares = new SpareProcesses({}, quick);
+    spares.open();
+    const versions = { limits: withDefaultLimits(), spares };
+    const tried = listVersion(await sourceOf("export const execute = () => 'tried';"), versions);
+    if (tried === undefined) throw new Error("It was not listed.");
+    await tried.prove();
+    await eventually("two that wait", () => ownChildren().length === 3);
+    const waiting = ownChildren().filter((pid) => pid !== tried.stats().pid);
+    const other = listVersion(await sourceOf("export const execute = () => 'other';"), versions);
+    if (other === undefined) throw new Error("It was not listed.");
+    await other.prove();
+    expect(waiting).not.toContain(other.stats().pid ?? 0);
+    const edited = await loaded("edited", spares);
+    expect(waiting).toContain(edited.stats().pid ?? 0);
+    await spares.close();
+    await Promise.all([tried.stop(), other.stop(), edited.stop()]);
   });
 
   test("and is ended by close()", async () => {
-    const spares = new SpareProcess({}, quick);
+    const spares = new SpareProcesses({}, quick);
     spares.open();
     const first = await loaded("one", spares);
     const spare = await spareBeside(first);
@@ -128,7 +162,7 @@ describe.skipIf(!hasProcfs)("after a load, a spare process waits for the next on
 });
 
 test.skipIf(!hasProcfs)("before open(), there is no spare process", async () => {
-  const spares = new SpareProcess({}, quick);
+  const spares = new SpareProcesses({}, quick);
   const first = await loaded("one", spares);
   const second = await loaded("two", spares);
   expect(ownChildren().sort()).toEqual([first.stats().pid ?? 0, second.stats().pid ?? 0].sort());
