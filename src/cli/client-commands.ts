@@ -87,7 +87,9 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   connectingCommand("modules", "show each module's process, memory, calls and run times").action(
     (_, self: Command) => {
       const given = optionsOf(self);
-      return withClient(given, async (client) => new ClientOutput(given.json).stats(await client.stats()));
+      return withClient(given, async (client) =>
+        new ClientOutput(given.json).stats(await client.processes()),
+      );
     },
   );
 
