@@ -65,9 +65,11 @@ async function tryFlock(lock: string): Promise<Release | undefined> {
     await file.close();
     return undefined;
   }
-  // For the message of a process that waits too long.
-  await file.truncate();
-  await file.write(`${process.pid}\n`, 0);
+  // For the message of a process that waits too long. On a full disk there is none.
+  await file
+    .truncate()
+    .then(() => file.write(`${process.pid}\n`, 0))
+    .catch(() => {});
   return async () => {
     // While the lock is still held: later it could be another process's file.
     await unlink(lock).catch(() => {});
