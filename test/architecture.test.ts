@@ -15,6 +15,7 @@ const mayImport: Record<string, readonly string[]> = {
   trust: ["identity", "protocol", "base"],
   tls: ["identity", "protocol", "base"],
   approvals: ["manifest", "identity", "protocol", "base"],
+  catalogue: ["identity", "protocol", "base"],
   client: ["approvals", "manifest", "tls", "trust", "identity", "protocol", "base"],
   server: ["modules", "host", "source", "manifest", "tls", "trust", "identity", "protocol", "base"],
   index: [
