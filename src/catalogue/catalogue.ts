@@ -161,7 +161,6 @@ function parseFile(line: string): [path: string, sum: Sha256Hex] | undefined {
 /** Why a path can't be in a catalogue; undefined when it can. */
 export function pathProblem(path: string): string | undefined {
   if (path.length > maxPathLength) return `a path has more than ${maxPathLength} characters`;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not be there
   if (/[\u0000-\u001f\u007f\\]/.test(path))
     return "a path must not contain control characters or backslashes";
   if (path === trustFilePath) return undefined;
