@@ -15,7 +15,7 @@ import { note } from "./ui.ts";
 
 export interface ClientUse {
   reconnect?: boolean;
-  /** For a command that looks at modules or decides about them: `--locked` does not keep it from a server. */
+  /** For a command that looks at modules or decides about them: the lock does not keep it from a server. */
   ignoresLocked?: boolean;
   /** For a command that writes decisions: a `--lock` that does not exist is created. */
   createsLock?: boolean;
@@ -90,7 +90,8 @@ async function open(
   const lock = await findLock({ home: given.home, given: given.lock, mayBeMissing: createsLock });
   const client = await connect({
     home: given.home,
-    locked: given.locked && !ignoresLocked,
+    locked: given.locked,
+    decide: ignoresLocked,
     ...(lock === undefined ? {} : { lock }),
     host: given.host,
     port: given.port,
