@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { VeripyClient } from "../index.ts";
+import { addConfigCommand } from "./client-config-command.ts";
 import { watch, withClient, withModules } from "./client-connection.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
 import { addConnectionFlags, type ClientOptions, optionsOf } from "./client-options.ts";
@@ -96,6 +97,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   addKeyCommands(command, setExitCode);
   addPinCommands(command);
+  addConfigCommand(command);
 }
 
 interface ExecFlags {
