@@ -1,4 +1,6 @@
 import {
+  type Approval,
+  type Approvals,
   type ClientRotation,
   type ModuleReport,
   type ModuleStats,
@@ -8,37 +10,53 @@ import {
   type VeripyError,
   type WatchEvent,
 } from "../index.ts";
+import { approvalJson, approvalText } from "./approval-text.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
 import { table, tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
-import { note, print, printAll, printJson } from "./ui.ts";
+import { note, outputIsTerminal, print, printAll, printJson } from "./ui.ts";
 
 /** The output of the client's commands: short lines for a person, or one JSON object per line. */
 export class ClientOutput {
   readonly #json: boolean;
+  readonly #approvals: Approvals | undefined;
   readonly #names = new NameColumn();
+  #hasSaidConsistent = false;
 
-  constructor(json = false) {
+  /** With `approvals`, what was decided about each module is shown. */
+  constructor(json = false, approvals?: Approvals) {
     this.#json = json;
+    this.#approvals = approvals;
   }
 
-  list(reports: readonly ModuleReport[]): void {
+  list(reports: readonly ModuleReport[], approvals: Approvals): void {
     if (this.#json) {
-      for (const report of reports) printJson(report);
+      for (const report of reports) printJson({ ...report, ...approvalJson(approvals.of(report.mod)) });
       return;
     }
-    if (reports.length === 0) note`The server has no modules.`;
-    printAll(table(reports.map((report) => [report.mod, idOf(report), shortText(report)])));
+    if (reports.length === 0) {
+      note`The server has no modules.`;
+      return;
+    }
+    const rows = reports.map((report) => [
+      report.mod,
+      idOf(report),
+      approvalText(approvals.of(report.mod)),
+      shortText(report),
+    ]);
+    printAll(table([...(outputIsTerminal() ? [["name", "tree", "state", "description"]] : []), ...rows]));
   }
 
   verdict(verdict: Verdict, { full = false }: { full?: boolean } = {}): void {
     if (this.#json) {
-      printJson(verdictJson(verdict));
+      printJson({ ...verdictJson(verdict), ...this.#stateJson(verdict) });
       return;
     }
     if (verdict.verified) {
+      this.#sayConsistent();
       const { mod, tree, files } = verdict;
-      const row = this.#names.row(mod, full ? tree : shortId(tree), shortText(verdict));
+      const state = this.#approvals && approvalText(this.#approvals.judge(verdict));
+      const row = this.#names.row(mod, full ? tree : shortId(tree), state, shortText(verdict));
       print`${styled("green", "verified")}  ${row}`;
       // In the form that `sha256sum` prints, so that the two can be compared.
       if (full) for (const file of files) print`          ${file.sum}  ${file.path}`;
@@ -53,8 +71,24 @@ export class ClientOutput {
   /** All that is known of a module; of one that was rejected, the verdict. */
   details(verdict: Verdict): void {
     if (!verdict.verified) this.verdict(verdict);
-    else if (this.#json) printJson(detailsJson(verdict));
-    else printAll([text`${verdict.mod}  ${verdict.desc}`, ...detailsText(verdict)]);
+    else if (this.#json) printJson({ ...detailsJson(verdict), ...this.#stateJson(verdict) });
+    else {
+      const state = this.#approvals === undefined ? [] : [approvalText(this.#approvals.judge(verdict))];
+      const rest = state.map((one) => text`  state         ${one}`);
+      printAll([text`${verdict.mod}  ${verdict.desc}`, ...rest, ...detailsText(verdict)]);
+    }
+  }
+
+  /** Says once that nothing of the server was approved, so that "verified" means only that the server agrees with itself. */
+  #sayConsistent(): void {
+    const approvals = this.#approvals;
+    if (approvals === undefined || approvals.isGoverned || this.#hasSaidConsistent) return;
+    this.#hasSaidConsistent = true;
+    note`consistent, not approved: each module is what the server says it is, and nobody has approved it. See 'veripy-client approve'.`;
+  }
+
+  #stateJson(verdict: Verdict): object {
+    return verdict.verified && this.#approvals !== undefined ? approvalJson(this.#approvals.judge(verdict)) : {};
   }
 
   /** A module that could not be fetched. */
@@ -92,8 +126,9 @@ export class ClientOutput {
 
   /** One line for each broadcast, verdict and change of the connection. */
   event(event: WatchEvent): void {
-    if (this.#json) printJson(eventJson(event));
-    else this.#eventText(event);
+    if (!this.#json) this.#eventText(event);
+    else if (event.event === "verdict") printJson({ ...eventJson(event), ...this.#stateJson(event.verdict) });
+    else printJson(eventJson(event));
   }
 
   #eventText(event: WatchEvent): void {
@@ -108,7 +143,13 @@ export class ClientOutput {
       case "modload":
       case "modreload": {
         const { report } = event;
-        return text`${styled("cyan", tag)} ${this.#names.row(report.mod, idOf(report), shortText(report))}`;
+        const row = this.#names.row(report.mod, idOf(report), undefined, shortText(report));
+        return text`${styled("cyan", tag)} ${row}`;
+      }
+      case "pending": {
+        const { mod, approval } = event;
+        const what = approval.changed.join(", ");
+        return text`${styled("yellow", tag)} ${mod}: ${what}. See 'veripy-client diff ${mod}'.`;
       }
       case "modunload":
         return text`${styled("cyan", tag)} ${event.mod}`;
@@ -119,14 +160,19 @@ export class ClientOutput {
     }
   }
 
-  stats(stats: readonly ModuleStats[]): void {
+  stats(stats: readonly ModuleStats[], approvals: Approvals): void {
     if (this.#json) {
-      for (const one of stats) printJson(one);
+      for (const one of stats) {
+        // `state` is that of the process.
+        const { state: approval, changed } = approvalJson(approvalOf(one, approvals));
+        printJson({ ...one, approval, changed });
+      }
       return;
     }
     const header = [
       "module",
       "version",
+      "approval",
       "state",
       "pid",
       "memory",
@@ -139,6 +185,7 @@ export class ClientOutput {
     const rows = stats.map((one) => [
       one.mod,
       shortId(one.tree) + (one.current ? "" : " (old)"),
+      approvalText(approvalOf(one, approvals)),
       one.state,
       one.pid ?? "-",
       one.memoryBytes === undefined ? "-" : `${(one.memoryBytes / 1024 ** 2).toFixed(1)} MiB`,
@@ -152,14 +199,23 @@ export class ClientOutput {
   }
 }
 
+/** Of the current version, or of one that the server retains. */
+function approvalOf({ mod, tree, current }: ModuleStats, approvals: Approvals): Approval {
+  return current ? approvals.of(mod) : approvals.ofTree(mod, tree);
+}
+
+/** Of `not approved`. What has changed in a pending module may take more. */
+const stateWidth = 12;
+
 /** Aligns lines that are printed one at a time: the column is as wide as the widest name so far. */
 class NameColumn {
   #width = 16;
 
-  row(name: string, id: string, desc: Text): Text {
+  row(name: string, id: string, state: Text | undefined, desc: Text): Text {
     // A name of more than 40 columns does not move the lines that follow.
     this.#width = Math.min(40, Math.max(this.#width, text`${name}`.width));
-    return tableRow([name, id, desc], [this.#width]);
+    const shown = state === undefined ? [] : [state];
+    return tableRow([name, id, ...shown, desc], [this.#width, id.length, ...shown.map(() => stateWidth)]);
   }
 }
 
