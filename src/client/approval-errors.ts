@@ -33,6 +33,19 @@ export function noLockError(): VeripyError {
   return new VeripyError("bad_config", "Decisions need a lock to be written to: give its path as 'lock'.");
 }
 
+/** A server at an address that has approvals, but for another key. */
+export function otherKeyError(
+  { place, otherKeys }: ServerDecisions,
+  { lockFile = "the lock" }: Pick<ApprovalFiles, "lockFile">,
+): VeripyError {
+  return new VeripyError(
+    "not_approved",
+    `Nothing of ${place.address} may run: ${lockFile} has approvals for it, but for the key ${otherKeys.join(" or ")}. ` +
+      `The server has the key ${place.fingerprint}, and no rotation has proven that it is the same server. ` +
+      "If that is right, approve its modules again: veripy-client approve",
+  );
+}
+
 /** A module that may not run, because of what was decided, or because nothing was. */
 export function approvalError(
   mod: string,
@@ -40,22 +53,13 @@ export function approvalError(
   decisions: ServerDecisions,
   { lockFile }: Pick<ApprovalFiles, "lockFile">,
 ): VeripyError {
-  const { place, otherKeys } = decisions;
-  const lock = lockFile ?? "the lock";
   if (state === "denied") {
     return new VeripyError(
       "not_approved",
       `${mod} was denied in this version. To allow it after all: veripy-client approve ${mod}`,
     );
   }
-  if (decisions.isOtherKey) {
-    return new VeripyError(
-      "not_approved",
-      `${mod} may not run: ${lock} has approvals for ${place.address}, but for the key ${otherKeys.join(" or ")}. ` +
-        `The server has the key ${place.fingerprint}, and no rotation has proven that it is the same server. ` +
-        "If that is right, approve its modules again: veripy-client approve",
-    );
-  }
+  if (decisions.isOtherKey) return otherKeyError(decisions, { lockFile });
   const approved = approvedModule(decisions, mod);
   const why =
     approved === undefined

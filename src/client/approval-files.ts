@@ -16,6 +16,8 @@ export interface ApprovalFiles {
   readonly log: DecisionLog | undefined;
   /** Only what is approved may run, and a server without an entry is refused. */
   readonly locked: boolean;
+  /** Connects even if no approval can apply, so that somebody can decide. */
+  readonly decide: boolean;
   /** `host:port` of the server, as `serverName` returns it. */
   readonly address: string;
   /** Who decides: `user@machine`. */
@@ -24,7 +26,7 @@ export interface ApprovalFiles {
 
 export async function approvalFiles(
   { host, port }: { host: string; port: number },
-  { home, lock, locked = false }: ConnectOptions,
+  { home, lock, locked = false, decide = false }: ConnectOptions,
 ): Promise<ApprovalFiles> {
   const by = await decider();
   return {
@@ -33,6 +35,7 @@ export async function approvalFiles(
     store: home === undefined ? undefined : new SourceStore(storePath(home)),
     log: home === undefined ? undefined : new DecisionLog(logPath(home), by),
     locked,
+    decide,
     address: serverName(host, port),
     by,
   };

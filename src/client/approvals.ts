@@ -9,7 +9,7 @@ import type { DecisionRecord } from "../approvals/decision-log.ts";
 import { compareVersions, type VersionDifference } from "../approvals/difference.ts";
 import type { ApprovedModule } from "../approvals/lock.ts";
 import type { SourceStore } from "../approvals/source-store.ts";
-import { lockedError, notApprovedHere } from "./approval-errors.ts";
+import { lockedError, notApprovedHere, otherKeyError } from "./approval-errors.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
 import { CallRules } from "./call-rules.ts";
 import { DecisionFiles } from "./decision-files.ts";
@@ -153,8 +153,9 @@ export class Approvals {
   async connected(fingerprint: string, earlierKeys: readonly string[]): Promise<void> {
     await this.#decisions.connected(fingerprint, earlierKeys);
     const { current } = this.#decisions;
-    if (current?.locked === true && current.entry === undefined && !current.isOtherKey)
-      throw lockedError(current.place, this.#files);
+    if (current === undefined || this.#files.decide) return;
+    if (current.isOtherKey) throw otherKeyError(current, this.#files);
+    if (current.locked && current.entry === undefined) throw lockedError(current.place, this.#files);
   }
 
   /** The server has proven which key comes next. */
@@ -162,18 +163,19 @@ export class Approvals {
     this.#decisions.rotated(fingerprint, next);
   }
 
-  /** The server has reported modules. */
-  reported(): void {
-    const { current } = this.#decisions;
-    if (current === undefined) return;
-    const pending = new Map<string, Approval>();
-    for (const mod of this.#modules.reports.keys()) {
-      const approval = this.of(mod);
-      if (approval.state === "pending") pending.set(mod, approval);
+  /** The server has reported this module, or all of them. */
+  reported(mod?: string): void {
+    const wasPending = this.#pending;
+    if (mod === undefined) this.#pending = new Set();
+    if (!this.isGoverned) return;
+    for (const name of mod === undefined ? this.#modules.reports.keys() : [mod]) {
+      const approval = this.of(name);
+      const isNew = !wasPending.has(name);
+      this.#pending.delete(name);
+      if (approval.state !== "pending") continue;
+      this.#pending.add(name);
+      if (isNew) this.#onPending(name, approval);
     }
-    const before = this.#pending;
-    this.#pending = new Set(pending.keys());
-    for (const [mod, approval] of pending) if (!before.has(mod)) this.#onPending(mod, approval);
   }
 
   /** Keeps a version that was fetched and verified. */

@@ -66,7 +66,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
         this.#modules.update(news);
         if (news.kind === "rotate") this.approvals.rotated(this.serverFingerprint, news.fingerprint);
         this.emit("news", news);
-        if (news.kind === "modload" || news.kind === "modreload") this.approvals.reported();
+        if (news.kind === "modload" || news.kind === "modreload") this.approvals.reported(news.mod);
       },
       disconnected: (reason, retryMs) => {
         this.#reportsBefore = this.#modules.reports;

@@ -16,6 +16,11 @@ export interface ConnectOptions {
   lock?: string;
   /** Refuses, with `not_approved`, a server of which the lock says nothing. Default: false. */
   locked?: boolean;
+  /**
+   * For a program that asks its user for approvals: connects where otherwise the lock refuses the server, because it has no
+   * entry for it (`locked`), or only one for another key at its address. Calls are still held to the lock.
+   */
+  decide?: boolean;
   /** The folder with this client's `client.key` and `client.crt`, and `server.crt` or `known-servers.json`. Default: `certs` in the home. */
   certsDir?: string;
   /** Used instead of the key in `certsDir`. */

@@ -25,6 +25,7 @@ export class DecisionFiles {
   #timer: ReturnType<typeof setInterval> | undefined;
   /** What was seen and is not written yet. */
   #seen: Omit<DecisionRecord, "at" | "by">[] = [];
+  #isPruned = false;
   /** The last of the writes, which are made one after the other. */
   #writes: Promise<unknown> = Promise.resolve();
 
@@ -40,12 +41,16 @@ export class DecisionFiles {
 
   /** Reads the files for the server that showed this key. */
   async connected(fingerprint: string, earlierKeys: readonly string[]): Promise<void> {
-    const { lockFile, homeLockFile, address } = this.#files;
-    if (lockFile === undefined && homeLockFile === undefined && !this.#files.locked) return;
+    const { lockFile, homeLockFile, locked, address } = this.#files;
+    if (lockFile === undefined && homeLockFile === undefined && !locked) return;
+    const place = { fingerprint, address };
     this.#earlierKeys = earlierKeys;
-    const records = (await this.#files.log?.read().catch(() => [])) ?? [];
-    this.#earlierKeys = [...new Set([...earlierKeys, ...earlierKeysOf(fingerprint, records)])];
-    await this.#read({ fingerprint, address });
+    await this.#read(place);
+    // The proof may be older than the lock in use.
+    if (this.#current?.isOtherKey === true && this.#files.log !== undefined) {
+      this.#earlierKeys = [...earlierKeys, ...earlierKeysOf(fingerprint, await this.#files.log.read())];
+      await this.#read(place);
+    }
     await this.#carry();
     this.#timer ??= setInterval(() => void this.#poll(), pollMs);
     this.#timer.unref();
@@ -91,6 +96,8 @@ export class DecisionFiles {
     const seen = this.#seen;
     this.#seen = [];
     await this.#files.log?.add(seen);
+    if (this.#isPruned) return;
+    this.#isPruned = true;
     await this.#files.store?.prune(this.#approvedTrees());
   }
 

@@ -76,6 +76,7 @@ export class ModuleCalls {
       // Another version than the approved one is not a substitute for it.
       if (this.#rules.approvedFor(mod) !== undefined) throw this.#rules.gone(mod, tree);
       const target = targetOf(await this.#preparation.verify(this.#modules.nameOf(mod)));
+      this.#rules.refuseDenied(target.mod, target.tree);
       return new ExecCall(this.#connection.required().channel, target, args, options);
     });
     return call.run();
