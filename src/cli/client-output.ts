@@ -21,12 +21,17 @@ export class ClientOutput {
   readonly #json: boolean;
   readonly #approvals: Approvals | undefined;
   readonly #names = new NameColumn();
+  readonly #hasTimes: boolean;
   #hasSaidConsistent = false;
 
-  /** With `approvals`, what was decided about each module is shown. */
-  constructor(json = false, approvals?: Approvals) {
+  /**
+   * With `approvals`, what was decided about each module is shown. With `times`, each line about a module begins with the
+   * time on a terminal.
+   */
+  constructor(json = false, approvals?: Approvals, { times = false } = {}) {
     this.#json = json;
     this.#approvals = approvals;
+    this.#hasTimes = times && outputIsTerminal();
   }
 
   list(reports: readonly ModuleReport[], approvals: Approvals): void {
@@ -57,12 +62,12 @@ export class ClientOutput {
       const { mod, tree, files } = verdict;
       const state = this.#approvals && approvalText(this.#approvals.judge(verdict));
       const row = this.#names.row(mod, full ? tree : shortId(tree), state, shortText(verdict));
-      print`${styled("green", "verified")}  ${row}`;
+      print`${this.#time()}${styled("green", "verified")}  ${row}`;
       // In the form that `sha256sum` prints, so that the two can be compared.
       if (full) for (const file of files) print`          ${file.sum}  ${file.path}`;
       return;
     }
-    print`${styled("red", "REJECTED")}  ${verdict.mod}`;
+    print`${this.#time()}${styled("red", "REJECTED")}  ${verdict.mod}`;
     for (const { what, by, expected, actual } of verdict.mismatches) {
       print`          ${what}\n            expected  ${expected} (from ${by})\n            got       ${actual}`;
     }
@@ -133,8 +138,13 @@ export class ClientOutput {
 
   #eventText(event: WatchEvent): void {
     if (event.event === "verdict") this.verdict(event.verdict);
-    else if (isOfConnection(event)) note`${connectionText(event)}`;
-    else print`${this.#moduleText(event)}`;
+    else if (isOfConnection(event)) note`${this.#time()}${connectionText(event)}`;
+    else print`${this.#time()}${this.#moduleText(event)}`;
+  }
+
+  /** The local time, `HH:MM:SS`. */
+  #time(): Text {
+    return this.#hasTimes ? text`${styled("gray", new Date().toTimeString().slice(0, 8))} ` : text``;
   }
 
   #moduleText(event: ModuleEvent): Text {

@@ -68,7 +68,7 @@ export class Approvals {
 
   /** What was decided about the module's current version: as it was verified, or else as the server reports it. */
   of(mod: string): Approval {
-    const name = this.#modules.nameOf(mod);
+    const name = this.nameOf(mod);
     return this.#judged(name, this.#currentVersion(name));
   }
 
