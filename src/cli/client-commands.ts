@@ -10,6 +10,7 @@ import { runProgram } from "./command-line.ts";
 import { ExecOutput } from "./exec-output.ts";
 import { eachParsed, moduleName, parsed } from "./flag-values.ts";
 import { options } from "./options.ts";
+import { printStats } from "./module-stats.ts";
 import { PendingNote } from "./pending-note.ts";
 import { readArguments } from "./read-text.ts";
 import { exitCodes } from "./ui.ts";
@@ -90,7 +91,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     (_, self: Command) => {
       const given = optionsOf(self);
       return withClient(given, async (client) => {
-        new ClientOutput(given.json).stats(await client.stats(), client.approvals);
+        printStats(await client.stats(), client.approvals, given.json);
       });
     },
   );

@@ -8,9 +8,10 @@ import {
 } from "../index.ts";
 import { serverKeyOptions } from "./ask-server-key.ts";
 import type { ClientOptions } from "./client-options.ts";
-import { ClientOutput, nextKeyText } from "./client-output.ts";
+import { ClientOutput } from "./client-output.ts";
 import { configureLogs } from "./logs.ts";
 import { note } from "./ui.ts";
+import { nextKeyText } from "./watch-text.ts";
 
 /** Connects, lets `use` work with the client, and closes the connection. */
 export async function withClient(

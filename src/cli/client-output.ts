@@ -1,11 +1,8 @@
 import {
-  type Approval,
   type Approvals,
   type ClientRotation,
   type ModuleReport,
-  type ModuleStats,
   type RotatedServer,
-  snakeKeys,
   type Verdict,
   type VeripyError,
   type WatchEvent,
@@ -14,6 +11,7 @@ import { approvalJson, approvalText } from "./approval-text.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
 import { table, tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
+import { connectionText, eventJson, isOfConnection, type ModuleEvent } from "./watch-text.ts";
 import { note, outputIsTerminal, print, printAll, printJson } from "./ui.ts";
 
 /** The output of the client's commands: short lines for a person, or one JSON object per line. */
@@ -132,8 +130,10 @@ export class ClientOutput {
   /** One line for each broadcast, verdict and change of the connection. */
   event(event: WatchEvent): void {
     if (!this.#json) this.#eventText(event);
-    else if (event.event === "verdict") printJson({ ...eventJson(event), ...this.#stateJson(event.verdict) });
-    else printJson(eventJson(event));
+    else if (event.event === "verdict") {
+      const { cause, verdict } = event;
+      printJson({ event: "verdict", cause, ...verdictJson(verdict), ...this.#stateJson(verdict) });
+    } else printJson(eventJson(event));
   }
 
   #eventText(event: WatchEvent): void {
@@ -169,49 +169,6 @@ export class ClientOutput {
         return text`${styled("red", "UNKNOWN  ")} ${event.mod}: ${event.error.message}`;
     }
   }
-
-  stats(stats: readonly ModuleStats[], approvals: Approvals): void {
-    if (this.#json) {
-      for (const one of stats) {
-        // `state` is that of the process.
-        const { state: approval, changed } = approvalJson(approvalOf(one, approvals));
-        printJson({ ...one, approval, changed });
-      }
-      return;
-    }
-    const header = [
-      "module",
-      "version",
-      "approval",
-      "state",
-      "pid",
-      "memory",
-      "calls",
-      "failed",
-      "restarts",
-      "p50",
-      "p99",
-    ];
-    const rows = stats.map((one) => [
-      one.mod,
-      shortId(one.tree) + (one.current ? "" : " (old)"),
-      approvalText(approvalOf(one, approvals)),
-      one.state,
-      one.pid ?? "-",
-      one.memoryBytes === undefined ? "-" : `${(one.memoryBytes / 1024 ** 2).toFixed(1)} MiB`,
-      one.calls,
-      one.failures,
-      one.restarts,
-      milliseconds(one.p50Ms),
-      milliseconds(one.p99Ms),
-    ]);
-    printAll(table([header, ...rows]));
-  }
-}
-
-/** Of the current version, or of one that the server retains. */
-function approvalOf({ mod, tree, current }: ModuleStats, approvals: Approvals): Approval {
-  return current ? approvals.of(mod) : approvals.ofTree(mod, tree);
 }
 
 /** Of `not approved`. What has changed in a pending module may take more. */
@@ -229,13 +186,6 @@ class NameColumn {
   }
 }
 
-/** Three significant digits, without an exponent. */
-function milliseconds(value: number | undefined): string {
-  if (value === undefined) return "-";
-  const decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
-  return `${value.toFixed(decimals)} ms`;
-}
-
 /** A version is shown by its tree. A server of the plain protocol reports only the sum of the module's file. */
 function idOf({ tree, sum }: ModuleReport): string {
   return tree === undefined ? `sum:${shortId(sum)}` : shortId(tree);
@@ -246,11 +196,6 @@ function shortText({ desc, permissions }: Pick<ModuleReport, "desc" | "permissio
   return text`${permissionsTag(permissions)}${desc ?? ""}`;
 }
 
-/** The news that the server has announced its next key. */
-export function nextKeyText(fingerprint: string): string {
-  return `The server is rotating its key. Its new key, signed by the current one, is now also accepted: ${fingerprint}`;
-}
-
 /** A verdict without the source, which only the library gives. */
 function verdictJson(verdict: Verdict): object {
   if (!verdict.verified) return verdict;
@@ -259,53 +204,4 @@ function verdictJson(verdict: Verdict): object {
 
 function serverJson({ server, state, error }: RotatedServer): object {
   return { server, state, ...(error === undefined ? {} : { error: error.message, code: error.code }) };
-}
-
-function eventJson(event: WatchEvent): object {
-  if (event.event === "verdict")
-    return { event: "verdict", cause: event.cause, ...verdictJson(event.verdict) };
-  if ("report" in event) return { ...event, report: snakeKeys(event.report) };
-  if (event.event === "unverified") {
-    return {
-      event: "unverified",
-      cause: event.cause,
-      mod: event.mod,
-      error: event.error.message,
-      code: event.error.code,
-      retryMs: event.retryMs,
-    };
-  }
-  if (event.event === "disconnected") {
-    return {
-      event: "disconnected",
-      error: event.reason.message,
-      code: event.reason.code,
-      retryMs: event.retryMs,
-    };
-  }
-  return event;
-}
-
-const connectionEvents = ["drain", "disconnected", "reconnected", "rotate", "rotate_refused"] as const;
-type ConnectionEvent = Extract<WatchEvent, { event: (typeof connectionEvents)[number] }>;
-type ModuleEvent = Exclude<WatchEvent, ConnectionEvent | { event: "verdict" }>;
-
-function isOfConnection(event: WatchEvent): event is ConnectionEvent {
-  return connectionEvents.some((name) => name === event.event);
-}
-
-function connectionText(event: ConnectionEvent): Text {
-  if (event.event === "drain") return text`The server is about to stop.`;
-  if (event.event === "rotate") return text`${nextKeyText(event.fingerprint)}`;
-  if (event.event === "rotate_refused") return text`${styled("red", "WARNING")} ${event.error}`;
-  if (event.event === "disconnected") {
-    const next = event.retryMs === undefined ? "" : ` Retrying in ${(event.retryMs / 1000).toFixed(1)} s.`;
-    return text`Disconnected: ${event.reason.message}${next}`;
-  }
-  const changes = [
-    ...event.added.map(({ mod }) => `new ${mod}`),
-    ...event.changed.map(({ mod }) => `changed ${mod}`),
-    ...event.removed.map((mod) => `removed ${mod}`),
-  ];
-  return text`Reconnected; ${changes.length === 0 ? "nothing has changed" : changes.join(", ")}.`;
 }
