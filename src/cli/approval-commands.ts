@@ -1,24 +1,24 @@
 import type { Command } from "commander";
 import { type ApproveFlags, approve } from "./approve-command.ts";
-import { optionsOf } from "./client-options.ts";
+import { isGiven, optionsOf } from "./client-options.ts";
 import { deny, printLog, unapprove } from "./decision-commands.ts";
 import { diff } from "./diff-command.ts";
 import { eachParsed, moduleName, noteText, parsed, tree, treePrefix } from "./flag-values.ts";
-import { options } from "./options.ts";
 import { show } from "./show-command.ts";
 
-type AddCommand = (name: string, description: string) => Command;
-
-/** Adds the commands that show modules and decide about them. The last two do without a connection. */
+/** Adds the commands that show modules and decide about them. The last two need no connection. */
 export function addApprovalCommands(
-  connectingCommand: AddCommand,
-  command: AddCommand,
+  connectingCommand: (name: string, description: string) => Command,
   setExitCode: (code: number) => void,
 ): void {
   const shortName = "'hello' is short for 'hello.ts'";
   connectingCommand("show", "print what a module is and may touch, and its verified source")
     .argument("<mod>", shortName, parsed(moduleName))
-    .option("--tree <hash>", "an earlier version, from this client's store; 8 digits are enough", parsed(treePrefix))
+    .option(
+      "--tree <hash>",
+      "an earlier version, from this client's store; 8 digits are enough",
+      parsed(treePrefix),
+    )
     .action(async (mod: string, own: { tree?: string }, self: Command) =>
       setExitCode(await show(await optionsOf(self), mod, own.tree)),
     );
@@ -47,19 +47,18 @@ export function addApprovalCommands(
       deny(await optionsOf(self), mod, own),
     );
 
-  command("unapprove", "remove the approvals of modules, also when their server is gone")
+  connectingCommand("unapprove", "remove the approvals of modules, without a connection")
     .argument("<mod...>", shortName, eachParsed(moduleName))
-    .addOption(options.host)
-    .addOption(options.port)
-    .addOption(options.home)
-    .addOption(options.clientCerts)
-    .addOption(options.lock)
-    .addOption(options.json)
     .action(async (mods: string[], _, self: Command) => unapprove(await optionsOf(self), mods));
 
-  command("log", "print what this client has seen, approved and denied, when, and by whom")
+  connectingCommand(
+    "log",
+    "print what was seen, approved and denied, when, and by whom, without a connection",
+  )
     .argument("[mod]", shortName, parsed(moduleName))
-    .addOption(options.home)
-    .addOption(options.json)
-    .action(async (mod: string | undefined, _, self: Command) => printLog(await optionsOf(self), mod));
+    .addHelpText("after", "\nWithout --host and --port, that of all servers is printed.")
+    .action(async (mod: string | undefined, _, self: Command) => {
+      const given = await optionsOf(self);
+      await printLog(given, mod, { oneServer: isGiven(self, "host", "port") });
+    });
 }

@@ -9,7 +9,10 @@ export function approvalText({ state, changed }: Approval): Text {
 }
 
 /** For `--json`: `state`, and `changed` for what is pending. */
-export function approvalJson({ state, changed }: Approval): { state: string; changed?: readonly ApprovalChange[] } {
+export function approvalJson({ state, changed }: Approval): {
+  state: string;
+  changed?: readonly ApprovalChange[];
+} {
   return state === "pending" ? { state, changed } : { state };
 }
 

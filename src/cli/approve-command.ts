@@ -3,9 +3,10 @@ import { shortTree } from "./approval-text.ts";
 import { withModules } from "./client-connection.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
+import { noLock } from "./decision-commands.ts";
 import { noteOtherKey } from "./diff-command.ts";
 import { differenceLines } from "./difference-output.ts";
-import { noteNotEnforced, notEnforced } from "./enforcement-note.ts";
+import { notEnforced, noteNotEnforced } from "./enforcement-note.ts";
 import { printVersion } from "./show-command.ts";
 import { text } from "./text.ts";
 import { askBelow, canAskBelow, exitCodes, note, print, printAll, printJson } from "./ui.ts";
@@ -20,7 +21,11 @@ export interface ApproveFlags {
  * Approves modules: after a person has seen what is new and said yes, or, with `--yes`, exactly the tree that was given.
  * Resolves with the exit code.
  */
-export async function approve(given: ClientOptions, mods: readonly string[], own: ApproveFlags): Promise<number> {
+export async function approve(
+  given: ClientOptions,
+  mods: readonly string[],
+  own: ApproveFlags,
+): Promise<number> {
   checkUsage(given, mods, own);
   let exitCode: number = exitCodes.ok;
   const use = async (client: VeripyClient) => {
@@ -34,8 +39,14 @@ export async function approve(given: ClientOptions, mods: readonly string[], own
   return exitCode;
 }
 
-function checkUsage({ json = false }: ClientOptions, mods: readonly string[], { yes = false, tree }: ApproveFlags): void {
-  if (tree !== undefined && mods.length !== 1) throw usage("--tree is the tree of one module: name exactly one.");
+function checkUsage(
+  { json = false, lock }: ClientOptions,
+  mods: readonly string[],
+  { yes = false, tree }: ApproveFlags,
+): void {
+  if (lock === false) throw noLock();
+  if (tree !== undefined && mods.length !== 1)
+    throw usage("--tree is the tree of one module: name exactly one.");
   if (yes && tree === undefined)
     throw usage("--yes approves without asking, so it needs the tree that was looked at: --yes --tree HASH.");
   if (yes) return;
@@ -50,7 +61,9 @@ async function toDecide(client: VeripyClient, mods: readonly string[]): Promise<
   if (mods.length > 0) return [...new Set(mods.map((mod) => client.approvals.nameOf(mod)))];
   // States are judged by the report alone, which a verification then compares with the bytes.
   const states = [...client.reports.keys()].map((mod) => ({ mod, ...client.approvals.of(mod) }));
-  const wanted = states.filter(({ state }) => state === "pending" || state === "not approved").map(({ mod }) => mod);
+  const wanted = states
+    .filter(({ state }) => state === "pending" || state === "not approved")
+    .map(({ mod }) => mod);
   const denied = states.flatMap(({ mod, state }) => (state === "denied" ? [mod] : []));
   if (wanted.length === 0) note`Nothing to approve.`;
   if (denied.length > 0) note`Denied: ${denied.join(", ")}. To approve one after all, name it.`;

@@ -1,18 +1,18 @@
-import {
-  type Approvals,
-  type ClientRotation,
-  type ModuleReport,
-  type RotatedServer,
-  type Verdict,
-  type VeripyError,
-  type WatchEvent,
+import type {
+  Approvals,
+  ClientRotation,
+  ModuleReport,
+  RotatedServer,
+  Verdict,
+  VeripyError,
+  WatchEvent,
 } from "../index.ts";
 import { approvalJson, approvalText } from "./approval-text.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
 import { table, tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
-import { connectionText, eventJson, isOfConnection, type ModuleEvent } from "./watch-text.ts";
 import { note, outputIsTerminal, print, printAll, printJson } from "./ui.ts";
+import { connectionText, eventJson, isOfConnection, type ModuleEvent } from "./watch-text.ts";
 
 /** The output of the client's commands: short lines for a person, or one JSON object per line. */
 export class ClientOutput {
@@ -91,7 +91,9 @@ export class ClientOutput {
   }
 
   #stateJson(verdict: Verdict): object {
-    return verdict.verified && this.#approvals !== undefined ? approvalJson(this.#approvals.judge(verdict)) : {};
+    return verdict.verified && this.#approvals !== undefined
+      ? approvalJson(this.#approvals.judge(verdict))
+      : {};
   }
 
   /** A module that could not be fetched. */

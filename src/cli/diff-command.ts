@@ -1,9 +1,9 @@
-import { type Verdict, type VersionDifference, type VeripyClient, VeripyError } from "../index.ts";
+import { type Verdict, type VeripyClient, VeripyError, type VersionDifference } from "../index.ts";
 import { withModules } from "./client-connection.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
 import { differenceJson, differenceLines, differs, statLines } from "./difference-output.ts";
-import { noteNotEnforced, notEnforced } from "./enforcement-note.ts";
+import { notEnforced, noteNotEnforced } from "./enforcement-note.ts";
 import { text } from "./text.ts";
 import { exitCodes, note, printAll, printJson } from "./ui.ts";
 
@@ -52,7 +52,8 @@ async function verdictsOn(
   names: readonly string[],
 ): Promise<[mod: string, verdict: Verdict | undefined][]> {
   const { reports, approvals } = client;
-  for (const name of names) if (!reports.has(name) && approvals.approved(name) === undefined) throw unknown(name);
+  for (const name of names)
+    if (!reports.has(name) && approvals.approved(name) === undefined) throw unknown(name);
   const verdicts = await client.verifyAll({ mods: names.filter((name) => reports.has(name)) });
   return names.map((name) => [name, verdicts.find(({ mod }) => mod === name)]);
 }

@@ -68,9 +68,7 @@ function manifestLines({ manifest }: VersionDifference): Text[] {
 
 function permissionLines(lines: readonly string[]): Text[] {
   return lines.flatMap((line) =>
-    line === "+all"
-      ? [text`${styled("red", "+all")} (it runs without a sandbox)`]
-      : diffLines([line]),
+    line === "+all" ? [text`${styled("red", "+all")} (it runs without a sandbox)`] : diffLines([line]),
   );
 }
 

@@ -75,6 +75,8 @@ export const noteText = z
   .min(1, "It must not be empty.")
   .max(1_000, "It must have at most 1000 characters.");
 
+export const path = z.string().min(1, "It must not be empty.");
+
 /** A module's name, as long as the protocol allows. */
 export const moduleName = z
   .string()

@@ -54,4 +54,3 @@ function milliseconds(value: number | undefined): string {
   const decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
   return `${value.toFixed(decimals)} ms`;
 }
-

@@ -1,5 +1,5 @@
 import { printable } from "../index.ts";
-import { sourceLine, type Style, type Text } from "./text.ts";
+import { type Style, sourceLine, type Text } from "./text.ts";
 
 /** Signs of a line in a unified diff. A header begins with one of these too, but stands before the first hunk. */
 const styles: Record<string, Style> = { "+": "green", "-": "red", "@": "cyan", "\\": "gray" };
@@ -37,7 +37,9 @@ interface Mark {
 }
 
 function noteOf(marks: readonly Mark[]): string {
-  const named = marks.slice(0, maxMarks).map(({ column, character }) => `${codePoint(character)} in column ${column}`);
+  const named = marks
+    .slice(0, maxMarks)
+    .map(({ column, character }) => `${codePoint(character)} in column ${column}`);
   const more = marks.length > maxMarks ? `, and ${marks.length - maxMarks} more` : "";
   return `\\ Not to be seen above: ${named.join(", ")}${more}`;
 }

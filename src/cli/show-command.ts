@@ -10,7 +10,7 @@ import { approvalJson, approvalText } from "./approval-text.ts";
 import { withModules } from "./client-connection.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
-import { noteNotEnforced, notEnforced } from "./enforcement-note.ts";
+import { notEnforced, noteNotEnforced } from "./enforcement-note.ts";
 import { detailsJson, detailsText } from "./module-details.ts";
 import { sourceLine, styled, type Text, text } from "./text.ts";
 import { exitCodes, outputIsTerminal, printAll, printJson, printPart } from "./ui.ts";

@@ -57,4 +57,3 @@ export function connectionText(event: ConnectionEvent): Text {
 export function nextKeyText(fingerprint: string): string {
   return `The server is rotating its key. Its new key, signed by the current one, is now also accepted: ${fingerprint}`;
 }
-

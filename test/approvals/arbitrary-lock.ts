@@ -10,7 +10,10 @@ const time = fc
   .map((date) => `${date.toISOString().slice(0, 19)}Z`);
 const words = fc.string({ minLength: 1, maxLength: 40 }).filter((text) => text !== "__proto__");
 // Names that a plain object has of itself are ordinary names here.
-const name = fc.oneof(words, fc.constantFrom("toString", "constructor", "hello.ts", "héllo.ts", "\u{1f600}.ts"));
+const name = fc.oneof(
+  words,
+  fc.constantFrom("toString", "constructor", "hello.ts", "héllo.ts", "\u{1f600}.ts"),
+);
 const permissions = fc.oneof(
   fc.constant("all" as const),
   fc.constant({}),
@@ -59,11 +62,9 @@ const denied = fc
 
 /** Any lock that the program may write. */
 export const arbitraryLock: fc.Arbitrary<Lock> = fc
-  .dictionary(
-    key,
-    fc.record({ address: words, modules, denied }, { requiredKeys: ["address"] }),
-    { maxKeys: 3 },
-  )
+  .dictionary(key, fc.record({ address: words, modules, denied }, { requiredKeys: ["address"] }), {
+    maxKeys: 3,
+  })
   .map((servers) => ({ version: lockVersion, servers }));
 
 /** An approved version of `hello.ts` with this text. */

@@ -8,7 +8,11 @@ const place = { fingerprint: "a".repeat(64), address: "server.example:8443" };
 const other = "b".repeat(64);
 const one = approvedText("one");
 const two = approvedText("two");
-const denialOf = ({ tree }: { tree: typeof one.tree }) => ({ tree, denied_at: "2026-11-24T10:00:00Z", denied_by: "bob@pc" });
+const denialOf = ({ tree }: { tree: typeof one.tree }) => ({
+  tree,
+  denied_at: "2026-11-24T10:00:00Z",
+  denied_by: "bob@pc",
+});
 
 test("every edit of any lock can be read back", () => {
   fc.assert(
@@ -49,7 +53,9 @@ test("a denial removes the approval, also of another version, and keeps the othe
 
 test("removing the last approval leaves an empty list, with which nothing runs", () => {
   const lock = withApproval(emptyLock, place, "hello.ts", one);
-  expect(withoutApproval(lock, place.fingerprint, "hello.ts").servers[place.fingerprint]?.modules).toEqual({});
+  expect(withoutApproval(lock, place.fingerprint, "hello.ts").servers[place.fingerprint]?.modules).toEqual(
+    {},
+  );
   expect(withoutApproval(lock, place.fingerprint, "other.ts")).toBe(lock);
   expect(withoutApproval(lock, other, "hello.ts")).toBe(lock);
 });

@@ -27,7 +27,12 @@ test("of many edits at once, none is lost", async () => {
   await Promise.all(
     names.map((mod, index) =>
       editLock(path, (lock) =>
-        withApproval(lock, { ...place, fingerprint: String(index).repeat(64), address: `h:${index}` }, "hello.ts", approved(mod)),
+        withApproval(
+          lock,
+          { ...place, fingerprint: String(index).repeat(64), address: `h:${index}` },
+          "hello.ts",
+          approved(mod),
+        ),
       ),
     ),
   );
@@ -40,7 +45,9 @@ test("an edit that could not be read back is refused, and the file stays as it w
   await editLock(path, (lock) => withApproval(lock, place, "hello.ts", approvedText("one")));
   const before = await Bun.file(path).text();
   const tooLong = approvedText("two", { note: "x".repeat(1_001) });
-  await expect(editLock(path, (lock) => withApproval(lock, place, "hello.ts", tooLong))).rejects.toMatchObject({
+  await expect(
+    editLock(path, (lock) => withApproval(lock, place, "hello.ts", tooLong)),
+  ).rejects.toMatchObject({
     code: "bad_config",
   });
   expect(await Bun.file(path).text()).toBe(before);

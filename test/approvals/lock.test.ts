@@ -11,7 +11,11 @@ const lock: Lock = {
     [server]: {
       address: "server.example:8443",
       modules: { "hello.ts": approvedText("hello", { note: "read it" }) },
-      denied: { "evil.ts": [{ tree: approvedText("evil").tree, denied_at: "2026-11-24T10:00:00Z", denied_by: "bob@pc" }] },
+      denied: {
+        "evil.ts": [
+          { tree: approvedText("evil").tree, denied_at: "2026-11-24T10:00:00Z", denied_by: "bob@pc" },
+        ],
+      },
     },
   },
 };
@@ -54,7 +58,11 @@ function pathsIn(value: unknown, path: (string | number)[] = []): (string | numb
 }
 
 /** The document with another value at a path. */
-function changed(document: unknown, path: readonly (string | number)[], change: (value: unknown) => unknown): string {
+function changed(
+  document: unknown,
+  path: readonly (string | number)[],
+  change: (value: unknown) => unknown,
+): string {
   const copy: unknown = structuredClone(document);
   const holder = { root: copy };
   let parent: Record<string | number, unknown> = holder;
@@ -68,7 +76,17 @@ function changed(document: unknown, path: readonly (string | number)[], change: 
 }
 
 // What a person wrote, or a module declared, may be any text.
-const free = ["description", "permissions", "input", "note", "approved_by", "denied_by", "address", "approved_at", "denied_at"];
+const free = [
+  "description",
+  "permissions",
+  "input",
+  "note",
+  "approved_by",
+  "denied_by",
+  "address",
+  "approved_at",
+  "denied_at",
+];
 const strictPaths = pathsIn(lock).filter((path) => !path.some((step) => free.includes(String(step))));
 
 test.each(strictPaths.map((path) => [path.join("/"), path] as const))(
@@ -99,7 +117,9 @@ test.each([
   ["the files", ["servers", server, "modules", "hello.ts", "files"]],
   ["the denials", ["servers", server, "denied"]],
 ])("the name __proto__ among %s is refused, and not dropped", (_, path) => {
-  const text = changed(lock, path, (value) => Object.fromEntries([...Object.entries(value as object), ["__proto__", {}]]));
+  const text = changed(lock, path, (value) =>
+    Object.fromEntries([...Object.entries(value as object), ["__proto__", {}]]),
+  );
   expect(text).toContain('"__proto__":{}');
   expect(refusal(text).code).toBe("bad_config");
 });
@@ -112,8 +132,12 @@ test("the path of a tampered field is in the error", () => {
 test("a module whose files do not make up its tree is refused, and so is one without its own file", () => {
   const other = approvedText("other");
   const path = ["servers", server, "modules", "hello.ts"];
-  expect(refusal(changed(lock, [...path, "tree"], () => other.tree)).message).toContain("do not make up the tree");
-  expect(refusal(changed(lock, [...path, "files"], () => other.files)).message).toContain("do not make up the tree");
+  expect(refusal(changed(lock, [...path, "tree"], () => other.tree)).message).toContain(
+    "do not make up the tree",
+  );
+  expect(refusal(changed(lock, [...path, "files"], () => other.files)).message).toContain(
+    "do not make up the tree",
+  );
   expect(refusal(changed(lock, [...path, "files"], () => ({ "x.ts": other.tree }))).message).toContain(
     "do not include hello.ts",
   );

@@ -20,12 +20,15 @@ async function stored(flush: boolean): Promise<{ store: SourceStore; folder: str
   return { store, folder: store.folder, ...rest };
 }
 
-test.each([true, false])("a version is read as it was kept, its own file first (flushed: %p)", async (flush) => {
-  await using kept = await stored(flush);
-  expect(await kept.store.read("hello.ts", tree)).toEqual(version);
-  expect(await kept.store.read("other.ts", tree)).toBeUndefined();
-  expect(await kept.store.read("hello.ts", sha256Hex("other"))).toBeUndefined();
-});
+test.each([true, false])(
+  "a version is read as it was kept, its own file first (flushed: %p)",
+  async (flush) => {
+    await using kept = await stored(flush);
+    expect(await kept.store.read("hello.ts", tree)).toEqual(version);
+    expect(await kept.store.read("other.ts", tree)).toBeUndefined();
+    expect(await kept.store.read("hello.ts", sha256Hex("other"))).toBeUndefined();
+  },
+);
 
 test("sha256sum checks the names of all files, and only their owner can read them", async () => {
   await using kept = await stored(true);
@@ -39,16 +42,19 @@ test.each([
   ["the module's own file", () => version[0]?.sum ?? ""],
   ["an imported file", () => version[1]?.sum ?? ""],
   ["the listing", () => tree],
-])("when %s was changed or removed, the version is as good as missing, until it is kept again", async (_, name) => {
-  await using kept = await stored(false);
-  const path = join(kept.folder, name());
-  await Bun.write(path, "tampered");
-  expect(await kept.store.read("hello.ts", tree)).toBeUndefined();
-  await rm(path);
-  expect(await kept.store.read("hello.ts", tree)).toBeUndefined();
-  await kept.store.keep(version);
-  expect(await kept.store.read("hello.ts", tree)).toEqual(version);
-});
+])(
+  "when %s was changed or removed, the version is as good as missing, until it is kept again",
+  async (_, name) => {
+    await using kept = await stored(false);
+    const path = join(kept.folder, name());
+    await Bun.write(path, "tampered");
+    expect(await kept.store.read("hello.ts", tree)).toBeUndefined();
+    await rm(path);
+    expect(await kept.store.read("hello.ts", tree)).toBeUndefined();
+    await kept.store.keep(version);
+    expect(await kept.store.read("hello.ts", tree)).toEqual(version);
+  },
+);
 
 test("a name that is no digest is never read", async () => {
   await using kept = await stored(false);
@@ -78,10 +84,13 @@ test("what is approved stays when the store is too large; the rest goes", async 
   expect(await readdir(kept.folder)).toEqual([]);
 });
 
-test.skipIf(process.getuid?.() === 0)("a version that must be on the disk and can't be written is an error", async () => {
-  await using kept = await stored(false);
-  await chmod(kept.folder, 0o500);
-  await expect(kept.store.keep([file("b.ts", "b")], { flush: true })).rejects.toThrow();
-  await kept.store.keep([file("b.ts", "b")]);
-  await chmod(kept.folder, 0o700);
-});
+test.skipIf(process.getuid?.() === 0)(
+  "a version that must be on the disk and can't be written is an error",
+  async () => {
+    await using kept = await stored(false);
+    await chmod(kept.folder, 0o500);
+    await expect(kept.store.keep([file("b.ts", "b")], { flush: true })).rejects.toThrow();
+    await kept.store.keep([file("b.ts", "b")]);
+    await chmod(kept.folder, 0o700);
+  },
+);
