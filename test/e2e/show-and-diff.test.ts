@@ -48,7 +48,9 @@ async function newSite(modules: Record<string, string>, flags: string[] = []): P
 
 async function edit(one: Site, files: Record<string, string>, expected: string): Promise<void> {
   for (const [name, text] of Object.entries(files)) await one.write(name, text);
-  await eventually("the new version", async () => (await one.call(["list", "--json"])).stdout.includes(expected));
+  await eventually("the new version", async () =>
+    (await one.call(["list", "--json"])).stdout.includes(expected),
+  );
 }
 
 describe("show", () => {
@@ -67,8 +69,8 @@ describe("show", () => {
     const { exitCode, output } = await onTerminal(["show", "main"]);
     expect(exitCode).toBe(0);
     expect(strayEscapes(output.replaceAll(/\x1b\[(1|22)m/g, ""))).toEqual([]);
-    expect(output).toContain('\x1b[90m   3\x1b[39m  export const execute = () => hidden;\n');
-    expect(output).toContain('a\x1b[33m\\u202e\x1b[39mb\x1b[33m\\u200b\x1b[39mc\td');
+    expect(output).toContain("\x1b[90m   3\x1b[39m  export const execute = () => hidden;\n");
+    expect(output).toContain("a\x1b[33m\\u202e\x1b[39mb\x1b[33m\\u200b\x1b[39mc\td");
   });
 
   test("shows the permission for everything in red, and an ordinary one not", async () => {
@@ -114,7 +116,16 @@ describe("show", () => {
       await edit(own, { "hello.ts": second }, treeOf({ "hello.ts": second }));
       for (const digits of [first, first.slice(0, 8)]) {
         // No server listens there.
-        const { exitCode, stdout } = await own.call(["show", "hello", "--tree", digits, "-H", "localhost:1", "-p", "1"]);
+        const { exitCode, stdout } = await own.call([
+          "show",
+          "hello",
+          "--tree",
+          digits,
+          "-H",
+          "localhost:1",
+          "-p",
+          "1",
+        ]);
         expect(exitCode).toBe(0);
         expect(stdout).toEndWith("==> hello.ts <==\nexport const execute = () => 1;\n");
       }
@@ -150,7 +161,9 @@ describe("diff", () => {
     const { exitCode, stdout } = await site.call(["diff"]);
     expect(exitCode).toBe(1);
     expect(stdout).toContain("main.ts  not approved\n  approved  nothing\n");
-    expect(stdout).toContain("permissions\n+read /etc/hosts\n--- a/main.ts\n+++ b/main.ts\n@@ -0,0 +1,3 @@\n");
+    expect(stdout).toContain(
+      "permissions\n+read /etc/hosts\n--- a/main.ts\n+++ b/main.ts\n@@ -0,0 +1,3 @@\n",
+    );
     expect(stdout).toContain("root.ts  not approved\n");
   });
 
@@ -165,14 +178,27 @@ describe("diff", () => {
       mod: "main.ts",
       changed: ["new"],
       manifest: [{ field: "permissions", lines: ["+read /etc/hosts"] }],
-      files: [{ path: "main.ts" }, { path: "lib/hidden.ts", patch: expect.stringContaining(`+${imported}\n`) }],
+      files: [
+        { path: "main.ts" },
+        { path: "lib/hidden.ts", patch: expect.stringContaining(`+${imported}\n`) },
+      ],
     });
   });
 
   test("approved, changed, removed: each file and each removed module is shown, or with --stat named", async () => {
-    await using own = await newSite({ "main.ts": main, "lib/hidden.ts": imported, "gone.ts": "export const execute = () => 1;\n" });
+    await using own = await newSite({
+      "main.ts": main,
+      "lib/hidden.ts": imported,
+      "gone.ts": "export const execute = () => 1;\n",
+    });
     await own.call(["approve", "main", "--yes", "--tree", tree]);
-    await own.call(["approve", "gone", "--yes", "--tree", treeOf({ "gone.ts": "export const execute = () => 1;\n" })]);
+    await own.call([
+      "approve",
+      "gone",
+      "--yes",
+      "--tree",
+      treeOf({ "gone.ts": "export const execute = () => 1;\n" }),
+    ]);
     expect(await own.call(["diff", "main", "gone"])).toMatchObject({ exitCode: 0, stdout: "" });
 
     await rm(join(own.path, "mods/gone.ts"));
@@ -196,9 +222,14 @@ describe("diff", () => {
     await own.call(["approve", "main", "--yes", "--tree", tree]);
     const next = main.replace('{ read: ["/etc/hosts"] } as const', '"all"');
     await edit(own, { "main.ts": next }, treeOf({ "main.ts": next, "lib/hidden.ts": imported }));
-    const { exitCode, output } = await onTerminal(["diff", "main", "--certs", own.certs, "--home", own.path], own.port);
+    const { exitCode, output } = await onTerminal(
+      ["diff", "main", "--certs", own.certs, "--home", own.path],
+      own.port,
+    );
     expect(exitCode).toBe(1);
-    expect(output).toContain(`${red}-read /etc/hosts\x1b[39m\n${red}+all\x1b[39m (it runs without a sandbox)\n`);
+    expect(output).toContain(
+      `${red}-read /etc/hosts\x1b[39m\n${red}+all\x1b[39m (it runs without a sandbox)\n`,
+    );
     expect(output.indexOf("+all")).toBeLessThan(output.indexOf("--- a/main.ts"));
   });
 
@@ -207,7 +238,8 @@ describe("diff", () => {
     await own.call(["approve", "main", "--yes", "--tree", tree]);
     const next = `${main}// more\n`;
     await edit(own, { "main.ts": next }, treeOf({ "main.ts": next, "lib/hidden.ts": imported }));
-    for (const name of await readdir(join(own.path, "store"))) await Bun.write(join(own.path, "store", name), "tampered");
+    for (const name of await readdir(join(own.path, "store")))
+      await Bun.write(join(own.path, "store", name), "tampered");
     const { exitCode, stdout } = await own.call(["diff", "main"]);
     expect(exitCode).toBe(1);
     expect(stdout).toContain("main.ts  changed; its approved source is not in the store here");
@@ -246,7 +278,11 @@ describe("diff", () => {
 
 describe("that permissions are not enforced is said", () => {
   const warning = /^warning: This server does not enforce the permissions of its modules: (.*)\.$/m;
-  const commands = [["show", "main"], ["diff", "main"], ["approve", "main", "--yes", "--tree", tree]];
+  const commands = [
+    ["show", "main"],
+    ["diff", "main"],
+    ["approve", "main", "--yes", "--tree", tree],
+  ];
 
   test("of a server whose sandbox is off, by each command that shows code", async () => {
     await using own = await newSite({ "main.ts": main, "lib/hidden.ts": imported }, ["--sandbox", "off"]);
@@ -254,7 +290,9 @@ describe("that permissions are not enforced is said", () => {
       const { stderr } = await own.call(command);
       expect(warning.exec(stderr)?.[1]).toBe("its sandbox is off");
     }
-    expect(jsonLines((await own.call(["show", "main", "--json"])).stdout)).toMatchObject([{ permissions_enforced: false }]);
+    expect(jsonLines((await own.call(["show", "main", "--json"])).stdout)).toMatchObject([
+      { permissions_enforced: false },
+    ]);
   });
 
   test("and not of one that says that it enforces them", async () => {
@@ -263,13 +301,22 @@ describe("that permissions are not enforced is said", () => {
     if (enforced?.permissions_enforced === true)
       expect((await site.call(["show", "main"])).stderr).not.toMatch(warning);
     // This one does not answer at all.
-    const silent = await site.call(["--port", String(server.port), "--connect-timeout", "1s", "show", "main"]);
+    const silent = await site.call([
+      "--port",
+      String(server.port),
+      "--connect-timeout",
+      "1s",
+      "show",
+      "main",
+    ]);
     expect(silent.exitCode).toBe(0);
     expect(silent.stderr).toMatch(warning);
   });
 
   test.skipIf(python === undefined)("of a plain server, which is not asked", async () => {
-    await using server = new Running(pythonFixture("plain_server.py", site.certs, "mods"), { cwd: site.path });
+    await using server = new Running(pythonFixture("plain_server.py", site.certs, "mods"), {
+      cwd: site.path,
+    });
     const port = /\d+/.exec(await server.line(/\d+/))?.[0] ?? "";
     const { stderr, exitCode } = await site.call(["--port", port, "show", "root"]);
     expect(exitCode).toBe(0);
