@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type VeripyClient, VeripyError } from "../index.ts";
 import { addApprovalCommands } from "./approval-commands.ts";
+import { addConfigCommand } from "./client-config-command.ts";
 import { watch, withClient, withModules } from "./client-connection.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
 import { addConnectionFlags, type ClientOptions, optionsOf } from "./client-options.ts";
@@ -94,7 +95,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     async (_, self: Command) => {
       const given = await optionsOf(self);
       return withClient(given, async (client) => {
-        printStats(await client.stats(), client.approvals, given.json);
+        printStats(await client.processes(), client.approvals, given.json);
       });
     },
   );
@@ -102,6 +103,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   addApprovalCommands(connectingCommand, setExitCode);
   addKeyCommands(command, setExitCode);
   addPinCommands(command);
+  addConfigCommand(command);
 }
 
 interface ExecFlags {
