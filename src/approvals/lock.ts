@@ -2,7 +2,7 @@ import { z } from "zod";
 import { VeripyError } from "../base/errors.ts";
 import { plainWords, strictKeys } from "../base/plain-issue.ts";
 import { isSha256Hex, type Sha256Hex } from "../base/sha256.ts";
-import { parseStrictJson } from "../base/strict-json.ts";
+import { type JsonValue, parseStrictJson } from "../base/strict-json.ts";
 import { maxDescription } from "../manifest/description-limits.ts";
 import { type DeclaredPermissions, permissionLists } from "../manifest/permissions.ts";
 import { byPath, treeSum } from "../protocol/tree.ts";
@@ -74,6 +74,7 @@ export const emptyLock: Lock = { version: lockVersion, servers: {} };
  */
 export function parseLock(text: string, file: string): Lock {
   const { value } = parseStrictJson(text, file);
+  refusePrototypes(value, file);
   if (typeof value === "object" && value !== null && "version" in value)
     refuseOtherVersion(value.version, file);
   const parsed = lockFile.safeParse(value, plainWords);
@@ -90,6 +91,14 @@ export function parseLock(text: string, file: string): Lock {
   return parsed.data;
 }
 
+/** The schema would leave out this key instead of refusing it. */
+function refusePrototypes(value: JsonValue, file: string): void {
+  if (typeof value !== "object" || value === null) return;
+  if (Object.hasOwn(value, "__proto__"))
+    throw new VeripyError("bad_config", `${file}: the key "__proto__" is not allowed.`);
+  for (const member of Object.values(value)) refusePrototypes(member, file);
+}
+
 function refuseOtherVersion(version: unknown, file: string): void {
   if (version === lockVersion) return;
   const isNewer = typeof version === "number" && version > lockVersion;
@@ -102,14 +111,12 @@ function refuseOtherVersion(version: unknown, file: string): void {
 
 function checkTree(mod: string, { tree, files }: ApprovedModule, where: string): void {
   const entries = Object.entries(files).map(([path, sum]) => ({ path, sum }));
-  if (files[mod] !== undefined && treeSum(entries) === tree) return;
-  const why =
-    files[mod] === undefined
-      ? `its files do not include ${mod}`
-      : `its files do not make up the tree ${tree}`;
+  const isListed = Object.hasOwn(files, mod);
+  if (isListed && treeSum(entries) === tree) return;
+  const why = !isListed ? `its files do not include ${mod}` : `its files do not make up the tree ${tree}`;
   throw new VeripyError(
     "bad_config",
-    `${where}: ${mod}: ${why}. The file was changed by hand; restore it or approve the module again.`,
+    `${where}: ${mod}: ${why}. If the file was changed by hand, restore it.`,
   );
 }
 

@@ -13,6 +13,8 @@ const log = loggerOf("approvals");
 const maxFileBytes = 64 * 1024 * 1024;
 /** Beyond it, the sources that were written first are removed, unless they are approved. */
 const maxStoreBytes = 256 * 1024 * 1024;
+/** The size is looked at after so much was written, and once in the life of a store object. */
+const prunedEveryBytes = 32 * 1024 * 1024;
 
 /** One file of a module, as it was verified. */
 export interface StoredFile extends TreeEntry {
@@ -27,6 +29,7 @@ export interface StoredFile extends TreeEntry {
 export class SourceStore {
   readonly folder: string;
   #isMade = false;
+  #unprunedBytes = prunedEveryBytes;
 
   constructor(folder: string) {
     this.folder = folder;
@@ -82,15 +85,20 @@ export class SourceStore {
     try {
       if (!this.#isMade) await mkdir(this.folder, { recursive: true, mode: 0o700 });
       this.#isMade = true;
-      for (const [sum, text] of texts) await this.#write(sum, text, flush);
+      for (const [sum, text] of texts) {
+        await this.#write(sum, text, flush);
+        this.#unprunedBytes += text.length;
+      }
     } catch (error) {
       if (flush) throw error;
       log.debug("Cannot keep a source in {folder}: {error}", { folder: this.folder, error });
     }
   }
 
-  /** Removes what was written first beyond the store's size, except these trees. Best effort. */
-  async prune(approvedTrees: Iterable<string>, maxBytes = maxStoreBytes): Promise<void> {
+  /** Removes what was written first beyond the store's size, except the approved trees. Best effort; does nothing unless much was written. */
+  async prune(approvedTrees: () => Promise<Iterable<string>>, maxBytes = maxStoreBytes): Promise<void> {
+    if (this.#unprunedBytes < prunedEveryBytes) return;
+    this.#unprunedBytes = 0;
     const names = await readdir(this.folder).catch(() => []);
     const found = await Promise.all(
       names.map(async (name) => {
@@ -101,7 +109,7 @@ export class SourceStore {
     let total = found.reduce((sum, { bytes }) => sum + bytes, 0);
     if (total <= maxBytes) return;
     const approved = new Set<string>();
-    for (const tree of approvedTrees) {
+    for (const tree of await approvedTrees()) {
       approved.add(tree);
       for (const { sum } of parseTreeListing((await this.readText(tree)) ?? "") ?? []) approved.add(sum);
     }

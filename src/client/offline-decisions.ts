@@ -36,7 +36,8 @@ export async function removeApprovals(
   const pin = await resolveServerPin({ certsDir, host, port });
   const removed: RemovedApproval[] = [];
   // Missing, it stays missing.
-  if ((await readLock(lock)) === undefined) throw notApprovedHere(mods.join(", "), { lockFile: lock, address });
+  if ((await readLock(lock)) === undefined)
+    throw notApprovedHere(mods.join(", "), { lockFile: lock, address });
   await editLock(lock, (before) => {
     const keys = serversOf(before, pin?.fingerprints ?? [], address);
     return mods.reduce((edited, mod) => {
@@ -49,7 +50,7 @@ export async function removeApprovals(
     }, before);
   });
   const log = new DecisionLog(logPath(home), await decider());
-  await log.add(removed.map((one) => ({ event: "unapproved", address, lock, ...one })));
+  await log.tryAdd(removed.map((one) => ({ event: "unapproved", address, lock, ...one })));
   return removed;
 }
 

@@ -1,4 +1,4 @@
-import { type StoredFile, SourceStore } from "../approvals/source-store.ts";
+import { SourceStore, type StoredFile } from "../approvals/source-store.ts";
 import { VeripyError } from "../base/errors.ts";
 import { type Manifest, readManifest } from "../manifest/manifest.ts";
 import { storePath } from "./approval-files.ts";
@@ -38,7 +38,8 @@ export async function readStoredVersion(
         `${others.length + 1} versions of ${name} begin with ${tree}. Give more digits: ${[found, ...others].join(", ")}`,
       );
     const files = found === undefined ? undefined : await store.read(name, found);
-    if (found !== undefined && files !== undefined) return { mod: name, tree: found, files, ...described(name, files) };
+    if (found !== undefined && files !== undefined)
+      return { mod: name, tree: found, files, ...described(name, files) };
   }
   return undefined;
 }
