@@ -50,18 +50,20 @@ export function withoutApproval(lock: Lock, fingerprint: string, mod: string): L
  * approval of the same module, it stands.
  */
 export function withCurrentKey(lock: Lock, current: string, earlierKeys: readonly string[]): Lock {
-  return earlierKeys.reduce((moved, from) => {
-    const { [from]: entry, [current]: own } = moved.servers;
-    if (entry === undefined || from === current) return moved;
-    const modules = { ...entry.modules, ...own?.modules };
-    const isGoverned = entry.modules !== undefined || own?.modules !== undefined;
-    const { address } = own ?? entry;
-    const merged = withDenialsOf(
-      withDenied({ address, ...(isGoverned ? { modules } : {}) }, own?.denied),
-      entry,
-    );
-    return { ...moved, servers: { ...without(moved.servers, [from]), [current]: merged } };
-  }, lock);
+  let moved = lock;
+  for (const from of earlierKeys) moved = withNextKey(moved, from, current);
+  return moved;
+}
+
+function withNextKey(lock: Lock, from: string, to: string): Lock {
+  const { [from]: entry, [to]: own } = lock.servers;
+  if (entry === undefined || from === to) return lock;
+  const modules = { ...entry.modules, ...own?.modules };
+  const isGoverned = entry.modules !== undefined || own?.modules !== undefined;
+  const { address } = own ?? entry;
+  const approvals = { address, ...(isGoverned ? { modules } : {}) };
+  const merged = withDenialsOf(withDenied(approvals, own?.denied), entry);
+  return { ...lock, servers: { ...without(lock.servers, [from]), [to]: merged } };
 }
 
 /** The keys of entries for this address, other than this server's own. */
