@@ -29,6 +29,7 @@ export {
   VeripyClient,
   type VeripyClientEvents,
 } from "./client/client.ts";
+export { certsFolder, findHome, findLock, type LockQuery, makeHome } from "./client/client-home.ts";
 export type { ConnectOptions, RememberServer } from "./client/connect-options.ts";
 export type { ServerNews } from "./client/connection.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
@@ -37,6 +38,7 @@ export type { Mismatch } from "./client/mismatch.ts";
 export type { ModuleDescription } from "./client/module-description.ts";
 export {
   type DecisionPlace,
+  type DecisionQuery,
   type RemovedApproval,
   readDecisionLog,
   removeApprovals,

@@ -55,7 +55,8 @@ export function withCurrentKey(lock: Lock, current: string, earlierKeys: readonl
   return moved;
 }
 
-function withNextKey(lock: Lock, from: string, to: string): Lock {
+/** Moves what was decided about a server to its next key. */
+export function withNextKey(lock: Lock, from: string, to: string): Lock {
   const { [from]: entry, [to]: own } = lock.servers;
   if (entry === undefined || from === to) return lock;
   const modules = { ...entry.modules, ...own?.modules };

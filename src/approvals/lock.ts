@@ -2,7 +2,7 @@ import { z } from "zod";
 import { VeripyError } from "../base/errors.ts";
 import { plainWords, strictKeys } from "../base/plain-issue.ts";
 import { isSha256Hex, type Sha256Hex } from "../base/sha256.ts";
-import { type JsonValue, parseStrictJson } from "../base/strict-json.ts";
+import { parseStrictJson } from "../base/strict-json.ts";
 import { maxDescription } from "../manifest/description-limits.ts";
 import { type DeclaredPermissions, permissionLists } from "../manifest/permissions.ts";
 import { byPath, treeSum } from "../protocol/tree.ts";
@@ -27,16 +27,24 @@ function strict<T extends z.ZodRawShape>(shape: T) {
   return z.strictObject(shape, strictKeys(Object.keys(shape)));
 }
 
+/** Like `z.record`, which drops the name `__proto__` instead of refusing it. */
+function record<K extends z.ZodString, V extends z.ZodType>(names: K, values: V) {
+  return z
+    .unknown()
+    .refine((value) => !Object.hasOwn(Object(value), "__proto__"), "must not have the name __proto__")
+    .pipe(z.record(names, values));
+}
+
 const permissions: z.ZodType<DeclaredPermissions> = z.union([z.literal("all"), permissionLists]);
 
 const approvedModule = strict({
   tree: sum,
   /** Each file's digest, by its path below `mods/`. */
-  files: z.record(z.string().min(1).max(1024), sum),
+  files: record(z.string().min(1).max(1024), sum),
   description: z.string().max(maxDescription).exactOptional(),
   /** Left out if the source could not be read, which only a plain server may have. */
   permissions: permissions.exactOptional(),
-  input: z.record(z.string(), z.unknown()).exactOptional(),
+  input: record(z.string(), z.unknown()).exactOptional(),
   described_by: z.enum(["source", "server"]),
   approved_at: time,
   approved_by: who,
@@ -52,8 +60,8 @@ const lockedServer = strict({
   /** `host:port`, where its modules were last approved or denied. */
   address: z.string().min(1).max(300),
   /** Its approved modules. Once this is there, even empty, no other module of the server may run. */
-  modules: z.record(moduleName, approvedModule).exactOptional(),
-  denied: z.record(moduleName, z.array(deniedTree).min(1).max(1_000)).exactOptional(),
+  modules: record(moduleName, approvedModule).exactOptional(),
+  denied: record(moduleName, z.array(deniedTree).min(1).max(1_000)).exactOptional(),
 });
 /** What was decided about the modules of one server. */
 export type LockedServer = z.infer<typeof lockedServer>;
@@ -61,7 +69,7 @@ export type LockedServer = z.infer<typeof lockedServer>;
 const lockFile = strict({
   version: z.literal(lockVersion),
   /** By the SHA-256 of the server's public key. */
-  servers: z.record(fingerprint, lockedServer),
+  servers: record(fingerprint, lockedServer),
 });
 /** The content of `veripy.lock`. */
 export type Lock = z.infer<typeof lockFile>;
@@ -74,7 +82,6 @@ export const emptyLock: Lock = { version: lockVersion, servers: {} };
  */
 export function parseLock(text: string, file: string): Lock {
   const { value } = parseStrictJson(text, file);
-  refusePrototypes(value, file);
   if (typeof value === "object" && value !== null && "version" in value)
     refuseOtherVersion(value.version, file);
   const parsed = lockFile.safeParse(value, plainWords);
@@ -89,14 +96,6 @@ export function parseLock(text: string, file: string): Lock {
       checkTree(mod, approved, `${file}: [${JSON.stringify(server)}]`);
   }
   return parsed.data;
-}
-
-/** The schema would leave out this key instead of refusing it. */
-function refusePrototypes(value: JsonValue, file: string): void {
-  if (typeof value !== "object" || value === null) return;
-  if (Object.hasOwn(value, "__proto__"))
-    throw new VeripyError("bad_config", `${file}: the key "__proto__" is not allowed.`);
-  for (const member of Object.values(value)) refusePrototypes(member, file);
 }
 
 function refuseOtherVersion(version: unknown, file: string): void {

@@ -13,7 +13,7 @@ const log = loggerOf("approvals");
 const maxFileBytes = 64 * 1024 * 1024;
 /** Beyond it, the sources that were written first are removed, unless they are approved. */
 const maxStoreBytes = 256 * 1024 * 1024;
-/** The size is looked at after so much was written, and once in the life of a store object. */
+/** How much may be written before the size is looked at again. */
 const prunedEveryBytes = 32 * 1024 * 1024;
 
 /** One file of a module, as it was verified. */
@@ -95,9 +95,13 @@ export class SourceStore {
     }
   }
 
-  /** Removes what was written first beyond the store's size, except the approved trees. Best effort; does nothing unless much was written. */
-  async prune(approvedTrees: () => Promise<Iterable<string>>, maxBytes = maxStoreBytes): Promise<void> {
-    if (this.#unprunedBytes < prunedEveryBytes) return;
+  /** Whether `prune` is due: it was never called, or much was written since. */
+  get isPruneDue(): boolean {
+    return this.#unprunedBytes >= prunedEveryBytes;
+  }
+
+  /** Removes what was written first beyond the store's size, except these trees. Best effort. */
+  async prune(approvedTrees: Iterable<string>, maxBytes = maxStoreBytes): Promise<void> {
     this.#unprunedBytes = 0;
     const names = await readdir(this.folder).catch(() => []);
     const found = await Promise.all(
@@ -109,7 +113,7 @@ export class SourceStore {
     let total = found.reduce((sum, { bytes }) => sum + bytes, 0);
     if (total <= maxBytes) return;
     const approved = new Set<string>();
-    for (const tree of await approvedTrees()) {
+    for (const tree of approvedTrees) {
       approved.add(tree);
       for (const { sum } of parseTreeListing((await this.readText(tree)) ?? "") ?? []) approved.add(sum);
     }

@@ -70,11 +70,16 @@ export class Approvals {
 
   /** What was decided about the module's current version: as it was verified, or else as the server reports it. */
   of(mod: string): Approval {
-    const name = this.#modules.nameOf(mod);
+    const name = this.nameOf(mod);
     return this.#judged(name, this.#currentVersion(name));
   }
 
-  /** What was decided about a version of a module, which the server may have replaced since. */
+  /** What was decided about exactly this version, which the server may have replaced since. */
+  judge(verified: VerifiedModule): Approval {
+    return this.#judged(verified.mod, versionOf(verified));
+  }
+
+  /** The same for a version of which only the tree is known: if it is pending, its code has changed, or it is new. */
   ofTree(mod: string, tree: string): Approval {
     const name = this.nameOf(mod);
     const { current } = this.#decisions;

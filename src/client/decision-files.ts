@@ -112,8 +112,9 @@ export class DecisionFiles {
   async #writeSeen(): Promise<void> {
     const seen = this.#seen;
     this.#seen = [];
-    await this.#files.log?.add(seen);
-    await this.#files.store?.prune(() => this.#approvedTrees());
+    await this.#files.log?.tryAdd(seen);
+    const { store } = this.#files;
+    if (store?.isPruneDue === true) await store.prune(await this.#approvedTrees());
   }
 
   /** Of all servers, and of other locks, as far as the log knows them: they share the store. */

@@ -132,7 +132,8 @@ export class ModuleCalls {
       const report = this.#modules.reports.get(name);
       // An earlier version, which the server may still retain, can't be fetched. Its name is its digest.
       const isCurrent = report !== undefined && (report.tree ?? approved.tree) === approved.tree;
-      if (isCurrent) await this.#verifyApproved(name, approved.tree);
+      if (isCurrent && this.#modules.current(name)?.target === undefined)
+        targetOf(await this.#preparation.verify(name));
       // Something else may have been decided meanwhile.
       const isStill = this.#rules.approvedFor(name, tree)?.tree === approved.tree;
       return isStill ? this.#rules.prepare(name, approved) : this.#targetFor(name, tree);
@@ -150,14 +151,6 @@ export class ModuleCalls {
 
   #syncedChannel(): Channel {
     return this.#connection.requiredSynced().channel;
-  }
-
-  /** Verifies a module of which the server says that it runs the approved version. */
-  async #verifyApproved(name: string, tree: string): Promise<void> {
-    const target = this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
-    // It may have changed while it was fetched; the call then names the approved version all the same.
-    if (target.tree !== tree && this.#modules.reports.get(name)?.tree === undefined)
-      throw this.#rules.gone(name, tree);
   }
 }
 

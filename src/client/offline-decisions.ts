@@ -54,10 +54,25 @@ export async function removeApprovals(
   return removed;
 }
 
-/** What was seen and decided, for all servers of a home, or about the modules of one name, oldest first. */
-export async function readDecisionLog(home: string, mod?: string): Promise<DecisionRecord[]> {
+export interface DecisionQuery {
+  /** Only what concerns this module; `hello` stands for `hello.ts` and `hello.js`. */
+  readonly mod?: string | undefined;
+  /** Only what happened at this address. */
+  readonly server?: { readonly host: string; readonly port: number } | undefined;
+}
+
+/** What was seen and decided, oldest first: everything in a home, or what is asked for. */
+export async function readDecisionLog(
+  home: string,
+  { mod, server }: DecisionQuery = {},
+): Promise<DecisionRecord[]> {
   const records = await new DecisionLog(logPath(home), await decider()).read();
-  return records.filter((one) => mod === undefined || (one.mod !== undefined && isNamed(one.mod, mod)));
+  const address = server && serverName(server.host, server.port);
+  return records.filter(
+    (one) =>
+      (mod === undefined || (one.mod !== undefined && isNamed(one.mod, mod))) &&
+      (address === undefined || one.address === address),
+  );
 }
 
 function serversOf({ servers }: Lock, pinned: readonly string[], address: string): string[] {
