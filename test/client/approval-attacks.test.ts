@@ -368,6 +368,7 @@ test("a version that is approved while a call finds the earlier one gone runs in
   const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
   desk.server.held["mod:exec"] = answered;
   const call = client.exec("a.ts");
+  await eventually("the news", () => client.reports.get("a.ts")?.tree === treeOfTwo);
   await approve(client, "a.ts");
   answer();
   expect((await call).tree).toBe(treeOfTwo);

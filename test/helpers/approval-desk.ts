@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Lock, parseLock } from "../../src/approvals/lock.ts";
 import type { Identity } from "../../src/identity/identity.ts";
 import { type ConnectOptions, connect, type VeripyClient, VeripyError } from "../../src/index.ts";
+import { trustServer } from "../../src/trust/trust-server.ts";
 import { newIdentity } from "./keys.ts";
 import { type ScriptedModule, ScriptedServer } from "./scripted-server.ts";
 import { temporaryDirectory } from "./temporary.ts";
@@ -50,7 +51,13 @@ export class ApprovalDesk implements AsyncDisposable {
     const server = cleanup.use(ScriptedServer.at(0, identities.server, modules));
     const desk = new ApprovalDesk(path, identities, server, cleanup);
     await mkdir(desk.certs);
+    await desk.trust(desk.server.port, desk.identity);
     return desk;
+  }
+
+  /** Expects this key there, and no other: what `veripy-client trust-server` does. */
+  async trust(port: number, { fingerprint }: Identity): Promise<void> {
+    await trustServer({ certsDir: this.certs, host: "127.0.0.1", port }, fingerprint);
   }
 
   /** Another server, with a key of its own unless one is given, which ends with the desk. */
@@ -68,7 +75,6 @@ export class ApprovalDesk implements AsyncDisposable {
       host: "127.0.0.1",
       port: this.server.port,
       identity: this.#client,
-      serverFingerprint: this.identity.fingerprint,
       certsDir: this.certs,
       home: this.home,
       lock: this.lock,
