@@ -14,7 +14,9 @@ export async function readLock(path: string): Promise<Lock | undefined> {
   try {
     text = await readTextIfThere(path, maxFileBytes);
   } catch (error) {
-    throw new VeripyError("bad_config", `Cannot read ${path}: ${reasonOf(error)}.`, { cause: error });
+    // That of a file which is too large, or none, has its path already.
+    const message = error instanceof VeripyError ? error.message : `Cannot read ${path}: ${reasonOf(error)}.`;
+    throw new VeripyError("bad_config", message, { cause: error });
   }
   if (text !== undefined) return parseLock(text, path);
   // A link to a lock that is missing says that there should be one.

@@ -54,13 +54,20 @@ async function acquire(lock: string, giveUpAt: number): Promise<Release> {
 /** Undefined while another process has the lock. */
 async function tryFlock(lock: string): Promise<Release | undefined> {
   const file = await openLock(lock);
-  if (flock()?.(file.fd, LOCK_EX | LOCK_NB) !== 0 || !(await isStillAt(lock, file))) {
+  try {
+    await giveToOwner(lock, file);
+    if (flock()?.(file.fd, LOCK_EX | LOCK_NB) !== 0 || !(await isStillAt(lock, file))) {
+      await file.close();
+      return undefined;
+    }
+    // For the message of a process that waits too long.
+    await file.truncate();
+    await file.write(`${process.pid}\n`, 0);
+  } catch (error) {
+    // A full disk, or the directory was removed meanwhile.
     await file.close();
-    return undefined;
+    throw error;
   }
-  // For the message of a process that waits too long.
-  await file.truncate();
-  await file.write(`${process.pid}\n`, 0);
   return async () => {
     // While the lock is still held: later it could be another process's file.
     await unlink(lock).catch(() => {});
@@ -68,21 +75,17 @@ async function tryFlock(lock: string): Promise<Release | undefined> {
   };
 }
 
-/**
- * The lock file is accessible to its owner only: otherwise any user could hold the lock. If root creates it, it goes to
- * the owner of the directory, who could not lock it otherwise if root's process were killed.
- */
-async function openLock(lock: string): Promise<FileHandle> {
-  const file = await open(
-    lock,
-    constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK,
-    0o600,
-  );
-  if (process.getuid?.() === 0) {
-    const { uid, gid } = await stat(dirname(lock));
-    await file.chown(uid, gid).catch(() => {});
-  }
-  return file;
+/** The lock file is accessible to its owner only: otherwise any user could hold the lock. */
+function openLock(lock: string): Promise<FileHandle> {
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  return open(lock, flags, 0o600);
+}
+
+/** If root creates it, it goes to the owner of the directory, who could not lock it if root's process were killed. */
+async function giveToOwner(lock: string, file: FileHandle): Promise<void> {
+  if (process.getuid?.() !== 0) return;
+  const { uid, gid } = await stat(dirname(lock));
+  await file.chown(uid, gid).catch(() => {});
 }
 
 /** False when the previous holder removed the file after we opened it and before we locked it. */
