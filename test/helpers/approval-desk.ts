@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Lock, parseLock } from "../../src/approvals/lock.ts";
 import type { Identity } from "../../src/identity/identity.ts";
@@ -51,6 +51,8 @@ export class ApprovalDesk implements AsyncDisposable {
     const server = cleanup.use(ScriptedServer.at(0, identities.server, modules));
     const desk = new ApprovalDesk(path, identities, server, cleanup);
     await mkdir(desk.certs);
+    await writeFile(join(desk.certs, "client.key"), identities.client.keyPem, { mode: 0o600 });
+    await writeFile(join(desk.certs, "client.crt"), identities.client.certificatePem);
     await desk.trust(desk.server.port, desk.identity);
     return desk;
   }
@@ -90,6 +92,20 @@ export class ApprovalDesk implements AsyncDisposable {
     using client = await this.connect(options);
     for (const mod of mods) await approve(client, mod);
     await client.approvals.settled();
+  }
+
+  /** The arguments with which the executable is this desk's client. */
+  get flags(): string[] {
+    return [
+      "--host",
+      "127.0.0.1",
+      "--port",
+      String(this.server.port),
+      "--home",
+      this.home,
+      "--certs",
+      this.certs,
+    ];
   }
 
   async locked(path = this.lock): Promise<Lock> {

@@ -114,7 +114,9 @@ export class ScriptedServer implements Disposable {
     const { mod = "", tree } = JSON.parse(json) as { mod?: string; tree?: string };
     const answer = (type: string, payload: object) =>
       send(socket, `mod:${type}:${ref} ${JSON.stringify(payload)}\n`);
-    if (header === "mod:sync") {
+    if (header === "sys:info") {
+      send(socket, `sys:info_resp:${ref} {"server":"scripted","protocol":1,"limits":{}}\n`);
+    } else if (header === "mod:sync") {
       const modules = Object.keys(this.modules).map((name) => this.report(name));
       const payload = { modules };
       this.lies.sync?.(modules, payload);
