@@ -44,30 +44,32 @@ async function inTurn<T>(path: string, edit: () => Promise<T>): Promise<T> {
 
 async function acquire(lock: string, giveUpAt: number): Promise<Release> {
   for (;;) {
-    const release = await (flock() === undefined ? tryPidLock(lock) : tryFlock(lock));
+    const release = await tryLock(lock);
     if (release !== undefined) return release;
     if (performance.now() >= giveUpAt) throw await lockedError(lock);
     await Bun.sleep(retryMs);
   }
 }
 
-/** Undefined while another process has the lock. */
+/**
+ * Makes the file `lock` and locks it until the function that is returned is called, which deletes it, or this process ends.
+ * Undefined while it is locked.
+ */
+export function tryLock(lock: string): Promise<Release | undefined> {
+  return flock() === undefined ? tryPidLock(lock) : tryFlock(lock);
+}
+
 async function tryFlock(lock: string): Promise<Release | undefined> {
   const file = await openLock(lock);
-  try {
-    await giveToOwner(lock, file);
-    if (flock()?.(file.fd, LOCK_EX | LOCK_NB) !== 0 || !(await isStillAt(lock, file))) {
-      await file.close();
-      return undefined;
-    }
-    // For the message of a process that waits too long.
-    await file.truncate();
-    await file.write(`${process.pid}\n`, 0);
-  } catch (error) {
-    // A full disk, or the directory was removed meanwhile.
+  if (flock()?.(file.fd, LOCK_EX | LOCK_NB) !== 0 || !(await isStillAt(lock, file))) {
     await file.close();
-    throw error;
+    return undefined;
   }
+  // For the message of a process that waits too long. On a full disk there is none.
+  await file
+    .truncate()
+    .then(() => file.write(`${process.pid}\n`, 0))
+    .catch(() => {});
   return async () => {
     // While the lock is still held: later it could be another process's file.
     await unlink(lock).catch(() => {});
@@ -75,17 +77,22 @@ async function tryFlock(lock: string): Promise<Release | undefined> {
   };
 }
 
-/** The lock file is accessible to its owner only: otherwise any user could hold the lock. */
-function openLock(lock: string): Promise<FileHandle> {
-  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  return open(lock, flags, 0o600);
-}
-
-/** If root creates it, it goes to the owner of the directory, who could not lock it if root's process were killed. */
-async function giveToOwner(lock: string, file: FileHandle): Promise<void> {
-  if (process.getuid?.() !== 0) return;
-  const { uid, gid } = await stat(dirname(lock));
-  await file.chown(uid, gid).catch(() => {});
+/**
+ * The lock file is accessible to its owner only: otherwise any user could hold the lock. If root creates it, it goes to
+ * the owner of the directory, who could not lock it otherwise if root's process were killed.
+ */
+async function openLock(lock: string): Promise<FileHandle> {
+  const file = await open(
+    lock,
+    constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+    0o600,
+  );
+  if (process.getuid?.() === 0) {
+    await stat(dirname(lock))
+      .then(({ uid, gid }) => file.chown(uid, gid))
+      .catch(() => {});
+  }
+  return file;
 }
 
 /** False when the previous holder removed the file after we opened it and before we locked it. */

@@ -94,7 +94,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     async (_, self: Command) => {
       const given = await optionsOf(self);
       return withClient(given, async (client) => {
-        printStats(await client.stats(), client.approvals, given.json);
+        printStats(await client.processes(), client.approvals, given.json);
       });
     },
   );

@@ -129,7 +129,7 @@ export class DecisionFiles {
   }
 
   async #read(): Promise<void> {
-    const stamps = await this.#stampsNow();
+    const stamps = this.#stampsNow();
     const { lockFile, homeLockFile } = this.#files;
     const [lockBefore, homeLockBefore] = this.#locks;
     const lock = await readAgain(lockFile, lockBefore);
@@ -184,7 +184,7 @@ export class DecisionFiles {
   async #poll(): Promise<void> {
     if (this.#isPolling) return;
     this.#isPolling = true;
-    const stamps = await this.#stampsNow();
+    const stamps = this.#stampsNow();
     try {
       if (this.#stamps !== stamps) await this.refresh();
     } catch (error) {
@@ -196,9 +196,9 @@ export class DecisionFiles {
     }
   }
 
-  async #stampsNow(): Promise<string> {
+  #stampsNow(): string {
     const paths = [this.#files.lockFile, this.#files.homeLockFile].filter((path) => path !== undefined);
-    return (await Promise.all(paths.map(stampOf))).map(({ mark }) => mark).join(" ");
+    return paths.map((path) => stampOf(path).mark).join(" ");
   }
 
   #write(write: () => Promise<unknown>): void {
