@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { type VeripyClient, VeripyError } from "../index.ts";
 import { addApprovalCommands } from "./approval-commands.ts";
+import { addConfigCommand } from "./client-config-command.ts";
 import { watch, withClient, withModules } from "./client-connection.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
 import { addConnectionFlags, type ClientOptions, optionsOf } from "./client-options.ts";
@@ -102,6 +103,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   addApprovalCommands(connectingCommand, setExitCode);
   addKeyCommands(command, setExitCode);
   addPinCommands(command);
+  addConfigCommand(command);
 }
 
 interface ExecFlags {

@@ -16,7 +16,7 @@ import { nextKeyText } from "./watch-text.ts";
 
 export interface ClientUse {
   reconnect?: boolean;
-  /** For a command that looks at modules or decides about them: no lock keeps it from a server. */
+  /** For a command that looks at modules or decides about them: the lock does not keep it from a server. */
   ignoresLocked?: boolean;
   /** For a command that writes decisions: a `--lock` that does not exist is created. */
   createsLock?: boolean;
@@ -93,7 +93,7 @@ async function open(
   );
   await warnOfClientFiles(given.certs);
   const lock = await findLock({ home: given.home, given: given.lock, mayBeMissing: createsLock });
-  const client = await connect({
+  const connecting = connect({
     home: given.home,
     locked: given.locked,
     decide: ignoresLocked,
@@ -106,6 +106,15 @@ async function open(
     reconnect,
     ...serverKeyOptions(given),
   });
+  const client = await connecting.catch((error) => {
+    throw withHint(error, given.hostHint);
+  });
   noteRemembered(client.rememberedIn);
   return client;
+}
+
+/** A host that can't be reached may have been meant as a name of the settings file. */
+function withHint(error: unknown, hint: string): unknown {
+  if (hint === "" || !(error instanceof VeripyError) || error.code !== "unreachable") return error;
+  return new VeripyError(error.code, `${error.message} ${hint}`, { cause: error });
 }
