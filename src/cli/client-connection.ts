@@ -86,7 +86,11 @@ async function open(
   given: ClientOptions,
   { reconnect = false, ignoresLocked = false, createsLock = false }: ClientUse,
 ): Promise<VeripyClient> {
-  if (given.logLevel !== undefined) await configureLogs({ level: given.logLevel, json: given.json ?? false });
+  const { logLevel, json = false } = given;
+  // What keeps a decision from being read or written down must not go unseen.
+  await configureLogs(
+    logLevel === undefined ? { level: "warning", json, part: "approvals" } : { level: logLevel, json },
+  );
   await warnOfClientFiles(given.certs);
   const lock = await findLock({ home: given.home, given: given.lock, mayBeMissing: createsLock });
   const connecting = connect({
