@@ -8,6 +8,7 @@ import {
   type VeripyError,
   type WatchEvent,
 } from "../index.ts";
+import { execUsage } from "./argument-table.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
 import { table, tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
@@ -54,7 +55,10 @@ export class ClientOutput {
   details(verdict: Verdict): void {
     if (!verdict.verified) this.verdict(verdict);
     else if (this.#json) printJson(detailsJson(verdict));
-    else printAll([text`${verdict.mod}  ${verdict.desc}`, ...detailsText(verdict)]);
+    else {
+      const usage = text`${execUsage(verdict.mod, verdict.input)}`;
+      printAll([text`${verdict.mod}  ${verdict.desc}`, usage, ...detailsText(verdict)]);
+    }
   }
 
   /** A module that could not be fetched. */
