@@ -29,6 +29,7 @@ export {
   VeripyClient,
   type VeripyClientEvents,
 } from "./client/client.ts";
+export { certsFolder, findHome, findLock, type LockQuery, makeHome } from "./client/client-home.ts";
 export type { ConnectOptions, RememberServer } from "./client/connect-options.ts";
 export type { ServerNews } from "./client/connection.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";

@@ -14,6 +14,9 @@ import { exitCodes } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
 
 const help = `
+The home is --home, or VERIPY_HOME, or this folder if it has certs/client.key, or else ~/.config/veripy. Keys are in certs
+there, unless --certs names another folder.
+
 Which server is accepted: the key of server.crt in the --certs folder, if there is one; else the key that
 known-servers.json in that folder gives for this host and port; else --server-fingerprint; else, on a terminal, you are
 asked. Otherwise the connection is refused. The key from --server-fingerprint is saved only if you say yes, or with
@@ -38,10 +41,10 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   addConnectionFlags(program.command("watch", { isDefault: true }))
     .allowExcessArguments()
     .description("verify all modules, then keep running and show every change (the default)")
-    .action((_, self: Command) => watch(optionsOf(self)));
+    .action(async (_, self: Command) => watch(await optionsOf(self)));
 
-  connectingCommand("list", "list the modules without verifying them").action((_, self: Command) => {
-    const given = optionsOf(self);
+  connectingCommand("list", "list the modules without verifying them").action(async (_, self: Command) => {
+    const given = await optionsOf(self);
     return withClient(given, (client) => new ClientOutput(given.json).list([...client.reports.values()]));
   });
 
@@ -50,8 +53,8 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
       ...(before ?? []),
       parsed(moduleName)(text),
     ])
-    .action((mods: string[], _, self: Command) => {
-      const given = optionsOf(self);
+    .action(async (mods: string[], _, self: Command) => {
+      const given = await optionsOf(self);
       return withModules(given, mods, async (client) => {
         setExitCode(await verifyModules(client, mods, given.json ?? false));
       });
@@ -59,8 +62,8 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   connectingCommand("describe", "verify a module, and print what it is, what it takes and what it may touch")
     .argument("<mod>", "'hello' is short for 'hello.ts'", parsed(moduleName))
-    .action((mod: string, _, self: Command) => {
-      const given = optionsOf(self);
+    .action(async (mod: string, _, self: Command) => {
+      const given = await optionsOf(self);
       return withModules(given, [mod], async (client) => {
         const verdict = await client.verify(mod);
         new ClientOutput(given.json).details(verdict);
@@ -80,13 +83,13 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     )
     .addOption(options.timeout)
     .passThroughOptions()
-    .action((mod: string, words: string[], own: ExecFlags, self: Command) =>
-      exec(optionsOf(self), own, mod, words),
+    .action(async (mod: string, words: string[], own: ExecFlags, self: Command) =>
+      exec(await optionsOf(self), own, mod, words),
     );
 
   connectingCommand("modules", "show each module's process, memory, calls and run times").action(
-    (_, self: Command) => {
-      const given = optionsOf(self);
+    async (_, self: Command) => {
+      const given = await optionsOf(self);
       return withClient(given, async (client) => new ClientOutput(given.json).stats(await client.stats()));
     },
   );

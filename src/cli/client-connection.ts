@@ -2,6 +2,7 @@ import {
   checkClientFiles,
   connect,
   didYouMean,
+  findLock,
   type VeripyClient,
   VeripyError,
   watchModules,
@@ -12,13 +13,21 @@ import { ClientOutput, nextKeyText } from "./client-output.ts";
 import { configureLogs } from "./logs.ts";
 import { note } from "./ui.ts";
 
+export interface ClientUse {
+  reconnect?: boolean;
+  /** For a command that looks at modules or decides about them: `--locked` does not keep it from a server. */
+  ignoresLocked?: boolean;
+  /** For a command that writes decisions: a `--lock` that does not exist is created. */
+  createsLock?: boolean;
+}
+
 /** Connects, lets `use` work with the client, and closes the connection. */
 export async function withClient(
   given: ClientOptions,
   use: (client: VeripyClient) => Promise<void> | void,
-  { reconnect = false } = {},
+  clientUse: ClientUse = {},
 ): Promise<void> {
-  const client = await open(given, { reconnect });
+  const client = await open(given, clientUse);
   client.on("news", (news) => {
     if (news.kind === "rotate") note`${nextKeyText(news.fingerprint)}`;
     else if (news.kind === "rotate_refused") note`${news.error}`;
@@ -26,6 +35,7 @@ export async function withClient(
   try {
     await use(client);
   } finally {
+    await client.approvals.settled();
     client.close();
   }
 }
@@ -35,7 +45,7 @@ export function withModules(
   given: ClientOptions,
   mods: readonly string[],
   use: (client: VeripyClient) => Promise<void>,
-  options?: { reconnect: boolean },
+  clientUse?: ClientUse,
 ): Promise<void> {
   const suggesting = async (client: VeripyClient) => {
     try {
@@ -48,7 +58,7 @@ export function withModules(
       throw new VeripyError("not_found", message, { cause: error });
     }
   };
-  return withClient(given, suggesting, options);
+  return withClient(given, suggesting, clientUse);
 }
 
 /** Shows every change until a signal ends the program. Rejects when the connection ends for good. */
@@ -71,10 +81,17 @@ export async function warnOfClientFiles(certs: string): Promise<void> {
   for (const warning of await checkClientFiles(certs)) note`${warning}`;
 }
 
-async function open(given: ClientOptions, { reconnect }: { reconnect: boolean }): Promise<VeripyClient> {
+async function open(
+  given: ClientOptions,
+  { reconnect = false, ignoresLocked = false, createsLock = false }: ClientUse,
+): Promise<VeripyClient> {
   if (given.logLevel !== undefined) await configureLogs({ level: given.logLevel, json: given.json ?? false });
   await warnOfClientFiles(given.certs);
+  const lock = await findLock({ home: given.home, given: given.lock, mayBeMissing: createsLock });
   const client = await connect({
+    home: given.home,
+    locked: given.locked && !ignoresLocked,
+    ...(lock === undefined ? {} : { lock }),
     host: given.host,
     port: given.port,
     certsDir: given.certs,

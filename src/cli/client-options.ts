@@ -1,13 +1,18 @@
 import type { LogLevel } from "@logtape/logtape";
 import type { Command } from "commander";
-import { VeripyError } from "../index.ts";
+import { certsFolder, findHome, VeripyError } from "../index.ts";
 import type { HostAndPort } from "./addresses.ts";
 import type { ServerKeyFlags } from "./ask-server-key.ts";
+import { configFolder, lockedVariable } from "./environment.ts";
 import { options } from "./options.ts";
 
 /** The flags of a client's command, parsed. Which of them are there depends on the command. */
 export interface ClientOptions extends ServerKeyFlags {
+  home: string;
   certs: string;
+  /** As given: `findLock` says which lock that is. */
+  lock?: string | false;
+  locked: boolean;
   connectTimeout: number;
   keepalive: number;
   timeout: number;
@@ -19,7 +24,11 @@ export function addConnectionFlags(command: Command): Command {
   return command
     .addOption(options.host)
     .addOption(options.port)
-    .addOption(options.certs)
+    .addOption(options.home)
+    .addOption(options.clientCerts)
+    .addOption(options.lock)
+    .addOption(options.noLock)
+    .addOption(options.locked)
     .addOption(options.serverFingerprint)
     .addOption(options.remember)
     .addOption(options.noRemember)
@@ -33,7 +42,7 @@ export function addConnectionFlags(command: Command): Command {
  * A command's options: a flag after its name wins over the same flag before it. The port of a HOST:PORT, in `--host`
  * or in `server` (an argument of the command), wins over the default one. Throws `bad_config` when `--port` contradicts it.
  */
-export function optionsOf(command: Command, server?: HostAndPort): ClientOptions {
+export async function optionsOf(command: Command, server?: HostAndPort): Promise<ClientOptions> {
   const given: Record<string, unknown> = { ...command.parent?.opts() };
   for (const [name, value] of Object.entries(command.opts())) {
     if (given[name] === undefined || command.getOptionValueSource(name) === "cli") given[name] = value;
@@ -45,8 +54,21 @@ export function optionsOf(command: Command, server?: HostAndPort): ClientOptions
     host: server === undefined ? sourceOf(command, "host") : "cli",
     port: sourceOf(command, "port"),
   });
+  const home = await findHome(given.home as string | undefined, configFolder());
+  const certs = given.certs ?? certsFolder(home);
+  const locked = lockedFrom(given.locked === true, given.lock === false);
   // Each field was parsed by its own schema, in `options.ts`.
-  return { ...given, host, port } as unknown as ClientOptions;
+  return { ...given, host, port, home, certs, locked } as unknown as ClientOptions;
+}
+
+/** A flag wins over the variable, so that `--no-lock` does not mind `VERIPY_LOCKED`. */
+function lockedFrom(isLocked: boolean, isWithoutLock: boolean): boolean {
+  if (isLocked && isWithoutLock)
+    throw new VeripyError(
+      "bad_config",
+      "--locked needs a lock, and --no-lock says to use none. Give one of them.",
+    );
+  return isLocked || (!isWithoutLock && (lockedVariable() ?? false));
 }
 
 /** Whether one of these options came from the command line or the environment. */

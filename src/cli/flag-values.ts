@@ -57,6 +57,8 @@ export const userName = z
     "It must be a user name (at most 31 letters, digits, - and _) or a number.",
   );
 
+export const path = z.string().min(1, "It must not be empty.");
+
 /** A module's name, as long as the protocol allows. */
 export const moduleName = z
   .string()
