@@ -85,10 +85,7 @@ export class ModuleCalls {
         : undefined;
   }
 
-  async #execAnew(
-    { target: { mod, tree }, options }: ExecCall,
-    args: CallArguments,
-  ): Promise<ExecResult> {
+  async #execAnew({ target: { mod, tree }, options }: ExecCall, args: CallArguments): Promise<ExecResult> {
     const call = await notStarted(async () => {
       await this.#preparation.sync();
       // Another version than the approved one is not a substitute for it.

@@ -1,4 +1,5 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
+import type { InputCheck } from "../../manifest/input-schema.ts";
 import type { CloseReason, Duplex } from "../../protocol/duplex.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../../protocol/frame.ts";
 import type { CallClient } from "../call.ts";
@@ -12,7 +13,6 @@ import { BusyWait } from "./busy-wait.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
 import { enterSandbox } from "./enter-sandbox.ts";
-import type { InputCheck } from "../../manifest/input-schema.ts";
 import { missingPermission } from "./missing-permission.ts";
 import { ProcessTitle } from "./process-title.ts";
 import { type HostedModule, RunningCall, stackOf } from "./running-call.ts";
