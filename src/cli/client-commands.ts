@@ -1,4 +1,7 @@
 import type { Command } from "commander";
+
+import { addConfigCommand } from "./client-config-command.ts";
+
 import { watch, withClient, withModules } from "./client-connection.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
 import { addConnectionFlags, optionsOf } from "./client-options.ts";
@@ -82,4 +85,5 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   addKeyCommands(command, setExitCode);
   addPinCommands(command);
+  addConfigCommand(command);
 }

@@ -15,7 +15,7 @@ import { note } from "./ui.ts";
 
 export interface ClientUse {
   reconnect?: boolean;
-  /** For a command that looks at modules or decides about them: `--locked` does not keep it from a server. */
+  /** For a command that looks at modules or decides about them: the lock does not keep it from a server. */
   ignoresLocked?: boolean;
   /** For a command that writes decisions: a `--lock` that does not exist is created. */
   createsLock?: boolean;
@@ -100,9 +100,10 @@ export async function openClient(
   { reconnect = false, ignoresLocked = false, createsLock = false, mayAsk = true }: ClientUse,
 ): Promise<VeripyClient> {
   const lock = await findLock({ home: given.home, given: given.lock, mayBeMissing: createsLock });
-  const client = await connect({
+  const connecting = connect({
     home: given.home,
-    locked: given.locked && !ignoresLocked,
+    locked: given.locked,
+    decide: ignoresLocked,
     ...(lock === undefined ? {} : { lock }),
     host: given.host,
     port: given.port,
@@ -112,6 +113,15 @@ export async function openClient(
     reconnect,
     ...serverKeyOptions(given, mayAsk),
   });
+  const client = await connecting.catch((error) => {
+    throw withHint(error, given.hostHint);
+  });
   noteRemembered(client.rememberedIn);
   return client;
+}
+
+/** A host that can't be reached may have been meant as a name of the settings file. */
+function withHint(error: unknown, hint: string): unknown {
+  if (hint === "" || !(error instanceof VeripyError) || error.code !== "unreachable") return error;
+  return new VeripyError(error.code, `${error.message} ${hint}`, { cause: error });
 }

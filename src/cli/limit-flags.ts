@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import { defaultLimits, type Limits } from "../index.ts";
 import { count, duration, minutes, parsed, size } from "./flag-values.ts";
+import { formatters } from "./setting-rows.ts";
 
 const kinds = { duration, minutes, size, count };
 type Kind = keyof typeof kinds;
@@ -73,13 +74,6 @@ export function addLimitFlags(command: Command, listed?: ReadonlySet<keyof Limit
   }
   return command;
 }
-
-const formatters: Record<Kind, (value: number) => string> = {
-  minutes: (ms) => `${ms / 60_000}`,
-  duration: (ms) => (ms % 60_000 === 0 && ms > 0 ? `${ms / 60_000}m` : `${ms / 1_000}s`),
-  size: (bytes) => (bytes % 1024 ** 2 === 0 && bytes > 0 ? `${bytes / 1024 ** 2}MiB` : `${bytes / 1024}KiB`),
-  count: String,
-};
 
 /** The limits among a command's parsed options. */
 export function limitsFrom(options: Record<string, unknown>): Partial<Limits> {

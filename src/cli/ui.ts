@@ -173,6 +173,11 @@ export function notesAreSeen(): boolean {
   return process.stderr.isTTY;
 }
 
+/** Whether a person sees what `print` writes. */
+export function outputIsTerminal(): boolean {
+  return standardOutput().isTTY;
+}
+
 /** Whether `ask` can reach a person. */
 export function canAsk(): boolean {
   return process.stdin.isTTY && process.stderr.isTTY;
