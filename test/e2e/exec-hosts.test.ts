@@ -10,7 +10,7 @@ import { jsonLines } from "../helpers/tools.ts";
 setDefaultTimeout(30_000);
 
 const modules = {
-  "same.ts": "export const execute = (args: string) => `got ${args}\\nsecond line\\n`;\n",
+  "same.ts": `export const execute = (args: string) => "got " + args + "\\nsecond line\\n";\n`,
   "stream.ts": `export async function* execute() { yield "on"; yield "e\\ntw"; return "o"; }\n`,
   "differs.ts": "export const execute = () => 'first';\n",
   "fails.ts": "export const execute = () => { throw new Error('no more'); };\n",

@@ -145,7 +145,7 @@ describe("--quiet", () => {
 
   test("leaves out warnings, and never an error", async () => {
     const key = join(site.certs, "server.crt");
-    await chmod(key, 0o666);
+    await chmod(key, 0o664);
     try {
       expect((await site.call(["exec", "echo", "x"])).stderr).toContain("server.crt");
       expect(await site.call(["exec", "--quiet", "echo", "x"])).toEqual({
