@@ -99,6 +99,7 @@ export type {
   ModuleStats,
   ReportedPermissions,
   SandboxStatus,
+  StatsResponse,
 } from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";

@@ -79,7 +79,9 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   connectingCommand("modules", "show each module's process, memory, calls and run times").action(
     async (_, self: Command) => {
       const given = await optionsOf(self);
-      return withClient(given, async (client) => new ClientOutput(given.json).stats(await client.stats()));
+      return withClient(given, async (client) =>
+        new ClientOutput(given.json).stats(await client.processes()),
+      );
     },
   );
 

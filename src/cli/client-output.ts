@@ -1,8 +1,9 @@
 import {
   type ClientRotation,
   type ModuleReport,
-  type ModuleStats,
   type RotatedServer,
+  type SandboxStatus,
+  type StatsResponse,
   snakeKeys,
   type Verdict,
   type VeripyError,
@@ -123,9 +124,10 @@ export class ClientOutput {
     }
   }
 
-  stats(stats: readonly ModuleStats[]): void {
+  stats({ modules, sandbox }: StatsResponse): void {
     if (this.#json) {
-      for (const one of stats) printJson(one);
+      for (const one of modules) printJson(one);
+      if (sandbox !== undefined) printJson({ sandbox });
       return;
     }
     const header = [
@@ -140,7 +142,7 @@ export class ClientOutput {
       "p50",
       "p99",
     ];
-    const rows = stats.map((one) => [
+    const rows = modules.map((one) => [
       one.mod,
       shortId(one.tree) + (one.current ? "" : " (old)"),
       one.state,
@@ -153,7 +155,13 @@ export class ClientOutput {
       milliseconds(one.p99Ms),
     ]);
     printAll(table([header, ...rows]));
+    if (sandbox?.enforced === false) note`${styled("red", "warning")}: ${unenforcedText(sandbox)}`;
   }
+}
+
+function unenforcedText({ mode, abi }: SandboxStatus): string {
+  const kernel = abi === 0 ? "without Landlock" : `with Landlock ABI ${abi}`;
+  return `The server does not hold modules to all their permissions: its sandbox is '${mode}', on a system ${kernel}.`;
 }
 
 /** Aligns lines that are printed one at a time: the column is as wide as the widest name so far. */

@@ -10,6 +10,7 @@ import { clip, type LoadPayload, maxErrorText, type PreparePayload } from "../pr
 import { thrownText } from "../public-text.ts";
 import { connectControl, controlDescriptor } from "../transport.ts";
 import { BusyWait } from "./busy-wait.ts";
+import { nameDestinations } from "./connect-errors.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
 import { enterSandbox } from "./enter-sandbox.ts";
@@ -129,6 +130,7 @@ class Host {
     try {
       const compileInput = await loadInputCompiler(payload);
       const load = installVerifiedLoader(payload);
+      if (payload.permissions !== undefined) nameDestinations();
       const exports = checkExports(mod, await load(mod));
       const checkInput = inputCheck(mod, exports, compileInput);
       this.#module = {
