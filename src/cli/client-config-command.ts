@@ -28,7 +28,7 @@ export function addConfigCommand(command: (name: string, description: string) =>
 }
 
 async function settingRows(command: Command): Promise<SettingRow[]> {
-  const { options: given, hostName, settingsFile, originOf } = await resolveOptions(command);
+  const { options: given, hostName, settingsFile, addressOrigin, originOf } = await resolveOptions(command);
   const { home, lock: wanted, host, port } = given;
   const lock = await findLock({ home, given: wanted, mayBeMissing: true });
   const values: Record<string, unknown> = { ...given };
@@ -47,7 +47,7 @@ async function settingRows(command: Command): Promise<SettingRow[]> {
       ...(lock === undefined ? {} : { exists: await pathExists(lock) }),
     },
     { setting: "host", value: hostName, from: originOf("host") },
-    { setting: "address", value: `${host}:${port}`, from: originOf("address") },
+    { setting: "address", value: `${host}:${port}`, from: addressOrigin },
     ...shown.map((option) => ({
       setting: option === options.serverFingerprint ? "fingerprint" : option.name().replaceAll("-", "_"),
       value: valueText(option, values[option.attributeName()]),

@@ -48,9 +48,8 @@ export interface ResolvedOptions {
   /** The server as it was named, which `options` has the host and port of. */
   readonly hostName: string;
   readonly settingsFile: string;
-  /** What the settings file says for this server. */
-  readonly settings: Settings;
-  /** By an option's name; `address` is that of the server. */
+  readonly addressOrigin: string;
+  /** By the option's name. */
   originOf(name: string): string;
 }
 
@@ -70,46 +69,53 @@ export async function resolveOptions(command: Command, server?: HostAndPort): Pr
     if (given[name] === undefined || command.getOptionValueSource(name) === "cli") given[name] = value;
   }
   const home = await findHome(given.home as string | undefined, configFolder());
-  const { file: settingsFile, common, hosts } = await readClientSettings(home);
-  const hostSource = server === undefined ? sourceOf(command, "host", common) : "cli";
-  const asked = server ?? ((hostSource === "file" ? common.get("host")?.value : given.host) as HostAndPort);
-  const named = asked.port === undefined ? hosts.get(asked.host) : undefined;
-  const settings: Settings = new Map([...common, ...(named?.settings ?? [])]);
+  const file = await readClientSettings(home);
+  const flagSource = server === undefined ? sourceOf(command, "host", noSettings) : "cli";
+  const { defaultHost } = file;
+  const hostSource = flagSource === "default" && defaultHost !== undefined ? "file" : flagSource;
+  const asked = server ?? ((hostSource === "file" ? defaultHost?.value : given.host) as HostAndPort);
+  const named = asked.port === undefined ? file.hosts.get(asked.host) : undefined;
+
+  const settings: Settings = new Map([...file.common, ...(named?.settings ?? [])]);
   const source = (name: string): Source => sourceOf(command, name, settings);
   for (const [name, { value }] of settings) if (source(name) === "file") given[name] = value;
   // A key that stands in the environment or in a file is there next time too, so there is nothing to remember.
   if (["env", "file"].includes(source("serverFingerprint"))) given.remember ??= false;
 
-  const { host, port: hostPort } = (named?.address.value as HostAndPort | undefined) ?? asked;
-  const portSource = source("port");
-  const port = portOf(hostPort, given.port as number, { host: hostSource, port: portSource });
-  const mayBeTypo = named === undefined && asked.port === undefined;
+  const address = (named?.address.value as HostAndPort | undefined) ?? asked;
+  const ports = { host: hostSource, port: source("port") };
+  const port = portOf(address.port, given.port as number, ports);
   // Each field was parsed by its own schema, in `options.ts`.
   const options = {
     ...given,
-    host,
+    host: address.host,
     port,
     home,
     certs: given.certs ?? certsFolder(home),
     locked: lockedFrom(command, given, settings),
-    hostHint: mayBeTypo ? didYouMean(asked.host, hosts.keys()) : "",
+    hostHint:
+      named === undefined && asked.port === undefined ? didYouMean(asked.host, file.hosts.keys()) : "",
   } as unknown as ClientOptions;
 
   const originOf = (name: string): string => {
-    if (name === "host" && server !== undefined) return "argument";
-    if (name === "address") {
-      const isByPort = hostPort === undefined || (hostPort !== port && portSource !== "default");
-      return isByPort ? originOf("port") : (named?.address.place ?? originOf("host"));
-    }
-    return originText(command, name, source(name), settings);
+    if (name === "host")
+      return hostSource === "file" ? (defaultHost?.place ?? "") : flagText(command, name, hostSource);
+    const origin = source(name);
+    return origin === "file" ? (settings.get(name)?.place ?? "") : flagText(command, name, origin);
   };
-  return { options, hostName: asked.host, settingsFile, settings, originOf };
+  const addressOrigin =
+    address.port === undefined || (address.port !== port && ports.port !== "default")
+      ? originOf("port")
+      : (named?.address.place ?? originOf("host"));
+  return { options, hostName: asked.host, settingsFile: file.file, addressOrigin, originOf };
 }
 
 /** Whether one of these options came from the command line or the environment. */
 export function isGiven(command: Command, ...names: string[]): boolean {
-  return names.some((name) => sourceOf(command, name, new Map()) !== "default");
+  return names.some((name) => sourceOf(command, name, noSettings) !== "default");
 }
+
+const noSettings: Settings = new Map();
 
 /** From the weakest to the strongest. */
 const sources = ["default", "file", "env", "cli"] as const;
@@ -149,12 +155,12 @@ function sourceOf(command: Command, name: string, settings: Settings): Source {
   return settings.has(name) ? "file" : "default";
 }
 
-function originText(command: Command, name: string, source: Source, settings: Settings): string {
+/** The flag or the variable that an option came from. */
+function flagText(command: Command, name: string, source: Source): string {
   const declared = [command, command.parent].flatMap((one) => one?.options ?? []);
   const options = declared.filter((option) => option.attributeName() === name);
-  if (source === "file") return settings.get(name)?.place ?? "";
   if (source === "env") return options.find(({ envVar }) => envVar)?.envVar ?? `VERIPY_${name.toUpperCase()}`;
-  if (source === "default") return "default";
+  if (source !== "cli") return "default";
   const isNegated = [command, command.parent].some((one) => one?.opts()[name] === false);
   return options.find(({ negate }) => negate === isNegated)?.long ?? "";
 }

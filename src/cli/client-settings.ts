@@ -5,9 +5,9 @@ import { hostAndPort } from "./addresses.ts";
 import { options } from "./options.ts";
 import {
   checkSettings,
-  placeOf,
   type Setting,
   type Settings,
+  settingAt,
   settingOptions,
   settingsIn,
   settingsTable,
@@ -16,7 +16,9 @@ import {
 /** What the settings file of a home says. */
 export interface ClientSettings {
   readonly file: string;
-  /** For every server that has no setting of its own. With `host`, the one that is used when none is named. */
+  /** The server that is meant when none is named: a name of `hosts` or an address. */
+  readonly defaultHost?: Setting;
+  /** For every server that has no setting of its own. */
   readonly common: Settings;
   readonly hosts: ReadonlyMap<string, NamedHost>;
 }
@@ -35,7 +37,6 @@ const commonOptions = settingOptions([
   options.signers,
   options.signer,
 ]);
-const topOptions = { host: options.host, ...commonOptions };
 const hostOptions = { ...commonOptions, fingerprint: options.serverFingerprint };
 
 const name = z.string().regex(/^[^:\s[\]/@]{1,255}$/, "a name must have no spaces and none of : / @ [ ]");
@@ -52,18 +53,23 @@ function parseClientSettings(toml: ParsedToml, file: string): ClientSettings {
     address: hostAndPort,
     fingerprint: z.string().refine(isFingerprint, "must be 64 hexadecimal digits").optional(),
   });
-  const schema = settingsTable(topOptions, file, { hosts: z.record(name, host).optional() });
+  const schema = settingsTable(commonOptions, file, {
+    host: hostAndPort.optional(),
+    hosts: z.record(name, host).optional(),
+  });
   const table = checkSettings(toml, schema, file);
   const hosts = Object.entries((table.hosts ?? {}) as Record<string, z.infer<typeof host>>);
   return {
     file,
-    common: settingsIn(table, topOptions, { toml, file, path: [] }),
+    ...(table.host === undefined
+      ? {}
+      : { defaultHost: settingAt(table.host, { toml, file, path: ["host"] }) }),
+    common: settingsIn(table, commonOptions, { toml, file, path: [] }),
     hosts: new Map(
       hosts.map(([named, one]) => {
         const path = ["hosts", named];
-        const place = placeOf(file, toml.lineOf([...path, "address"]));
-        const settings = settingsIn(one, hostOptions, { toml, file, path });
-        return [named, { address: { value: one.address, place }, settings }];
+        const address = settingAt(one.address, { toml, file, path: [...path, "address"] });
+        return [named, { address, settings: settingsIn(one, hostOptions, { toml, file, path }) }];
       }),
     ),
   };

@@ -50,6 +50,12 @@ const flags = (Object.entries(limitFlags) as [keyof Limits, LimitFlag | null][])
   flag === null ? [] : [{ limit, name: flag[0], kind: flag[1], text: flag[2] }],
 );
 
+/** The default of the limit that a flag sets; undefined for any other flag. */
+export function limitDefault(option: Option): number | undefined {
+  const flag = flags.find(({ name }) => name === option.name());
+  return flag && defaultLimits[flag.limit];
+}
+
 /** The limits that apply when a module is loaded. */
 export const loadLimits: ReadonlySet<keyof Limits> = new Set<keyof Limits>([
   "maxFileBytes",

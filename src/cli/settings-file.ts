@@ -34,8 +34,11 @@ export function settingsTable(options: SettingOptions, file: string, others: z.Z
   });
 }
 
+const maxListed = 12;
+
 function unknownKey(key: string, known: readonly string[]): string {
-  const hint = didYouMean(key, known) || `The keys are ${known.join(", ")}.`;
+  const list = known.length > maxListed ? "'config' prints all keys." : `The keys are ${known.join(", ")}.`;
+  const hint = didYouMean(key, known) || list;
   return `unknown key '${key}'. ${hint}`;
 }
 
@@ -52,13 +55,13 @@ function valueSchema(option: Option, file: string): z.ZodType {
       return isPath && !isAbsolute(String(value)) ? join(dirname(file), String(value)) : value;
     } catch (error) {
       if (!(error instanceof InvalidArgumentError)) throw error;
-      context.addIssue({ code: "custom", message: clause(messageOf(error)) });
+      context.addIssue({ code: "custom", message: messageOf(error) });
       return z.NEVER;
     }
   });
 }
 
-/** Commander puts a flag's name before it, and this file a key's. */
+/** A flag's message without its subject, which is the key here. */
 function clause(message: string): string {
   const text = message.replace(/^It /, "");
   return text.charAt(0).toLowerCase() + text.slice(1);
@@ -79,25 +82,41 @@ export function checkSettings<T>(toml: ParsedToml, schema: z.ZodType<T>, file: s
     ...(path.length ? [path.join(".")] : []),
   ];
   // An invalid key has issues of its own.
-  const message = (issue?.code === "invalid_key" ? issue.issues[0] : issue)?.message ?? "not valid";
+  const message = clause(
+    (issue?.code === "invalid_key" ? issue.issues[0] : issue)?.message ?? "is not valid",
+  );
   throw new VeripyError("bad_config", `${where.join(": ")}: ${message}${/[.?]$/.test(message) ? "" : "."}`);
 }
 
-/** The settings in a table that was checked. `path` is where the table is in the file. */
+/** Where something is in a settings file. */
+interface Place {
+  readonly toml: ParsedToml;
+  readonly file: string;
+  readonly path: readonly string[];
+}
+
+/** A value that was checked. */
+export function settingAt(value: unknown, { toml, file, path }: Place): Setting {
+  return {
+    value,
+    // Finding the line takes longer than reading the file, and only `config` prints it.
+    get place() {
+      return `${file}:${toml.lineOf(path)}`;
+    },
+  };
+}
+
+/** The settings in a table that was checked. */
 export function settingsIn(
   table: Readonly<Record<string, unknown>>,
   options: SettingOptions,
-  { toml, file, path }: { toml: ParsedToml; file: string; path: readonly string[] },
+  place: Place,
 ): Settings {
   const settings = new Map<string, Setting>();
   for (const [key, option] of Object.entries(options)) {
     const value = table[key];
     if (value === undefined) continue;
-    settings.set(option.attributeName(), { value, place: placeOf(file, toml.lineOf([...path, key])) });
+    settings.set(option.attributeName(), settingAt(value, { ...place, path: [...place.path, key] }));
   }
   return settings;
-}
-
-export function placeOf(file: string, line: number | undefined): string {
-  return line === undefined ? file : `${file}:${line}`;
 }
