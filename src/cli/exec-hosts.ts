@@ -47,17 +47,17 @@ export async function execOnHosts(
   refuseSameServer(places);
   const [first] = places;
   if (first === undefined) return exitCodes.ok;
-  const { json = false, timeout } = first.given;
+  const { json = false } = first.given;
   const args = own.stdin ? await readArguments() : words;
   const output = new HostsOutput(json);
   await prepareConnections(first.given);
   const connections = places.map(({ host, given }) => ({
     host,
+    timeoutMs: given.timeout,
     // Several questions at once would be a muddle: an unknown key is refused.
     connect: () => openClient(given, { reconnect: own.repeat, mayAsk: false }),
   }));
   const outcomes = await execOn(connections, mod, args, {
-    timeoutMs: timeout,
     repeat: own.repeat,
     mixed: own.mixed ?? false,
     onPart: (host, data) => output.part(host, data),
