@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { VeripyClient } from "../index.ts";
+import { type VeripyClient, VeripyError } from "../index.ts";
 import { withArgumentTable } from "./argument-table.ts";
 import { withModules } from "./client-connection.ts";
 import { type ClientOptions, optionsOf } from "./client-options.ts";
@@ -8,6 +8,7 @@ import { ExecOutput } from "./exec-output.ts";
 import { moduleName, parsed } from "./flag-values.ts";
 import { collectHosts } from "./host-list.ts";
 import { options } from "./options.ts";
+import { PendingNote } from "./pending-note.ts";
 import { readArguments } from "./read-text.ts";
 import { silenceNotes } from "./ui.ts";
 
@@ -60,13 +61,24 @@ async function exec(given: ClientOptions, own: ExecFlags, mod: string, words: st
   });
   try {
     const call = async (client: VeripyClient) => {
-      const result = await client.exec(mod, args, {
-        timeoutMs: given.timeout,
-        repeat: own.repeat,
-        onPart: (data) => output.part(data),
-        onProgress: (progress) => output.progress(progress),
-      });
-      await output.result(result);
+      const pending = new PendingNote(client, mod);
+      try {
+        const result = await client.exec(mod, args, {
+          timeoutMs: given.timeout,
+          repeat: own.repeat,
+          onPart: (data) => {
+            pending.say();
+            output.part(data);
+          },
+          onProgress: (progress) => output.progress(progress),
+        });
+        pending.say();
+        await output.result(result);
+      } catch (error) {
+        // A call that was not made ran no version.
+        if (error instanceof VeripyError && error.started !== false) pending.say();
+        throw error;
+      }
     };
     // A call that was never sent can use another connection. One that may have started is not repeated.
     await withModules(given, [mod], call, { reconnect: own.repeat });
