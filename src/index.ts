@@ -22,6 +22,7 @@ export { defaultLimits, type Limits } from "./base/limits.ts";
 export { plainWords } from "./base/plain-issue.ts";
 export { reasonOf } from "./base/plain-reason.ts";
 export { printable } from "./base/printable.ts";
+export { shellQuoted } from "./base/shell-quote.ts";
 export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { type ParsedToml, readToml, type TomlTable } from "./base/strict-toml.ts";
@@ -36,8 +37,15 @@ export { certsFolder, findHome, findLock, type LockQuery, makeHome } from "./cli
 export type { ConnectOptions, RememberServer } from "./client/connect-options.ts";
 export type { ServerNews } from "./client/connection.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
+export {
+  type ExecHost,
+  type ExecOnOptions,
+  execOn,
+  type HostOutcome,
+} from "./client/exec-on.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
 export type { Mismatch } from "./client/mismatch.ts";
+export type { CallArguments } from "./client/module-calls.ts";
 export type { ModuleDescription } from "./client/module-description.ts";
 export {
   type DecisionPlace,
@@ -83,6 +91,14 @@ export { findSystemUser } from "./host/parent/system-user.ts";
 export { type Fingerprint, isFingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
 export { refuseWithoutServer } from "./identity/server-home.ts";
+export {
+  type ArgumentField,
+  type ArgumentFields,
+  argumentFields,
+  argumentUsage,
+  type JsonType,
+} from "./manifest/argument-fields.ts";
+export { ArgumentsError, buildArguments } from "./manifest/build-arguments.ts";
 export type { CheckedModule } from "./modules/check.ts";
 export type { ModuleChange } from "./modules/module-slot.ts";
 export type {

@@ -20,6 +20,8 @@ export interface ClientUse {
   ignoresLocked?: boolean;
   /** For a command that writes decisions: a `--lock` that does not exist is created. */
   createsLock?: boolean;
+  /** Whether a person may be asked about the server's key. Default: true. */
+  mayAsk?: boolean;
 }
 
 /** Connects, lets `use` work with the client, and closes the connection. */
@@ -82,16 +84,26 @@ export async function warnOfClientFiles(certs: string): Promise<void> {
   for (const warning of await checkClientFiles(certs)) note`${warning}`;
 }
 
-async function open(
-  given: ClientOptions,
-  { reconnect = false, ignoresLocked = false, createsLock = false }: ClientUse,
-): Promise<VeripyClient> {
+async function open(given: ClientOptions, clientUse: ClientUse): Promise<VeripyClient> {
+  await prepareConnections(given);
+  return openClient(given, clientUse);
+}
+
+/** To call once before `openClient`: starts the log, and prints warnings. */
+export async function prepareConnections(given: ClientOptions): Promise<void> {
   const { logLevel, json = false } = given;
   // What keeps a decision from being read or written down must not go unseen.
   await configureLogs(
     logLevel === undefined ? { level: "warning", json, part: "approvals" } : { level: logLevel, json },
   );
   await warnOfClientFiles(given.certs);
+}
+
+/** Connects. The caller closes the client. */
+export async function openClient(
+  given: ClientOptions,
+  { reconnect = false, ignoresLocked = false, createsLock = false, mayAsk = true }: ClientUse,
+): Promise<VeripyClient> {
   const lock = await findLock({ home: given.home, given: given.lock, mayBeMissing: createsLock });
   const connecting = connect({
     home: given.home,
@@ -104,7 +116,7 @@ async function open(
     timeoutMs: given.connectTimeout,
     keepaliveMs: given.keepalive,
     reconnect,
-    ...serverKeyOptions(given),
+    ...serverKeyOptions(given, mayAsk),
   });
   const client = await connecting.catch((error) => {
     throw withHint(error, given.hostHint);
