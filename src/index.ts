@@ -6,7 +6,7 @@
  */
 export type { Approval, ApprovalChange, ApprovalState } from "./approvals/approval.ts";
 export type { DecisionRecord } from "./approvals/decision-log.ts";
-export type { FileDifference, VersionDifference } from "./approvals/difference.ts";
+export type { FileDifference, ManifestDifference, VersionDifference } from "./approvals/difference.ts";
 export type { ApprovedModule } from "./approvals/lock.ts";
 export type { StoredFile } from "./approvals/source-store.ts";
 export {
@@ -17,11 +17,15 @@ export {
   type WireCode,
 } from "./base/errors.ts";
 export { checkClientFiles } from "./base/file-modes.ts";
+export { isThere as pathExists } from "./base/files.ts";
 export { defaultLimits, type Limits } from "./base/limits.ts";
+export { plainWords } from "./base/plain-issue.ts";
 export { reasonOf } from "./base/plain-reason.ts";
 export { printable } from "./base/printable.ts";
+export { shellQuoted } from "./base/shell-quote.ts";
 export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
+export { type ParsedToml, readToml, type TomlTable } from "./base/strict-toml.ts";
 export { version } from "./base/version.ts";
 export { Approvals, type DecideOptions } from "./client/approvals.ts";
 export {
@@ -29,12 +33,27 @@ export {
   VeripyClient,
   type VeripyClientEvents,
 } from "./client/client.ts";
+export { certsFolder, findHome, findLock, type LockQuery, makeHome } from "./client/client-home.ts";
 export type { ConnectOptions, RememberServer } from "./client/connect-options.ts";
 export type { ServerNews } from "./client/connection.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
+export {
+  type ExecHost,
+  type ExecOnOptions,
+  execOn,
+  type HostOutcome,
+} from "./client/exec-on.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
 export type { Mismatch } from "./client/mismatch.ts";
+export type { CallArguments } from "./client/module-calls.ts";
 export type { ModuleDescription } from "./client/module-description.ts";
+export {
+  type DecisionPlace,
+  type DecisionQuery,
+  type RemovedApproval,
+  readDecisionLog,
+  removeApprovals,
+} from "./client/offline-decisions.ts";
 export type { ModuleDifference } from "./client/report-difference.ts";
 export {
   type ClientRotation,
@@ -44,6 +63,7 @@ export {
   type ServerAddress,
 } from "./client/rotate.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
+export { readStoredVersion, type StoredVersion } from "./client/stored-version.ts";
 export {
   type RejectedModule,
   type Verdict,
@@ -68,9 +88,17 @@ export type { HostOptions } from "./host/parent/module-host.ts";
 export { type SandboxMode, sandboxModes } from "./host/parent/sandbox-mode.ts";
 export { type SandboxSupport, sandboxSupport } from "./host/parent/sandbox-support.ts";
 export { findSystemUser } from "./host/parent/system-user.ts";
-export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
+export { type Fingerprint, isFingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
 export { refuseWithoutServer } from "./identity/server-home.ts";
+export {
+  type ArgumentField,
+  type ArgumentFields,
+  argumentFields,
+  argumentUsage,
+  type JsonType,
+} from "./manifest/argument-fields.ts";
+export { ArgumentsError, buildArguments } from "./manifest/build-arguments.ts";
 export type { CheckedModule } from "./modules/check.ts";
 export type { ModuleChange } from "./modules/module-slot.ts";
 export type {

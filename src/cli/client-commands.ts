@@ -1,19 +1,22 @@
 import type { Command } from "commander";
-import type { VeripyClient } from "../index.ts";
+import { addApprovalCommands } from "./approval-commands.ts";
+import { addConfigCommand } from "./client-config-command.ts";
 import { watch, withClient, withModules } from "./client-connection.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
-import { addConnectionFlags, type ClientOptions, optionsOf } from "./client-options.ts";
+import { addConnectionFlags, optionsOf } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
 import { addPinCommands } from "./client-pin-commands.ts";
 import { runProgram } from "./command-line.ts";
-import { ExecOutput } from "./exec-output.ts";
-import { moduleName, parsed } from "./flag-values.ts";
-import { options } from "./options.ts";
-import { readArguments } from "./read-text.ts";
+import { addExecCommand } from "./exec-command.ts";
+import { eachParsed, moduleName, parsed } from "./flag-values.ts";
+import { printStats } from "./module-stats.ts";
 import { exitCodes } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
 
 const help = `
+The home is --home, or VERIPY_HOME, or this folder if it has certs/client.key, or else ~/.config/veripy. Keys are in certs
+there, unless --certs names another folder.
+
 Which server is accepted: the key of server.crt in the --certs folder, if there is one; else the key that
 known-servers.json in that folder gives for this host and port; else --server-fingerprint; else, on a terminal, you are
 asked. Otherwise the connection is refused. The key from --server-fingerprint is saved only if you say yes, or with
@@ -21,7 +24,8 @@ asked. Otherwise the connection is refused. The key from --server-fingerprint is
 
 Exit codes: 0 success; 1 the module failed, its call could not be carried out, or the output could not be written;
 2 wrong usage, configuration or key files, or no such module; 3 cannot connect, or refused by either side;
-4 verification failed; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.`;
+4 verification failed, or
+not approved; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.`;
 
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export function runClientCommand(args: readonly string[]): Promise<number> {
@@ -38,20 +42,19 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   addConnectionFlags(program.command("watch", { isDefault: true }))
     .allowExcessArguments()
     .description("verify all modules, then keep running and show every change (the default)")
-    .action((_, self: Command) => watch(optionsOf(self)));
+    .action(async (_, self: Command) => watch(await optionsOf(self)));
 
-  connectingCommand("list", "list the modules without verifying them").action((_, self: Command) => {
-    const given = optionsOf(self);
-    return withClient(given, (client) => new ClientOutput(given.json).list([...client.reports.values()]));
+  connectingCommand("list", "list the modules without verifying them").action(async (_, self: Command) => {
+    const given = await optionsOf(self);
+    return withClient(given, (client) => {
+      new ClientOutput(given.json).list([...client.reports.values()], client.approvals);
+    });
   });
 
   connectingCommand("verify", "fetch and verify the named modules, or all modules")
-    .argument("[mod...]", "'hello' is short for 'hello.ts'", (text, before?: string[]) => [
-      ...(before ?? []),
-      parsed(moduleName)(text),
-    ])
-    .action((mods: string[], _, self: Command) => {
-      const given = optionsOf(self);
+    .argument("[mod...]", "'hello' is short for 'hello.ts'", eachParsed(moduleName))
+    .action(async (mods: string[], _, self: Command) => {
+      const given = await optionsOf(self);
       return withModules(given, mods, async (client) => {
         setExitCode(await verifyModules(client, mods, given.json ?? false));
       });
@@ -59,68 +62,31 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   connectingCommand("describe", "verify a module, and print what it is, what it takes and what it may touch")
     .argument("<mod>", "'hello' is short for 'hello.ts'", parsed(moduleName))
-    .action((mod: string, _, self: Command) => {
-      const given = optionsOf(self);
+    .action(async (mod: string, _, self: Command) => {
+      const given = await optionsOf(self);
       return withModules(given, [mod], async (client) => {
         const verdict = await client.verify(mod);
-        new ClientOutput(given.json).details(verdict);
+        new ClientOutput(given.json, client.approvals).details(verdict);
         if (!verdict.verified) setExitCode(exitCodes.notVerified);
       });
     });
 
-  connectingCommand("exec", "verify a module, run exactly that version, and print its result")
-    .argument("<mod>", "'hello' is short for 'hello.ts'", parsed(moduleName))
-    .argument("[args...]", "joined by spaces; everything after <mod> goes to the module, flags too")
-    .option("--stdin", "read the arguments from standard input")
-    .option("--raw", "print the result exactly as received: with control characters, and no newline added")
-    .option("-o, --output <file>", "write the result to a file, exactly as received; - is standard output")
-    .option(
-      "--no-repeat",
-      "fail at once if the server is busy, stopping or gone before the module has started",
-    )
-    .addOption(options.timeout)
-    .passThroughOptions()
-    .action((mod: string, words: string[], own: ExecFlags, self: Command) =>
-      exec(optionsOf(self), own, mod, words),
-    );
+  addExecCommand(
+    connectingCommand("exec", "verify a module, run exactly that version, and print its result"),
+    setExitCode,
+  );
 
   connectingCommand("modules", "show each module's process, memory, calls and run times").action(
-    (_, self: Command) => {
-      const given = optionsOf(self);
-      return withClient(given, async (client) =>
-        new ClientOutput(given.json).stats(await client.processes()),
-      );
+    async (_, self: Command) => {
+      const given = await optionsOf(self);
+      return withClient(given, async (client) => {
+        printStats(await client.processes(), client.approvals, given.json);
+      });
     },
   );
 
+  addApprovalCommands(connectingCommand, setExitCode);
   addKeyCommands(command, setExitCode);
   addPinCommands(command);
-}
-
-interface ExecFlags {
-  stdin?: boolean;
-  raw?: boolean;
-  output?: string;
-  /** False with `--no-repeat`. */
-  repeat: boolean;
-}
-
-async function exec(given: ClientOptions, own: ExecFlags, mod: string, words: string[]): Promise<void> {
-  const text = own.stdin ? await readArguments() : words.join(" ");
-  const output = await ExecOutput.open({ json: given.json, raw: own.raw, output: own.output });
-  try {
-    const call = async (client: VeripyClient) => {
-      const result = await client.exec(mod, text, {
-        timeoutMs: given.timeout,
-        repeat: own.repeat,
-        onPart: (data) => output.part(data),
-        onProgress: (progress) => output.progress(progress),
-      });
-      await output.result(result);
-    };
-    // A call that was never sent can use another connection. One that may have started is not repeated.
-    await withModules(given, [mod], call, { reconnect: own.repeat });
-  } finally {
-    output.close();
-  }
+  addConfigCommand(command);
 }

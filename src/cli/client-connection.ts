@@ -2,23 +2,35 @@ import {
   checkClientFiles,
   connect,
   didYouMean,
+  findLock,
   type VeripyClient,
   VeripyError,
   watchModules,
 } from "../index.ts";
 import { serverKeyOptions } from "./ask-server-key.ts";
 import type { ClientOptions } from "./client-options.ts";
-import { ClientOutput, nextKeyText } from "./client-output.ts";
+import { ClientOutput } from "./client-output.ts";
 import { configureLogs } from "./logs.ts";
 import { note } from "./ui.ts";
+import { nextKeyText } from "./watch-text.ts";
+
+export interface ClientUse {
+  reconnect?: boolean;
+  /** For a command that looks at modules or decides about them: the lock does not keep it from a server. */
+  ignoresLocked?: boolean;
+  /** For a command that writes decisions: a `--lock` that does not exist is created. */
+  createsLock?: boolean;
+  /** Whether a person may be asked about the server's key. Default: true. */
+  mayAsk?: boolean;
+}
 
 /** Connects, lets `use` work with the client, and closes the connection. */
 export async function withClient(
   given: ClientOptions,
   use: (client: VeripyClient) => Promise<void> | void,
-  { reconnect = false } = {},
+  clientUse: ClientUse = {},
 ): Promise<void> {
-  const client = await open(given, { reconnect });
+  const client = await open(given, clientUse);
   client.on("news", (news) => {
     if (news.kind === "rotate") note`${nextKeyText(news.fingerprint)}`;
     else if (news.kind === "rotate_refused") note`${news.error}`;
@@ -26,6 +38,7 @@ export async function withClient(
   try {
     await use(client);
   } finally {
+    await client.approvals.settled();
     client.close();
   }
 }
@@ -35,7 +48,7 @@ export function withModules(
   given: ClientOptions,
   mods: readonly string[],
   use: (client: VeripyClient) => Promise<void>,
-  options?: { reconnect: boolean },
+  clientUse?: ClientUse,
 ): Promise<void> {
   const suggesting = async (client: VeripyClient) => {
     try {
@@ -48,13 +61,13 @@ export function withModules(
       throw new VeripyError("not_found", message, { cause: error });
     }
   };
-  return withClient(given, suggesting, options);
+  return withClient(given, suggesting, clientUse);
 }
 
 /** Shows every change until a signal ends the program. Rejects when the connection ends for good. */
 export async function watch(given: ClientOptions): Promise<never> {
   const client = await open(given, { reconnect: true });
-  const output = new ClientOutput(given.json);
+  const output = new ClientOutput(given.json, client.approvals, { times: true });
   output.connected(`${given.host}:${given.port}`, client.serverFingerprint);
   const closed = new Promise<VeripyError>((resolve) => client.once("closed", resolve));
   await watchModules(client, (event) => output.event(event));
@@ -71,18 +84,49 @@ export async function warnOfClientFiles(certs: string): Promise<void> {
   for (const warning of await checkClientFiles(certs)) note`${warning}`;
 }
 
-async function open(given: ClientOptions, { reconnect }: { reconnect: boolean }): Promise<VeripyClient> {
-  if (given.logLevel !== undefined) await configureLogs({ level: given.logLevel, json: given.json ?? false });
+async function open(given: ClientOptions, clientUse: ClientUse): Promise<VeripyClient> {
+  await prepareConnections(given);
+  return openClient(given, clientUse);
+}
+
+/** To call once before `openClient`: starts the log, and prints warnings. */
+export async function prepareConnections(given: ClientOptions): Promise<void> {
+  const { logLevel, json = false } = given;
+  // What keeps a decision from being read or written down must not go unseen.
+  await configureLogs(
+    logLevel === undefined ? { level: "warning", json, part: "approvals" } : { level: logLevel, json },
+  );
   await warnOfClientFiles(given.certs);
-  const client = await connect({
+}
+
+/** Connects. The caller closes the client. */
+export async function openClient(
+  given: ClientOptions,
+  { reconnect = false, ignoresLocked = false, createsLock = false, mayAsk = true }: ClientUse,
+): Promise<VeripyClient> {
+  const lock = await findLock({ home: given.home, given: given.lock, mayBeMissing: createsLock });
+  const connecting = connect({
+    home: given.home,
+    locked: given.locked,
+    decide: ignoresLocked,
+    ...(lock === undefined ? {} : { lock }),
     host: given.host,
     port: given.port,
     certsDir: given.certs,
     timeoutMs: given.connectTimeout,
     keepaliveMs: given.keepalive,
     reconnect,
-    ...serverKeyOptions(given),
+    ...serverKeyOptions(given, mayAsk),
+  });
+  const client = await connecting.catch((error) => {
+    throw withHint(error, given.hostHint);
   });
   noteRemembered(client.rememberedIn);
   return client;
+}
+
+/** A host that can't be reached may have been meant as a name of the settings file. */
+function withHint(error: unknown, hint: string): unknown {
+  if (hint === "" || !(error instanceof VeripyError) || error.code !== "unreachable") return error;
+  return new VeripyError(error.code, `${error.message} ${hint}`, { cause: error });
 }

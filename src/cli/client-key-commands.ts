@@ -1,5 +1,13 @@
 import type { Command } from "commander";
-import { join, loadIdentity, loadOrCreateIdentity, renewCertificate, rotateClientKey } from "../index.ts";
+import {
+  certsFolder,
+  join,
+  loadIdentity,
+  loadOrCreateIdentity,
+  makeHome,
+  renewCertificate,
+  rotateClientKey,
+} from "../index.ts";
 import { type HostAndPort, hostAndPort } from "./addresses.ts";
 import { serverKeyOptions } from "./ask-server-key.ts";
 import { noteRemembered } from "./client-connection.ts";
@@ -15,33 +23,40 @@ export function addKeyCommands(
   setExitCode: (code: number) => void,
 ): void {
   command("fingerprint", "print the SHA-256 of this client's public key")
-    .addOption(options.certs)
+    .addOption(options.home)
+    .addOption(options.clientCerts)
     .addOption(options.json)
-    .action((_, self: Command) => printFingerprint(optionsOf(self)));
+    .action(async (_, self: Command) => printFingerprint(await optionsOf(self)));
 
   command("init", "create a key and a certificate for this client, unless it has them")
-    .addOption(options.certs)
+    .addOption(options.home)
+    .addOption(options.clientCerts)
     .addOption(options.json)
-    .action((_, self: Command) => init(optionsOf(self)));
+    .action(async (_, self: Command) => init(await optionsOf(self)));
 
   command("join", "redeem a code from 'veripy-server invite': both sides learn each other's key")
     .argument("<host>", "the server, as HOST or HOST:PORT", parsed(hostAndPort))
     .argument("<code>", "the code")
     .addOption(options.port)
-    .addOption(options.certs)
+    .addOption(options.home)
+    .addOption(options.clientCerts)
     .addOption(options.connectTimeout)
     .addOption(options.json)
-    .action((server: HostAndPort, code: string, _, self: Command) => redeem(optionsOf(self, server), code));
+    .action(async (server: HostAndPort, code: string, _, self: Command) =>
+      redeem(await optionsOf(self, server), code),
+    );
 
   command("renew", "create a new certificate for the same key; the fingerprint does not change")
-    .addOption(options.certs)
+    .addOption(options.home)
+    .addOption(options.clientCerts)
     .addOption(options.json)
-    .action((_, self: Command) => renew(optionsOf(self)));
+    .action(async (_, self: Command) => renew(await optionsOf(self)));
 
   command("rotate", "create a new key, and have the servers trust it instead of the current one")
     .addOption(options.host)
     .addOption(options.port)
-    .addOption(options.certs)
+    .addOption(options.home)
+    .addOption(options.clientCerts)
     .addOption(options.serverFingerprint)
     .addOption(options.remember)
     .addOption(options.noRemember)
@@ -49,7 +64,7 @@ export function addKeyCommands(
     .addOption(options.json)
     .addHelpText("after", "\nWithout --host and --port, all servers in known-servers.json are told.")
     .action(async (_, self: Command) => {
-      const isDone = await rotate(optionsOf(self), { oneServer: isGiven(self, "host", "port") });
+      const isDone = await rotate(await optionsOf(self), { oneServer: isGiven(self, "host", "port") });
       if (!isDone) setExitCode(exitCodes.notConnected);
     });
 }
@@ -60,7 +75,13 @@ async function printFingerprint(given: ClientOptions): Promise<void> {
   else print`${fingerprint}`;
 }
 
+/** Unless the keys go somewhere else. */
+async function makeOwnHome({ home, certs }: ClientOptions): Promise<void> {
+  if (certs === certsFolder(home)) await makeHome(home);
+}
+
 async function init(given: ClientOptions): Promise<void> {
+  await makeOwnHome(given);
   const { identity, created } = await loadOrCreateIdentity(given.certs, "client");
   if (given.json) {
     printJson({ fingerprint: identity.fingerprint, created });
@@ -73,6 +94,7 @@ async function init(given: ClientOptions): Promise<void> {
 
 async function redeem(given: ClientOptions, code: string): Promise<void> {
   const { host, port } = given;
+  await makeOwnHome(given);
   const joined = await join({ host, port, certsDir: given.certs, code, timeoutMs: given.connectTimeout });
   const { client, server, name, alreadyTrusted } = joined;
   if (given.json) {

@@ -13,17 +13,18 @@ export function addPinCommands(command: (name: string, description: string) => C
     command(name, description)
       .argument("<host>", "the server, as HOST or HOST:PORT", parsed(hostAndPort))
       .addOption(options.port)
-      .addOption(options.certs)
+      .addOption(options.home)
+      .addOption(options.clientCerts)
       .addOption(options.json);
 
   pinCommand("trust-server", "expect exactly this key from a server, instead of the one before")
     .argument("<fingerprint>", "as 'veripy-server fingerprint' prints it on the server")
-    .action((server: HostAndPort, fingerprint: string, _, self: Command) =>
-      pin(optionsOf(self, server), fingerprint),
+    .action(async (server: HostAndPort, fingerprint: string, _, self: Command) =>
+      pin(await optionsOf(self, server), fingerprint),
     );
 
   pinCommand("forget-server", "forget which key is expected from a server").action(
-    (server: HostAndPort, _, self: Command) => forget(optionsOf(self, server)),
+    async (server: HostAndPort, _, self: Command) => forget(await optionsOf(self, server)),
   );
 }
 

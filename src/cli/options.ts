@@ -1,7 +1,7 @@
 import { Option } from "commander";
 import { type SandboxMode, sandboxModes } from "../index.ts";
 import { endpoint, type HostAndPort, hostAndPort, listenAddress } from "./addresses.ts";
-import { deadline, duration, parsed, size, userName, wholeNumber } from "./flag-values.ts";
+import { deadline, duration, parsed, path, size, userName, wholeNumber } from "./flag-values.ts";
 
 /** The flags that several commands share. Commander reads their environment variables; a flag wins over its variable. */
 export const options = {
@@ -17,9 +17,34 @@ export const options = {
   certs: new Option("--certs <folder>", "folder with keys and certificates")
     .default("./certs")
     .env("VERIPY_CERTS"),
+  clientCerts: new Option(
+    "--certs <folder>",
+    "folder with keys and certificates (default: certs in the home)",
+  ).env("VERIPY_CERTS"),
+  home: new Option(
+    "--home <folder>",
+    "this client's home (default: this folder if it has certs/client.key, else ~/.config/veripy)",
+  )
+    .argParser(parsed(path))
+    .env("VERIPY_HOME"),
+  lock: new Option(
+    "--lock <file>",
+    "the lock that says what is approved (default: veripy.lock in this folder, else in the home)",
+  )
+    .argParser(parsed(path))
+    .env("VERIPY_LOCK"),
+  noLock: new Option("--no-lock", "use no lock; what the home's lock denies still does not run"),
+  // Not `.env(…)`, as for `--json`.
+  locked: new Option("--locked", "refuse a server that the lock has no entry for (env: VERIPY_LOCKED)"),
+  signers: new Option("--signers <file>", "allowed signers of a server's catalogue"),
+  signer: new Option("--signer <name>", "the one of them that must have signed it"),
   trustedKeys: new Option("--trusted-keys <file>", "file that lists the trusted clients")
     .default("./trusted-keys.json")
     .env("VERIPY_TRUSTED_KEYS"),
+  config: new Option(
+    "--config <file>",
+    "settings file, TOML (default: ./veripy-server.toml if it exists)",
+  ).argParser(parsed(path)),
   eager: new Option("--eager", "load every module before listening, instead of afterwards").helpGroup(
     "Modules:",
   ),

@@ -72,6 +72,24 @@ export function shortId(digest: string): string {
   return digest.slice(0, 16);
 }
 
+/** One line of a source: tabs stay, and every other character that can't be seen is escaped, in yellow. */
+export function sourceLine(line: string, style?: Style): Text {
+  const pieces: { text: string; style?: Style }[] = [];
+  let isEscapedBefore: boolean | undefined;
+  for (const character of printable(line, "\t") === line ? [line] : line) {
+    const shown = printable(character, "\t");
+    const isEscaped = shown !== character;
+    const last = pieces.at(-1);
+    if (last !== undefined && isEscaped === isEscapedBefore) last.text += shown;
+    else {
+      const own = isEscaped ? "yellow" : style;
+      pieces.push(own === undefined ? { text: shown } : { text: shown, style: own });
+    }
+    isEscapedBefore = isEscaped;
+  }
+  return new Text(pieces);
+}
+
 /** Several texts, concatenated. */
 export function joined(texts: readonly Text[]): Text {
   return new Text(texts.flatMap(({ pieces }) => pieces));

@@ -29,6 +29,7 @@ const exitCodeOf: Record<ErrorCode, number> = {
   cancelled: exitCodes.moduleFailed,
   bad_module: exitCodes.moduleFailed,
   bad_config: exitCodes.usage,
+  bad_arguments: exitCodes.usage,
   bad_identity: exitCodes.usage,
   forbidden: exitCodes.notConnected,
   shutting_down: exitCodes.notConnected,
@@ -78,9 +79,19 @@ export function endOutputLine(): void {
   if (isMidLine) writeOutput("\n");
 }
 
-/** Prints a line on standard error: for people, not for scripts. */
+/** Prints a line on standard error, unless notes are silenced: for people, not for scripts. */
 export function note(strings: TemplateStringsArray, ...values: Value[]): void {
-  writeNotes([text(strings, ...values)], (error) => {
+  if (!isSilenced) printErrors([text(strings, ...values)]);
+}
+
+/** From now on, `note` and `showStatus` do nothing. */
+export function silenceNotes(): void {
+  isSilenced = true;
+}
+
+/** Prints lines on standard error, even if notes are silenced. */
+export function printErrors(lines: readonly Text[]): void {
+  writeNotes(lines, (error) => {
     // EPIPE: standard error is closed, so the failure cannot be reported.
     if (error.code !== "EPIPE") process.exit(exitCodes.moduleFailed);
   });
@@ -93,13 +104,16 @@ export function noteAll(lines: readonly Text[]): void {
 
 /** Shows a status line below all other output, if standard error is a terminal that can redraw a line. */
 export function showStatus(render: (columns: number) => Text): void {
-  if (notesAreSeen() && !terminalIsDumb()) statusLine.show(render);
+  if (!isSilenced && notesAreSeen() && !terminalIsDumb()) statusLine.show(render);
 }
 
 /** Removes the status line. */
 export function endStatus(): void {
   statusLine.end();
 }
+
+/** With `--quiet`. */
+let isSilenced = false;
 
 /** Standard output is a terminal, and its last line is unfinished. */
 let isMidLine = false;
@@ -159,17 +173,36 @@ export function notesAreSeen(): boolean {
   return process.stderr.isTTY;
 }
 
+/** Whether a person sees what `print` writes. */
+export function outputIsTerminal(): boolean {
+  return standardOutput().isTTY;
+}
+
 /** Whether `ask` can reach a person. */
 export function canAsk(): boolean {
   return process.stdin.isTTY && process.stderr.isTTY;
+}
+
+/** Whether `askBelow` can reach a person. */
+export function canAskBelow(): boolean {
+  return process.stdin.isTTY && process.stdout.isTTY;
 }
 
 /**
  * Asks a question on the terminal and resolves with the line typed, or with "" at the end of input. Ctrl-C raises SIGINT,
  * as it does when no line is being read.
  */
-export async function ask(question: Text): Promise<string> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+export function ask(question: Text): Promise<string> {
+  return askOn(process.stderr, question);
+}
+
+/** The same, on standard output: for a question about what was printed there. */
+export function askBelow(question: Text): Promise<string> {
+  return askOn(standardOutput(), question);
+}
+
+async function askOn(output: NodeJS.WriteStream, question: Text): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output });
   terminal.once("SIGINT", () => {
     terminal.close();
     // A handler is called directly: a real signal would arrive only after this promise has settled.
@@ -178,7 +211,7 @@ export async function ask(question: Text): Promise<string> {
   const ended = new Promise<string>((resolve) => terminal.once("close", () => resolve("")));
   try {
     // It may reject when it is closed by Ctrl-C or the end of input.
-    const typed = terminal.question(question.renderFor(process.stderr)).catch(() => "");
+    const typed = terminal.question(question.renderFor(output)).catch(() => "");
     return await Promise.race([typed, ended]);
   } finally {
     terminal.close();
@@ -217,11 +250,11 @@ export function reportFailure(thrown: unknown, json: boolean): number {
   const code = codeOf(thrown);
   const started = thrown instanceof VeripyError ? thrown.started : undefined;
   if (json) printJson({ error: messageOf(thrown), code, started });
-  else note`${styled("red", "error")}: ${indented(messageOf(thrown))}`;
+  else printErrors([text`${styled("red", "error")}: ${indented(messageOf(thrown))}`]);
   if (code === "write_failed") return exitCodes.moduleFailed;
   if (code !== "internal") return exitCodeOf[code];
   // A bug in this program: a bug report needs the stack.
-  if (thrown instanceof Error && thrown.stack !== undefined) note`${indented(thrown.stack)}`;
+  if (thrown instanceof Error && thrown.stack !== undefined) printErrors([indented(thrown.stack)]);
   return exitCodes.moduleFailed;
 }
 

@@ -12,14 +12,14 @@ import {
   statsResponse,
   syncResponse,
 } from "../protocol/messages.ts";
-import { approvalFiles } from "./approval-files.ts";
+import { type ApprovalFiles, approvalFiles } from "./approval-files.ts";
 import { Approvals } from "./approvals.ts";
 import type { ConnectOptions } from "./connect-options.ts";
 import { type ConnectTarget, resolveTarget } from "./connect-target.ts";
 import type { ServerNews } from "./connection.ts";
 import type { ExecOptions, ExecResult } from "./exec.ts";
 import { KnownModules } from "./known-modules.ts";
-import { ModuleCalls } from "./module-calls.ts";
+import { type CallArguments, ModuleCalls } from "./module-calls.ts";
 import { ModuleSources } from "./module-sources.ts";
 import { ReconnectingConnection } from "./reconnecting-connection.ts";
 import { differenceOf, type ModuleDifference } from "./report-difference.ts";
@@ -33,7 +33,7 @@ export interface VeripyClientEvents {
   disconnected: [{ reason: VeripyError; retryMs: number | undefined }];
   /** The connection is back, with what has changed meanwhile. */
   reconnected: [ModuleDifference];
-  /** A module has become pending: it, or what was decided about it, has changed. */
+  /** A module has become pending: it, or what was decided about it, has changed. Once for each version. */
   pending: [{ mod: string; approval: Approval }];
   /** The client is closed: by `close()`, or because the connection broke and `reconnect` is off. */
   closed: [VeripyError];
@@ -52,9 +52,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   #rememberedIn: string | undefined;
 
   /** Use `connect`. */
-  private constructor(target: ConnectTarget, options: ConnectOptions) {
+  private constructor(target: ConnectTarget, options: ConnectOptions, files: ApprovalFiles) {
     super();
-    this.approvals = new Approvals(approvalFiles(target, options), this.#modules, (mod, approval) => {
+    this.approvals = new Approvals(files, this.#modules, (mod, approval) => {
       this.emit("pending", { mod, approval });
     });
     const sync = () => this.#sync();
@@ -65,9 +65,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       },
       news: (news) => {
         this.#modules.update(news);
-        if (news.kind === "rotate") this.approvals.rotated(this.serverFingerprint, news.fingerprint);
+        if (news.kind === "rotate") this.approvals.rotated(news.previous, news.fingerprint);
         this.emit("news", news);
-        if (news.kind === "modload" || news.kind === "modreload") this.approvals.reported(news.mod);
+        if ("mod" in news && news.kind !== "moderror") this.approvals.reported(news.mod);
       },
       disconnected: (reason, retryMs) => {
         this.#reportsBefore = this.#modules.reports;
@@ -93,7 +93,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       certsDir: join(options.home ?? ".", "certs"),
       ...options,
     });
-    const client = new VeripyClient(target, options);
+    const client = new VeripyClient(target, options, await approvalFiles(target, options));
     try {
       await client.#connection.join();
       client.#rememberedIn = await client.#connection.rememberServer(options.rememberServer ?? false);
@@ -164,9 +164,20 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
    * Runs a module, after verifying it if that has not happened yet, and names the verified version to the
    * server. Rejects with `verification_failed`, the server's code, `timeout` or `cancelled`; the error's `started`
    * tells whether the call may have run. A call that has certainly not run is made again, unless `repeat` is false.
+   *
+   * Arguments given as words, such as `["env=prod", "tags=a"]`, become what the schema of that version says; see
+   * `buildArguments`. Rejects with `bad_arguments` before anything is sent if they do not fit it.
    */
-  exec(mod: string, args = "", options: ExecOptions = {}): Promise<ExecResult> {
+  exec(mod: string, args: CallArguments = "", options: ExecOptions = {}): Promise<ExecResult> {
     return this.#calls.exec(mod, args, options);
+  }
+
+  /**
+   * Does everything that `exec` does before it calls the module, and resolves with the tree that a call would name: the
+   * approved one, or the current one once it is verified. Rejects as `exec` would; calls nothing.
+   */
+  prepare(mod: string, args: CallArguments = ""): Promise<string> {
+    return this.#calls.prepare(mod, args);
   }
 
   /** Per module: version, process, memory, calls, failures, restarts, run times. */

@@ -30,7 +30,7 @@ beforeAll(async () => {
   ({ client } = await binaries());
   identity = await newIdentity("server");
   home = await temporaryDirectory();
-  await run([client, "init"], { cwd: home.path });
+  await run([client, "init", "--home", "."], { cwd: home.path });
 });
 afterAll(() => home[Symbol.asyncDispose]());
 

@@ -1,3 +1,5 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { FileSink, Subprocess } from "bun";
 import { eventually, within } from "./within.ts";
 
@@ -15,6 +17,15 @@ export interface RunOptions {
   readonly deadlineMs?: number;
 }
 
+/** The environment of a command that runs in `cwd`: the user's settings are in that folder, not those of the real user. */
+export function testEnvironment(
+  cwd = join(tmpdir(), "veripy-test-home"),
+  env: Record<string, string | undefined> = process.env,
+): Record<string, string | undefined> {
+  const own = env === process.env ? undefined : env.XDG_CONFIG_HOME;
+  return { ...env, XDG_CONFIG_HOME: own ?? join(cwd, ".config") };
+}
+
 /** Runs a command to its end. */
 export async function run(command: string[], options: RunOptions = {}): Promise<Ended> {
   const child = Bun.spawn(command, {
@@ -22,7 +33,7 @@ export async function run(command: string[], options: RunOptions = {}): Promise<
     stdout: "pipe",
     stderr: "pipe",
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    ...(options.env === undefined ? {} : { env: options.env }),
+    env: testEnvironment(options.cwd, options.env),
   });
   const output = Promise.all([
     new Response(child.stdout).text(),
@@ -48,7 +59,13 @@ export class Running implements AsyncDisposable {
     command: string[],
     options: { cwd?: string; env?: Record<string, string>; stdin?: "ignore" | "pipe" } = {},
   ) {
-    this.process = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe", ...options });
+    this.process = Bun.spawn(command, {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      ...options,
+      env: testEnvironment(options.cwd, options.env),
+    });
     void collect(this.process.stdout, this.stdout);
     void collect(this.process.stderr, this.stderr);
   }

@@ -1,3 +1,4 @@
+import { testEnvironment } from "./processes.ts";
 import { eventually, within } from "./within.ts";
 
 /** A command on its own terminal; `await using` kills it. */
@@ -15,7 +16,7 @@ export class Terminal implements AsyncDisposable {
   ) {
     this.#process = Bun.spawn(command, {
       cwd,
-      env: { ...process.env, ...env },
+      env: { ...testEnvironment(cwd), ...env },
       terminal: {
         cols: columns,
         data: (_, bytes) => {

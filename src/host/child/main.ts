@@ -1,4 +1,5 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
+import type { InputCheck } from "../../manifest/input-schema.ts";
 import type { CloseReason, Duplex } from "../../protocol/duplex.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../../protocol/frame.ts";
 import type { CallClient } from "../call.ts";
@@ -13,7 +14,6 @@ import { nameDestinations } from "./connect-errors.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
 import { enterSandbox } from "./enter-sandbox.ts";
-import type { InputCheck } from "./input-schema.ts";
 import { missingPermission } from "./missing-permission.ts";
 import { ProcessTitle } from "./process-title.ts";
 import { type HostedModule, RunningCall, stackOf } from "./running-call.ts";
@@ -224,7 +224,7 @@ type CompileInput = (mod: string, input: Record<string, unknown>) => InputCheck;
  */
 async function loadInputCompiler(payload: LoadPayload): Promise<CompileInput | undefined> {
   if (!Object.values(payload.files).some((text) => /\binput\b/.test(text))) return undefined;
-  return (await import("./input-schema.ts")).compileInput;
+  return (await import("../../manifest/input-schema.ts")).compileInput;
 }
 
 function inputCheck(
