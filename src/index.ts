@@ -6,7 +6,7 @@
  */
 export type { Approval, ApprovalChange, ApprovalState } from "./approvals/approval.ts";
 export type { DecisionRecord } from "./approvals/decision-log.ts";
-export type { FileDifference, VersionDifference } from "./approvals/difference.ts";
+export type { FileDifference, ManifestDifference, VersionDifference } from "./approvals/difference.ts";
 export type { ApprovedModule } from "./approvals/lock.ts";
 export type { StoredFile } from "./approvals/source-store.ts";
 export {
@@ -36,6 +36,13 @@ export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
 export type { Mismatch } from "./client/mismatch.ts";
 export type { ModuleDescription } from "./client/module-description.ts";
+export {
+  type DecisionPlace,
+  type DecisionQuery,
+  type RemovedApproval,
+  readDecisionLog,
+  removeApprovals,
+} from "./client/offline-decisions.ts";
 export type { ModuleDifference } from "./client/report-difference.ts";
 export {
   type ClientRotation,
@@ -45,6 +52,7 @@ export {
   type ServerAddress,
 } from "./client/rotate.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
+export { readStoredVersion, type StoredVersion } from "./client/stored-version.ts";
 export {
   type RejectedModule,
   type Verdict,

@@ -1,4 +1,5 @@
-import { createTwoFilesPatch } from "diff";
+import { createTwoFilesPatch, diffArrays } from "diff";
+import type { ReportedPermissions } from "../protocol/messages.ts";
 import { type Approval, type ApprovalChange, changesOf, type JudgedVersion } from "./approval.ts";
 import type { ApprovedModule } from "./lock.ts";
 import type { StoredFile } from "./source-store.ts";
@@ -17,6 +18,13 @@ export interface FileDifference {
   readonly removed: number | undefined;
 }
 
+/** What of a module's manifest differs. */
+export interface ManifestDifference {
+  readonly field: "permissions" | "description" | "schema";
+  /** The lines of both, each after ` `, `-` or `+`. */
+  readonly lines: readonly string[];
+}
+
 /** The approved version of a module beside the one that its server runs now. */
 export interface VersionDifference {
   readonly mod: string;
@@ -26,6 +34,7 @@ export interface VersionDifference {
   readonly before: ApprovedModule | undefined;
   /** Undefined when the server no longer has the module. */
   readonly after: (JudgedVersion & { readonly files: readonly StoredFile[] }) | undefined;
+  readonly manifest: readonly ManifestDifference[];
   readonly files: readonly FileDifference[];
 }
 
@@ -57,7 +66,39 @@ export function compareVersions(
   });
   const changes: ApprovalChange[] =
     before === undefined ? ["new"] : after === undefined ? ["code"] : changesOf(before, after);
-  return { mod, approval, changes, before, after, files };
+  return { mod, approval, changes, before, after, manifest: compareManifests(before, after), files };
+}
+
+type Described = Partial<Pick<JudgedVersion, "description" | "permissions" | "input">>;
+
+function compareManifests(before: Described = {}, after: Described = {}): ManifestDifference[] {
+  const fields: [ManifestDifference["field"], (of: Described) => string[]][] = [
+    ["permissions", ({ permissions }) => permissionLines(permissions)],
+    ["description", ({ description }) => linesOf(description ?? "")],
+    ["schema", ({ input }) => (input === undefined ? [] : JSON.stringify(input, null, 2).split("\n"))],
+  ];
+  return fields.flatMap(([field, linesOf]) => {
+    const lines = comparedLines(linesOf(before), linesOf(after));
+    return lines.some((line) => !line.startsWith(" ")) ? [{ field, lines }] : [];
+  });
+}
+
+/** One line for each thing that a module may touch. */
+function permissionLines(permissions: ReportedPermissions | undefined): string[] {
+  if (permissions === undefined) return [];
+  if (permissions === "all") return ["all"];
+  return Object.entries(permissions).flatMap(([kind, list]) =>
+    (Array.isArray(list) ? list : [list]).map((value) => `${kind} ${String(value)}`),
+  );
+}
+
+function comparedLines(before: readonly string[], after: readonly string[]): string[] {
+  const parts = diffArrays([...before], [...after], { timeout: diffTimeoutMs });
+  if (parts === undefined) return [...before.map((line) => `-${line}`), ...after.map((line) => `+${line}`)];
+  return parts.flatMap(({ added, removed, value }) => {
+    const sign = added ? "+" : removed ? "-" : " ";
+    return value.map((line) => `${sign}${line}`);
+  });
 }
 
 function filePatch(path: string, before: string, after: string): string {
@@ -69,13 +110,22 @@ function filePatch(path: string, before: string, after: string): string {
 
 /** A patch that removes every line and adds every line. */
 function replaced(path: string, before: string, after: string): string {
-  const [old, now] = [linesOf(before), linesOf(after)];
-  const head = `--- a/${path}\n+++ b/${path}\n@@ -1,${old.length} +1,${now.length} @@\n`;
-  return `${head}${[...old.map((line) => `-${line}`), ...now.map((line) => `+${line}`)].join("\n")}\n`;
+  const head = `--- a/${path}\n+++ b/${path}\n@@ -${range(before)} +${range(after)} @@\n`;
+  return head + signed("-", before) + signed("+", after);
+}
+
+function range(text: string): string {
+  const { length } = linesOf(text);
+  return `${Math.min(1, length)},${length}`;
+}
+
+function signed(sign: string, text: string): string {
+  const lines = linesOf(text).map((line) => `${sign}${line}\n`);
+  return lines.join("") + (text === "" || text.endsWith("\n") ? "" : "\\ No newline at end of file\n");
 }
 
 function linesOf(text: string): string[] {
-  return text.replace(/\n$/, "").split("\n");
+  return text === "" ? [] : text.replace(/\n$/, "").split("\n");
 }
 
 function countLines(patch: string | undefined): Pick<FileDifference, "added" | "removed"> {

@@ -30,7 +30,11 @@ export async function editLock(path: string, edit: (lock: Lock) => Lock): Promis
     return await withFileLock(path, async () => {
       const before = (await readLock(path)) ?? emptyLock;
       const after = edit(before);
-      if (after !== before) await writeFileAtomic(path, formatLock(after));
+      if (after === before) return after;
+      const text = formatLock(after);
+      // What can't be read back is not written: a note that is too long, for example.
+      parseLock(text, path);
+      await writeFileAtomic(path, text);
       return after;
     });
   } catch (error) {

@@ -27,16 +27,24 @@ function strict<T extends z.ZodRawShape>(shape: T) {
   return z.strictObject(shape, strictKeys(Object.keys(shape)));
 }
 
+/** Like `z.record`, which drops the name `__proto__` instead of refusing it. */
+function record<K extends z.ZodString, V extends z.ZodType>(names: K, values: V) {
+  return z
+    .unknown()
+    .refine((value) => !Object.hasOwn(Object(value), "__proto__"), "must not have the name __proto__")
+    .pipe(z.record(names, values));
+}
+
 const permissions: z.ZodType<DeclaredPermissions> = z.union([z.literal("all"), permissionLists]);
 
 const approvedModule = strict({
   tree: sum,
   /** Each file's digest, by its path below `mods/`. */
-  files: z.record(z.string().min(1).max(1024), sum),
+  files: record(z.string().min(1).max(1024), sum),
   description: z.string().max(maxDescription).exactOptional(),
   /** Left out if the source could not be read, which only a plain server may have. */
   permissions: permissions.exactOptional(),
-  input: z.record(z.string(), z.unknown()).exactOptional(),
+  input: record(z.string(), z.unknown()).exactOptional(),
   described_by: z.enum(["source", "server"]),
   approved_at: time,
   approved_by: who,
@@ -52,8 +60,8 @@ const lockedServer = strict({
   /** `host:port`, where its modules were last approved or denied. */
   address: z.string().min(1).max(300),
   /** Its approved modules. Once this is there, even empty, no other module of the server may run. */
-  modules: z.record(moduleName, approvedModule).exactOptional(),
-  denied: z.record(moduleName, z.array(deniedTree).min(1).max(1_000)).exactOptional(),
+  modules: record(moduleName, approvedModule).exactOptional(),
+  denied: record(moduleName, z.array(deniedTree).min(1).max(1_000)).exactOptional(),
 });
 /** What was decided about the modules of one server. */
 export type LockedServer = z.infer<typeof lockedServer>;
@@ -61,7 +69,7 @@ export type LockedServer = z.infer<typeof lockedServer>;
 const lockFile = strict({
   version: z.literal(lockVersion),
   /** By the SHA-256 of the server's public key. */
-  servers: z.record(fingerprint, lockedServer),
+  servers: record(fingerprint, lockedServer),
 });
 /** The content of `veripy.lock`. */
 export type Lock = z.infer<typeof lockFile>;

@@ -46,6 +46,17 @@ export class SourceStore {
     return files;
   }
 
+  /** The trees of stored versions of a module that begin with these digits. */
+  async treesOf(mod: string, prefix: string): Promise<string[]> {
+    const names = await readdir(this.folder).catch(() => []);
+    const trees: string[] = [];
+    for (const name of names.filter((one) => isSha256Hex(one) && one.startsWith(prefix))) {
+      const entries = parseTreeListing((await this.readText(name)) ?? "");
+      if (entries?.some(({ path }) => path === mod) === true) trees.push(name);
+    }
+    return trees.sort();
+  }
+
   /** The text with this digest; undefined unless it is there and unchanged. */
   async readText(sum: string): Promise<string | undefined> {
     if (!isSha256Hex(sum)) return undefined;

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import type { VeripyClient } from "../index.ts";
+import { type VeripyClient, VeripyError } from "../index.ts";
+import { addApprovalCommands } from "./approval-commands.ts";
 import { watch, withClient, withModules } from "./client-connection.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
 import { addConnectionFlags, type ClientOptions, optionsOf } from "./client-options.ts";
@@ -7,8 +8,10 @@ import { ClientOutput } from "./client-output.ts";
 import { addPinCommands } from "./client-pin-commands.ts";
 import { runProgram } from "./command-line.ts";
 import { ExecOutput } from "./exec-output.ts";
-import { moduleName, parsed } from "./flag-values.ts";
+import { eachParsed, moduleName, parsed } from "./flag-values.ts";
+import { printStats } from "./module-stats.ts";
 import { options } from "./options.ts";
+import { PendingNote } from "./pending-note.ts";
 import { readArguments } from "./read-text.ts";
 import { exitCodes } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
@@ -24,7 +27,8 @@ asked. Otherwise the connection is refused. The key from --server-fingerprint is
 
 Exit codes: 0 success; 1 the module failed, its call could not be carried out, or the output could not be written;
 2 wrong usage, configuration or key files, or no such module; 3 cannot connect, or refused by either side;
-4 verification failed; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.`;
+4 verification failed, or
+not approved; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.`;
 
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export function runClientCommand(args: readonly string[]): Promise<number> {
@@ -45,14 +49,13 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   connectingCommand("list", "list the modules without verifying them").action(async (_, self: Command) => {
     const given = await optionsOf(self);
-    return withClient(given, (client) => new ClientOutput(given.json).list([...client.reports.values()]));
+    return withClient(given, (client) => {
+      new ClientOutput(given.json).list([...client.reports.values()], client.approvals);
+    });
   });
 
   connectingCommand("verify", "fetch and verify the named modules, or all modules")
-    .argument("[mod...]", "'hello' is short for 'hello.ts'", (text, before?: string[]) => [
-      ...(before ?? []),
-      parsed(moduleName)(text),
-    ])
+    .argument("[mod...]", "'hello' is short for 'hello.ts'", eachParsed(moduleName))
     .action(async (mods: string[], _, self: Command) => {
       const given = await optionsOf(self);
       return withModules(given, mods, async (client) => {
@@ -66,7 +69,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
       const given = await optionsOf(self);
       return withModules(given, [mod], async (client) => {
         const verdict = await client.verify(mod);
-        new ClientOutput(given.json).details(verdict);
+        new ClientOutput(given.json, client.approvals).details(verdict);
         if (!verdict.verified) setExitCode(exitCodes.notVerified);
       });
     });
@@ -90,10 +93,13 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   connectingCommand("modules", "show each module's process, memory, calls and run times").action(
     async (_, self: Command) => {
       const given = await optionsOf(self);
-      return withClient(given, async (client) => new ClientOutput(given.json).stats(await client.stats()));
+      return withClient(given, async (client) => {
+        printStats(await client.stats(), client.approvals, given.json);
+      });
     },
   );
 
+  addApprovalCommands(connectingCommand, setExitCode);
   addKeyCommands(command, setExitCode);
   addPinCommands(command);
 }
@@ -111,13 +117,24 @@ async function exec(given: ClientOptions, own: ExecFlags, mod: string, words: st
   const output = await ExecOutput.open({ json: given.json, raw: own.raw, output: own.output });
   try {
     const call = async (client: VeripyClient) => {
-      const result = await client.exec(mod, text, {
-        timeoutMs: given.timeout,
-        repeat: own.repeat,
-        onPart: (data) => output.part(data),
-        onProgress: (progress) => output.progress(progress),
-      });
-      await output.result(result);
+      const pending = new PendingNote(client, mod);
+      try {
+        const result = await client.exec(mod, text, {
+          timeoutMs: given.timeout,
+          repeat: own.repeat,
+          onPart: (data) => {
+            pending.say();
+            output.part(data);
+          },
+          onProgress: (progress) => output.progress(progress),
+        });
+        pending.say();
+        await output.result(result);
+      } catch (error) {
+        // A call that was not made ran no version.
+        if (error instanceof VeripyError && error.started !== false) pending.say();
+        throw error;
+      }
     };
     // A call that was never sent can use another connection. One that may have started is not repeated.
     await withModules(given, [mod], call, { reconnect: own.repeat });

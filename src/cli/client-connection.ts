@@ -9,13 +9,14 @@ import {
 } from "../index.ts";
 import { serverKeyOptions } from "./ask-server-key.ts";
 import type { ClientOptions } from "./client-options.ts";
-import { ClientOutput, nextKeyText } from "./client-output.ts";
+import { ClientOutput } from "./client-output.ts";
 import { configureLogs } from "./logs.ts";
 import { note } from "./ui.ts";
+import { nextKeyText } from "./watch-text.ts";
 
 export interface ClientUse {
   reconnect?: boolean;
-  /** For a command that looks at modules or decides about them: the lock does not keep it from a server. */
+  /** For a command that looks at modules or decides about them: no lock keeps it from a server. */
   ignoresLocked?: boolean;
   /** For a command that writes decisions: a `--lock` that does not exist is created. */
   createsLock?: boolean;
@@ -64,7 +65,7 @@ export function withModules(
 /** Shows every change until a signal ends the program. Rejects when the connection ends for good. */
 export async function watch(given: ClientOptions): Promise<never> {
   const client = await open(given, { reconnect: true });
-  const output = new ClientOutput(given.json);
+  const output = new ClientOutput(given.json, client.approvals, { times: true });
   output.connected(`${given.host}:${given.port}`, client.serverFingerprint);
   const closed = new Promise<VeripyError>((resolve) => client.once("closed", resolve));
   await watchModules(client, (event) => output.event(event));

@@ -1,50 +1,71 @@
-import {
-  type ClientRotation,
-  type ModuleReport,
-  type ModuleStats,
-  type RotatedServer,
-  snakeKeys,
-  type Verdict,
-  type VeripyError,
-  type WatchEvent,
+import type {
+  Approvals,
+  ClientRotation,
+  ModuleReport,
+  RotatedServer,
+  Verdict,
+  VeripyError,
+  WatchEvent,
 } from "../index.ts";
+import { approvalJson, approvalText } from "./approval-text.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
 import { table, tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
-import { note, print, printAll, printJson } from "./ui.ts";
+import { note, outputIsTerminal, print, printAll, printJson } from "./ui.ts";
+import { connectionText, eventJson, isOfConnection, type ModuleEvent } from "./watch-text.ts";
 
 /** The output of the client's commands: short lines for a person, or one JSON object per line. */
 export class ClientOutput {
   readonly #json: boolean;
+  readonly #approvals: Approvals | undefined;
   readonly #names = new NameColumn();
+  readonly #hasTimes: boolean;
+  #hasSaidConsistent = false;
 
-  constructor(json = false) {
+  /**
+   * With `approvals`, what was decided about each module is shown. With `times`, each line about a module begins with the
+   * time on a terminal.
+   */
+  constructor(json = false, approvals?: Approvals, { times = false } = {}) {
     this.#json = json;
+    this.#approvals = approvals;
+    this.#hasTimes = times && outputIsTerminal();
   }
 
-  list(reports: readonly ModuleReport[]): void {
+  list(reports: readonly ModuleReport[], approvals: Approvals): void {
     if (this.#json) {
-      for (const report of reports) printJson(report);
+      for (const report of reports) printJson({ ...report, ...approvalJson(approvals.of(report.mod)) });
       return;
     }
-    if (reports.length === 0) note`The server has no modules.`;
-    printAll(table(reports.map((report) => [report.mod, idOf(report), shortText(report)])));
+    if (reports.length === 0) {
+      note`The server has no modules.`;
+      return;
+    }
+    const rows = reports.map((report) => [
+      report.mod,
+      idOf(report),
+      approvalText(approvals.of(report.mod)),
+      shortText(report),
+    ]);
+    printAll(table([...(outputIsTerminal() ? [["name", "tree", "state", "description"]] : []), ...rows]));
   }
 
   verdict(verdict: Verdict, { full = false }: { full?: boolean } = {}): void {
     if (this.#json) {
-      printJson(verdictJson(verdict));
+      printJson({ ...verdictJson(verdict), ...this.#stateJson(verdict) });
       return;
     }
     if (verdict.verified) {
+      this.#sayConsistent();
       const { mod, tree, files } = verdict;
-      const row = this.#names.row(mod, full ? tree : shortId(tree), shortText(verdict));
-      print`${styled("green", "verified")}  ${row}`;
+      const state = this.#approvals && approvalText(this.#approvals.judge(verdict));
+      const row = this.#names.row(mod, full ? tree : shortId(tree), state, shortText(verdict));
+      print`${this.#time()}${styled("green", "verified")}  ${row}`;
       // In the form that `sha256sum` prints, so that the two can be compared.
       if (full) for (const file of files) print`          ${file.sum}  ${file.path}`;
       return;
     }
-    print`${styled("red", "REJECTED")}  ${verdict.mod}`;
+    print`${this.#time()}${styled("red", "REJECTED")}  ${verdict.mod}`;
     for (const { what, by, expected, actual } of verdict.mismatches) {
       print`          ${what}\n            expected  ${expected} (from ${by})\n            got       ${actual}`;
     }
@@ -53,8 +74,26 @@ export class ClientOutput {
   /** All that is known of a module; of one that was rejected, the verdict. */
   details(verdict: Verdict): void {
     if (!verdict.verified) this.verdict(verdict);
-    else if (this.#json) printJson(detailsJson(verdict));
-    else printAll([text`${verdict.mod}  ${verdict.desc}`, ...detailsText(verdict)]);
+    else if (this.#json) printJson({ ...detailsJson(verdict), ...this.#stateJson(verdict) });
+    else {
+      const state = this.#approvals === undefined ? [] : [approvalText(this.#approvals.judge(verdict))];
+      const rest = state.map((one) => text`  state         ${one}`);
+      printAll([text`${verdict.mod}  ${verdict.desc}`, ...rest, ...detailsText(verdict)]);
+    }
+  }
+
+  /** Says once that nothing of the server was approved, so that "verified" means only that the server agrees with itself. */
+  #sayConsistent(): void {
+    const approvals = this.#approvals;
+    if (approvals === undefined || approvals.isGoverned || this.#hasSaidConsistent) return;
+    this.#hasSaidConsistent = true;
+    note`consistent, not approved: each module is what the server says it is, and nobody has approved it. See 'veripy-client approve'.`;
+  }
+
+  #stateJson(verdict: Verdict): object {
+    return verdict.verified && this.#approvals !== undefined
+      ? approvalJson(this.#approvals.judge(verdict))
+      : {};
   }
 
   /** A module that could not be fetched. */
@@ -92,14 +131,22 @@ export class ClientOutput {
 
   /** One line for each broadcast, verdict and change of the connection. */
   event(event: WatchEvent): void {
-    if (this.#json) printJson(eventJson(event));
-    else this.#eventText(event);
+    if (!this.#json) this.#eventText(event);
+    else if (event.event === "verdict") {
+      const { cause, verdict } = event;
+      printJson({ event: "verdict", cause, ...verdictJson(verdict), ...this.#stateJson(verdict) });
+    } else printJson(eventJson(event));
   }
 
   #eventText(event: WatchEvent): void {
     if (event.event === "verdict") this.verdict(event.verdict);
-    else if (isOfConnection(event)) note`${connectionText(event)}`;
-    else print`${this.#moduleText(event)}`;
+    else if (isOfConnection(event)) note`${this.#time()}${connectionText(event)}`;
+    else print`${this.#time()}${this.#moduleText(event)}`;
+  }
+
+  /** The local time, `HH:MM:SS`. */
+  #time(): Text {
+    return this.#hasTimes ? text`${styled("gray", new Date().toTimeString().slice(0, 8))} ` : text``;
   }
 
   #moduleText(event: ModuleEvent): Text {
@@ -108,7 +155,13 @@ export class ClientOutput {
       case "modload":
       case "modreload": {
         const { report } = event;
-        return text`${styled("cyan", tag)} ${this.#names.row(report.mod, idOf(report), shortText(report))}`;
+        const row = this.#names.row(report.mod, idOf(report), undefined, shortText(report));
+        return text`${styled("cyan", tag)} ${row}`;
+      }
+      case "pending": {
+        const { mod, approval } = event;
+        const what = approval.changed.join(", ");
+        return text`${styled("yellow", tag)} ${mod}: ${what}. See 'veripy-client diff ${mod}'.`;
       }
       case "modunload":
         return text`${styled("cyan", tag)} ${event.mod}`;
@@ -118,56 +171,21 @@ export class ClientOutput {
         return text`${styled("red", "UNKNOWN  ")} ${event.mod}: ${event.error.message}`;
     }
   }
-
-  stats(stats: readonly ModuleStats[]): void {
-    if (this.#json) {
-      for (const one of stats) printJson(one);
-      return;
-    }
-    const header = [
-      "module",
-      "version",
-      "state",
-      "pid",
-      "memory",
-      "calls",
-      "failed",
-      "restarts",
-      "p50",
-      "p99",
-    ];
-    const rows = stats.map((one) => [
-      one.mod,
-      shortId(one.tree) + (one.current ? "" : " (old)"),
-      one.state,
-      one.pid ?? "-",
-      one.memoryBytes === undefined ? "-" : `${(one.memoryBytes / 1024 ** 2).toFixed(1)} MiB`,
-      one.calls,
-      one.failures,
-      one.restarts,
-      milliseconds(one.p50Ms),
-      milliseconds(one.p99Ms),
-    ]);
-    printAll(table([header, ...rows]));
-  }
 }
+
+/** Of `not approved`. What has changed in a pending module may take more. */
+const stateWidth = 12;
 
 /** Aligns lines that are printed one at a time: the column is as wide as the widest name so far. */
 class NameColumn {
   #width = 16;
 
-  row(name: string, id: string, desc: Text): Text {
+  row(name: string, id: string, state: Text | undefined, desc: Text): Text {
     // A name of more than 40 columns does not move the lines that follow.
     this.#width = Math.min(40, Math.max(this.#width, text`${name}`.width));
-    return tableRow([name, id, desc], [this.#width]);
+    const shown = state === undefined ? [] : [state];
+    return tableRow([name, id, ...shown, desc], [this.#width, id.length, ...shown.map(() => stateWidth)]);
   }
-}
-
-/** Three significant digits, without an exponent. */
-function milliseconds(value: number | undefined): string {
-  if (value === undefined) return "-";
-  const decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
-  return `${value.toFixed(decimals)} ms`;
 }
 
 /** A version is shown by its tree. A server of the plain protocol reports only the sum of the module's file. */
@@ -180,11 +198,6 @@ function shortText({ desc, permissions }: Pick<ModuleReport, "desc" | "permissio
   return text`${permissionsTag(permissions)}${desc ?? ""}`;
 }
 
-/** The news that the server has announced its next key. */
-export function nextKeyText(fingerprint: string): string {
-  return `The server is rotating its key. Its new key, signed by the current one, is now also accepted: ${fingerprint}`;
-}
-
 /** A verdict without the source, which only the library gives. */
 function verdictJson(verdict: Verdict): object {
   if (!verdict.verified) return verdict;
@@ -193,53 +206,4 @@ function verdictJson(verdict: Verdict): object {
 
 function serverJson({ server, state, error }: RotatedServer): object {
   return { server, state, ...(error === undefined ? {} : { error: error.message, code: error.code }) };
-}
-
-function eventJson(event: WatchEvent): object {
-  if (event.event === "verdict")
-    return { event: "verdict", cause: event.cause, ...verdictJson(event.verdict) };
-  if ("report" in event) return { ...event, report: snakeKeys(event.report) };
-  if (event.event === "unverified") {
-    return {
-      event: "unverified",
-      cause: event.cause,
-      mod: event.mod,
-      error: event.error.message,
-      code: event.error.code,
-      retryMs: event.retryMs,
-    };
-  }
-  if (event.event === "disconnected") {
-    return {
-      event: "disconnected",
-      error: event.reason.message,
-      code: event.reason.code,
-      retryMs: event.retryMs,
-    };
-  }
-  return event;
-}
-
-const connectionEvents = ["drain", "disconnected", "reconnected", "rotate", "rotate_refused"] as const;
-type ConnectionEvent = Extract<WatchEvent, { event: (typeof connectionEvents)[number] }>;
-type ModuleEvent = Exclude<WatchEvent, ConnectionEvent | { event: "verdict" }>;
-
-function isOfConnection(event: WatchEvent): event is ConnectionEvent {
-  return connectionEvents.some((name) => name === event.event);
-}
-
-function connectionText(event: ConnectionEvent): Text {
-  if (event.event === "drain") return text`The server is about to stop.`;
-  if (event.event === "rotate") return text`${nextKeyText(event.fingerprint)}`;
-  if (event.event === "rotate_refused") return text`${styled("red", "WARNING")} ${event.error}`;
-  if (event.event === "disconnected") {
-    const next = event.retryMs === undefined ? "" : ` Retrying in ${(event.retryMs / 1000).toFixed(1)} s.`;
-    return text`Disconnected: ${event.reason.message}${next}`;
-  }
-  const changes = [
-    ...event.added.map(({ mod }) => `new ${mod}`),
-    ...event.changed.map(({ mod }) => `changed ${mod}`),
-    ...event.removed.map((mod) => `removed ${mod}`),
-  ];
-  return text`Reconnected; ${changes.length === 0 ? "nothing has changed" : changes.join(", ")}.`;
 }

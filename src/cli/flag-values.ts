@@ -57,6 +57,24 @@ export const userName = z
     "It must be a user name (at most 31 letters, digits, - and _) or a number.",
   );
 
+/** An argument parser for a list of arguments. */
+export function eachParsed<T>(schema: z.ZodType<T>): (text: string, before?: T[]) => T[] {
+  return (text, before = []) => [...before, parsed(schema)(text)];
+}
+
+export const tree = z.string().regex(/^[0-9a-f]{64}$/, "It must be a tree: 64 lowercase hexadecimal digits.");
+
+/** The beginning of a tree. */
+export const treePrefix = z
+  .string()
+  .regex(/^[0-9a-f]{8,64}$/, "It must be a tree, or its first digits: 8 to 64 lowercase hexadecimal digits.");
+
+/** As long as `veripy.lock` allows. */
+export const noteText = z
+  .string()
+  .min(1, "It must not be empty.")
+  .max(1_000, "It must have at most 1000 characters.");
+
 export const path = z.string().min(1, "It must not be empty.");
 
 /** A module's name, as long as the protocol allows. */

@@ -36,9 +36,9 @@ export function detailsJson(details: ModuleDetails): object {
 export function detailsText(details: ModuleDetails): Text[] {
   const { tree, input, limits, permissions, describedBy, files } = details;
   const fields: [name: string, value: Text][] = [
+    ["permissions", permissionsText(permissions)],
     ["tree", text`${tree}`],
     ["described by", text`${describers[describedBy]}`],
-    ["permissions", permissionsText(permissions)],
     ["limits", text`${limitsText(limits)}`],
   ];
   if (input === undefined) fields.push(["arguments", text`any text`]);

@@ -72,6 +72,18 @@ export function shortId(digest: string): string {
   return digest.slice(0, 16);
 }
 
+/** One line of a source: tabs stay, and every other character that can't be seen is escaped, in yellow. */
+export function sourceLine(line: string, style?: Style): Text {
+  const own = style === undefined ? {} : { style };
+  if (printable(line, "\t") === line) return new Text([{ text: line, ...own }]);
+  const pieces: Piece[] = [];
+  for (const character of line) {
+    const shown = printable(character, "\t");
+    pieces.push(shown === character ? { text: character, ...own } : { text: shown, style: "yellow" });
+  }
+  return new Text(pieces);
+}
+
 /** Several texts, concatenated. */
 export function joined(texts: readonly Text[]): Text {
   return new Text(texts.flatMap(({ pieces }) => pieces));

@@ -159,17 +159,36 @@ export function notesAreSeen(): boolean {
   return process.stderr.isTTY;
 }
 
+/** Whether a person sees what `print` writes. */
+export function outputIsTerminal(): boolean {
+  return standardOutput().isTTY;
+}
+
 /** Whether `ask` can reach a person. */
 export function canAsk(): boolean {
   return process.stdin.isTTY && process.stderr.isTTY;
+}
+
+/** Whether `askBelow` can reach a person. */
+export function canAskBelow(): boolean {
+  return process.stdin.isTTY && process.stdout.isTTY;
 }
 
 /**
  * Asks a question on the terminal and resolves with the line typed, or with "" at the end of input. Ctrl-C raises SIGINT,
  * as it does when no line is being read.
  */
-export async function ask(question: Text): Promise<string> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+export function ask(question: Text): Promise<string> {
+  return askOn(process.stderr, question);
+}
+
+/** The same, on standard output: for a question about what was printed there. */
+export function askBelow(question: Text): Promise<string> {
+  return askOn(standardOutput(), question);
+}
+
+async function askOn(output: NodeJS.WriteStream, question: Text): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output });
   terminal.once("SIGINT", () => {
     terminal.close();
     // A handler is called directly: a real signal would arrive only after this promise has settled.
@@ -178,7 +197,7 @@ export async function ask(question: Text): Promise<string> {
   const ended = new Promise<string>((resolve) => terminal.once("close", () => resolve("")));
   try {
     // It may reject when it is closed by Ctrl-C or the end of input.
-    const typed = terminal.question(question.renderFor(process.stderr)).catch(() => "");
+    const typed = terminal.question(question.renderFor(output)).catch(() => "");
     return await Promise.race([typed, ended]);
   } finally {
     terminal.close();

@@ -1,14 +1,14 @@
-import { didYouMean, type VeripyClient, type VeripyError } from "../index.ts";
+import { type Approval, didYouMean, type VeripyClient, type VeripyError } from "../index.ts";
 import { ClientOutput } from "./client-output.ts";
 import { progressLine } from "./progress-line.ts";
 import { endStatus, exitCodeFor, exitCodes, showStatus } from "./ui.ts";
 
 /**
  * Verifies the named modules, or all, and prints each verdict as it arrives; a terminal also shows how many are done.
- * Resolves with the exit code: a rejected module counts more than one that could not be fetched.
+ * Resolves with the exit code: a module that is rejected, pending or denied counts more than one that could not be fetched.
  */
 export async function verifyModules(client: VeripyClient, mods: string[], json: boolean): Promise<number> {
-  const output = new ClientOutput(json);
+  const output = new ClientOutput(json, client.approvals);
   const wanted = mods.length === 0 ? [...client.reports.keys()] : mods;
   let isRejected = false;
   let failure: VeripyError | undefined;
@@ -27,8 +27,9 @@ export async function verifyModules(client: VeripyClient, mods: string[], json: 
           failure ??= outcome.error;
           output.unverified(outcome.mod, outcome.error, hintFor(outcome, client));
         } else {
-          output.verdict(outcome.verdict, { full: true });
-          if (!outcome.verdict.verified) isRejected = true;
+          const { verdict } = outcome;
+          output.verdict(verdict, { full: true });
+          if (!verdict.verified || isHeld(client.approvals.judge(verdict))) isRejected = true;
         }
         if (wanted.length > 1) showProgress();
       },
@@ -37,6 +38,11 @@ export async function verifyModules(client: VeripyClient, mods: string[], json: 
   endStatus();
   if (isRejected) return exitCodes.notVerified;
   return failure === undefined ? exitCodes.ok : exitCodeFor(failure);
+}
+
+/** Whether what was decided keeps a version from running. */
+function isHeld({ state }: Approval): boolean {
+  return state === "pending" || state === "denied";
 }
 
 /** A module that does not exist may be a typing error. */

@@ -20,6 +20,15 @@ export function lockedError(
   );
 }
 
+/** A module without an approval that could be removed. */
+export function notApprovedHere(
+  mod: string,
+  { lockFile, address }: Pick<ApprovalFiles, "lockFile" | "address">,
+): VeripyError {
+  const where = lockFile ?? "any lock";
+  return new VeripyError("not_found", `No version of ${mod} is approved for ${address} in ${where}.`);
+}
+
 export function noLockError(): VeripyError {
   return new VeripyError("bad_config", "Decisions need a lock to be written to: give its path as 'lock'.");
 }

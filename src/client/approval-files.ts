@@ -2,6 +2,7 @@ import { hostname, userInfo } from "node:os";
 import { join } from "node:path";
 import { DecisionLog } from "../approvals/decision-log.ts";
 import { SourceStore } from "../approvals/source-store.ts";
+import { userNameOf } from "../base/passwd.ts";
 import { serverName } from "../trust/known-servers.ts";
 import type { ConnectOptions } from "./connect-options.ts";
 
@@ -23,16 +24,16 @@ export interface ApprovalFiles {
   readonly by: string;
 }
 
-export function approvalFiles(
+export async function approvalFiles(
   { host, port }: { host: string; port: number },
   { home, lock, locked = false, decide = false }: ConnectOptions,
-): ApprovalFiles {
-  const by = decider();
+): Promise<ApprovalFiles> {
+  const by = await decider();
   return {
     lockFile: lock,
     homeLockFile: home === undefined ? undefined : lockPath(home),
-    store: home === undefined ? undefined : new SourceStore(join(home, "store")),
-    log: home === undefined ? undefined : new DecisionLog(join(home, "log.jsonl"), by),
+    store: home === undefined ? undefined : new SourceStore(storePath(home)),
+    log: home === undefined ? undefined : new DecisionLog(logPath(home), by),
     locked,
     decide,
     address: serverName(host, port),
@@ -45,12 +46,19 @@ export function lockPath(home: string): string {
   return join(home, "veripy.lock");
 }
 
-function decider(): string {
-  let user = "unknown";
-  try {
-    user = userInfo().username;
-  } catch {
-    // A user ID without a name, as in some containers.
-  }
-  return `${user}@${hostname()}`;
+/** The sources of a home. */
+export function storePath(home: string): string {
+  return join(home, "store");
+}
+
+/** The log of a home. */
+export function logPath(home: string): string {
+  return join(home, "log.jsonl");
+}
+
+/** Who decides: `user@machine`. The user's name comes from the system: `userInfo` takes it from the environment, which anyone can set. */
+export async function decider(): Promise<string> {
+  const uid = process.getuid?.();
+  const user = uid === undefined ? userInfo().username : await userNameOf(uid);
+  return `${user ?? `uid ${uid}`}@${hostname()}`;
 }

@@ -5,19 +5,15 @@ import {
   isGoverned,
   type JudgedVersion,
 } from "../approvals/approval.ts";
-import type { DecisionLog, DecisionRecord } from "../approvals/decision-log.ts";
-import { now } from "../approvals/decision-log.ts";
+import type { DecisionRecord } from "../approvals/decision-log.ts";
 import { compareVersions, type VersionDifference } from "../approvals/difference.ts";
-import type { ApprovedModule, Lock } from "../approvals/lock.ts";
-import { withApproval, withDenial, withoutApproval } from "../approvals/lock-edits.ts";
-import { editLock } from "../approvals/lock-file.ts";
+import type { ApprovedModule } from "../approvals/lock.ts";
 import type { SourceStore } from "../approvals/source-store.ts";
-import { VeripyError } from "../base/errors.ts";
-import { reasonOf } from "../base/plain-reason.ts";
-import { lockedError, noLockError, otherKeyError } from "./approval-errors.ts";
+import { lockedError, notApprovedHere, otherKeyError } from "./approval-errors.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
 import { CallRules } from "./call-rules.ts";
 import { DecisionFiles } from "./decision-files.ts";
+import { DecisionWriter } from "./decision-writer.ts";
 import { type KnownModules, versionOf, versionOfReport } from "./known-modules.ts";
 import type { VerifiedModule } from "./verifier.ts";
 
@@ -36,6 +32,7 @@ export type OnPending = (mod: string, approval: Approval) => void;
 export class Approvals {
   readonly #files: ApprovalFiles;
   readonly #decisions: DecisionFiles;
+  readonly #writer: DecisionWriter;
   readonly #modules: KnownModules;
   readonly #onPending: OnPending;
   /** How the decisions act on calls. */
@@ -49,6 +46,7 @@ export class Approvals {
     this.#modules = modules;
     this.#onPending = onPending;
     this.#decisions = new DecisionFiles(files, () => this.#changed());
+    this.#writer = new DecisionWriter(files, this.#decisions);
     this.calls = new CallRules(files, modules, () => this.#decisions.current);
   }
 
@@ -70,17 +68,37 @@ export class Approvals {
 
   /** What was decided about the module's current version: as it was verified, or else as the server reports it. */
   of(mod: string): Approval {
-    const name = this.#nameOf(mod);
+    const name = this.nameOf(mod);
+    return this.#judged(name, this.#currentVersion(name));
+  }
+
+  /** What was decided about exactly this version, which the server may have replaced since. */
+  judge(verified: VerifiedModule): Approval {
+    return this.#judged(verified.mod, versionOf(verified));
+  }
+
+  /** The same for a version of which only the tree is known: if it is pending, its code has changed, or it is new. */
+  ofTree(mod: string, tree: string): Approval {
+    const name = this.nameOf(mod);
     const { current } = this.#decisions;
-    const version = this.#currentVersion(name);
-    if (current === undefined || version === undefined) return { state: "not approved", changed: [] };
-    return approvalOf(version, current);
+    if (current?.isDenied(name, tree) === true) return { state: "denied", changed: [] };
+    if (this.approved(name)?.tree === tree) return { state: "approved", changed: [] };
+    if (current === undefined || !isGoverned(current)) return { state: "not approved", changed: [] };
+    return { state: "pending", changed: this.approved(name) === undefined ? ["new"] : ["code"] };
   }
 
   /** The approved version of a module; undefined when there is none. */
   approved(mod: string): ApprovedModule | undefined {
     const { current } = this.#decisions;
-    return current === undefined ? undefined : approvedModule(current, this.#nameOf(mod));
+    return current === undefined ? undefined : approvedModule(current, this.nameOf(mod));
+  }
+
+  /** The full name of a module that is reported, or else approved: `hello` stands for `hello.ts`. */
+  nameOf(mod: string): string {
+    const name = this.#modules.nameOf(mod);
+    if (this.#modules.reports.has(name)) return name;
+    const approved = this.#decisions.current?.entry?.modules ?? {};
+    return [mod, `${mod}.ts`, `${mod}.js`].find((one) => Object.hasOwn(approved, one)) ?? name;
   }
 
   /** The names of all modules that are approved or reported, sorted. */
@@ -91,63 +109,35 @@ export class Approvals {
 
   /** The approved version beside this one, which the server runs; `after` is undefined for a module that it no longer has. */
   async difference(mod: string, after: VerifiedModule | undefined): Promise<VersionDifference> {
-    const name = after?.mod ?? this.#nameOf(mod);
+    const name = after?.mod ?? this.nameOf(mod);
     const before = this.approved(name);
     const sources = before && (await this.#files.store?.read(name, before.tree));
     const current = after && { ...versionOf(after), files: after.files };
-    return compareVersions(name, this.of(name), before, sources, current);
+    return compareVersions(name, this.#judged(name, current), before, sources, current);
   }
 
   /** Approves exactly this version. Throws `bad_config` when the lock or the store can't be written; nothing is changed then. */
-  async approve(verified: VerifiedModule, { note }: DecideOptions = {}): Promise<void> {
-    const approved: ApprovedModule = {
-      tree: verified.tree,
-      files: Object.fromEntries(verified.files.map(({ path, sum }) => [path, sum])),
-      ...(verified.description === undefined ? {} : { description: verified.description }),
-      ...(verified.permissions === undefined ? {} : { permissions: verified.permissions }),
-      ...(verified.input === undefined ? {} : { input: verified.input }),
-      described_by: verified.describedBy,
-      approved_at: now(),
-      approved_by: this.#files.by,
-      ...(note === undefined ? {} : { note }),
-    };
-    // First the source: an approval whose source is missing could not be compared with what comes after it.
-    await this.#keep(verified);
-    await this.#edit((lock, place) => withApproval(lock, place, verified.mod, approved));
-    await this.#record("approved", verified.mod, verified.tree, note);
+  approve(verified: VerifiedModule, { note }: DecideOptions = {}): Promise<void> {
+    return this.#writer.approve(verified, note);
   }
 
   /** Denies exactly this version, and removes the module's approval, whichever version it is for. */
-  async deny(mod: string, tree: string, { note }: DecideOptions = {}): Promise<void> {
-    const name = this.#nameOf(mod);
-    const sum = tree as ApprovedModule["tree"];
-    const denial = {
-      tree: sum,
-      denied_at: now(),
-      denied_by: this.#files.by,
-      ...(note === undefined ? {} : { note }),
-    };
-    await this.#edit((lock, place) => withDenial(lock, place, name, denial));
-    await this.#record("denied", name, tree, note);
+  deny(mod: string, tree: string, { note }: DecideOptions = {}): Promise<void> {
+    return this.#writer.deny(this.nameOf(mod), tree, note);
   }
 
   /** Removes a module's approval. Throws `not_found` when it has none. */
   async unapprove(mod: string): Promise<ApprovedModule> {
-    const name = this.#nameOf(mod);
+    const name = this.nameOf(mod);
     const approved = this.approved(name);
-    if (approved === undefined)
-      throw new VeripyError(
-        "not_found",
-        `No version of ${name} is approved for this server in ${this.#files.lockFile ?? "any lock"}.`,
-      );
-    await this.#edit((lock, { fingerprint }) => withoutApproval(lock, fingerprint, name));
-    await this.#record("unapproved", name, approved.tree, undefined);
+    if (approved === undefined) throw notApprovedHere(name, this.#files);
+    await this.#writer.unapprove(name, approved.tree);
     return approved;
   }
 
   /** What was seen and decided about this server's modules, or about one of them, oldest first. */
   async log(mod?: string): Promise<DecisionRecord[]> {
-    const name = mod === undefined ? undefined : this.#nameOf(mod);
+    const name = mod === undefined ? undefined : this.nameOf(mod);
     const records = (await this.#files.log?.read()) ?? [];
     return records.filter((one) => name === undefined || one.mod === name);
   }
@@ -197,17 +187,16 @@ export class Approvals {
     this.#decisions.close();
   }
 
-  /** A name that the server no longer reports may still be that of an approved module. */
-  #nameOf(mod: string): string {
-    const name = this.#modules.nameOf(mod);
-    const modules = this.#decisions.current?.entry?.modules ?? {};
-    if (this.#modules.reports.has(name)) return name;
-    return [mod, `${mod}.ts`, `${mod}.js`].find((one) => Object.hasOwn(modules, one)) ?? name;
-  }
-
   #changed(): void {
     this.calls.decisionsChanged();
     this.reported();
+  }
+
+  #judged(name: string, version: JudgedVersion | undefined): Approval {
+    const { current } = this.#decisions;
+    if (current !== undefined && version !== undefined) return approvalOf(version, current);
+    // A module that the server no longer has.
+    return { state: this.approved(name) === undefined ? "not approved" : "approved", changed: [] };
   }
 
   #currentVersion(name: string): JudgedVersion | undefined {
@@ -216,51 +205,4 @@ export class Approvals {
     const report = this.#modules.reports.get(name);
     return report === undefined ? undefined : versionOfReport(report);
   }
-
-  async #keep(verified: VerifiedModule): Promise<void> {
-    try {
-      await this.#files.store?.keep(verified.files, { flush: true });
-    } catch (error) {
-      throw new VeripyError(
-        "bad_config",
-        `Cannot keep the source of ${verified.mod} in ${this.#files.store?.folder}: ${reasonOf(error)}. Nothing was approved.`,
-        { cause: error },
-      );
-    }
-  }
-
-  async #edit(edit: (lock: Lock, place: { fingerprint: string; address: string }) => Lock): Promise<void> {
-    const { lockFile } = this.#files;
-    const { current } = this.#decisions;
-    if (lockFile === undefined || current === undefined) throw noLockError();
-    // An entry that a proven rotation carries to this key moves with the first edit.
-    await editLock(lockFile, (lock) => edit(this.#decisions.carried(lock), current.place));
-    await this.#decisions.refresh();
-  }
-
-  async #record(
-    event: DecisionRecord["event"],
-    mod: string,
-    tree: string,
-    note: string | undefined,
-  ): Promise<void> {
-    const { place } = this.#decisions.current ?? {};
-    const { lockFile, log } = this.#files;
-    if (place === undefined || lockFile === undefined) return;
-    const { fingerprint: server, address } = place;
-    await addTo(log, {
-      event,
-      server,
-      address,
-      mod,
-      tree,
-      lock: lockFile,
-      ...(note === undefined ? {} : { note }),
-    });
-  }
-}
-
-/** The decision is made, and stands in the lock. */
-async function addTo(log: DecisionLog | undefined, record: Omit<DecisionRecord, "at" | "by">): Promise<void> {
-  await log?.add([record]);
 }

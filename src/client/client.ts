@@ -11,7 +11,7 @@ import {
   statsResponse,
   syncResponse,
 } from "../protocol/messages.ts";
-import { approvalFiles } from "./approval-files.ts";
+import { type ApprovalFiles, approvalFiles } from "./approval-files.ts";
 import { Approvals } from "./approvals.ts";
 import type { ConnectOptions } from "./connect-options.ts";
 import { type ConnectTarget, resolveTarget } from "./connect-target.ts";
@@ -51,9 +51,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   #rememberedIn: string | undefined;
 
   /** Use `connect`. */
-  private constructor(target: ConnectTarget, options: ConnectOptions) {
+  private constructor(target: ConnectTarget, options: ConnectOptions, files: ApprovalFiles) {
     super();
-    this.approvals = new Approvals(approvalFiles(target, options), this.#modules, (mod, approval) => {
+    this.approvals = new Approvals(files, this.#modules, (mod, approval) => {
       this.emit("pending", { mod, approval });
     });
     const sync = () => this.#sync();
@@ -92,7 +92,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       certsDir: join(options.home ?? ".", "certs"),
       ...options,
     });
-    const client = new VeripyClient(target, options);
+    const client = new VeripyClient(target, options, await approvalFiles(target, options));
     try {
       await client.#connection.join();
       client.#rememberedIn = await client.#connection.rememberServer(options.rememberServer ?? false);

@@ -1,3 +1,4 @@
+import type { Approval } from "../approvals/approval.ts";
 import type { VeripyError } from "../base/errors.ts";
 import type { ModuleReport } from "../protocol/messages.ts";
 import type { ModuleDifference } from "./report-difference.ts";
@@ -20,6 +21,8 @@ export type WatchEvent =
   | { readonly event: "modload" | "modreload"; readonly report: ModuleReport }
   | { readonly event: "modunload"; readonly mod: string }
   | { readonly event: "moderror"; readonly mod: string; readonly error: string }
+  /** A module has become pending: it, or what was decided about it, has changed. */
+  | { readonly event: "pending"; readonly mod: string; readonly approval: Approval }
   | { readonly event: "drain" }
   /** The server is rotating its key: this one is now also accepted. */
   | { readonly event: "rotate"; readonly fingerprint: string }

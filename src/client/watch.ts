@@ -20,6 +20,7 @@ export async function watchModules(
     if (news.kind === "resync") void resync(client, onEvent, verify);
     else tell(news, onEvent, verify);
   });
+  client.on("pending", ({ mod, approval }) => onEvent({ event: "pending", mod, approval }));
   client.on("disconnected", ({ reason, retryMs }) => onEvent({ event: "disconnected", reason, retryMs }));
   client.on("reconnected", (difference) => {
     onEvent({ event: "reconnected", ...difference });
