@@ -33,8 +33,15 @@ export { certsFolder, findHome, findLock, type LockQuery, makeHome } from "./cli
 export type { ConnectOptions, RememberServer } from "./client/connect-options.ts";
 export type { ServerNews } from "./client/connection.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
+export {
+  type ExecHost,
+  type ExecOnOptions,
+  execOn,
+  type HostOutcome,
+} from "./client/exec-on.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
 export type { Mismatch } from "./client/mismatch.ts";
+export type { CallArguments } from "./client/module-calls.ts";
 export type { ModuleDescription } from "./client/module-description.ts";
 export {
   type DecisionPlace,
@@ -80,6 +87,14 @@ export { findSystemUser } from "./host/parent/system-user.ts";
 export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
 export { refuseWithoutServer } from "./identity/server-home.ts";
+export {
+  type ArgumentField,
+  type ArgumentFields,
+  argumentFields,
+  argumentUsage,
+  type JsonType,
+} from "./manifest/argument-fields.ts";
+export { ArgumentsError, buildArguments } from "./manifest/build-arguments.ts";
 export type { CheckedModule } from "./modules/check.ts";
 export type { ModuleChange } from "./modules/module-slot.ts";
 export type {

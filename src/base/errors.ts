@@ -18,6 +18,8 @@ export type WireCode = (typeof wireCodes)[number];
 export type LocalCode =
   /** A flag, option, environment variable or file that can't be used as it is. */
   | "bad_config"
+  /** Arguments that do not fit a module's schema. They were not sent. */
+  | "bad_arguments"
   /** A key, certificate or trust file that is missing, unreadable, or accessible to too many users. */
   | "bad_identity"
   /** The other end can't be reached, or the connection broke. */

@@ -8,6 +8,7 @@ import type {
   WatchEvent,
 } from "../index.ts";
 import { approvalJson, approvalText } from "./approval-text.ts";
+import { execUsage } from "./argument-table.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
 import { table, tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
@@ -78,7 +79,8 @@ export class ClientOutput {
     else {
       const state = this.#approvals === undefined ? [] : [approvalText(this.#approvals.judge(verdict))];
       const rest = state.map((one) => text`  state         ${one}`);
-      printAll([text`${verdict.mod}  ${verdict.desc}`, ...rest, ...detailsText(verdict)]);
+      const usage = text`${execUsage(verdict.mod, verdict.input)}`;
+      printAll([text`${verdict.mod}  ${verdict.desc}`, usage, ...rest, ...detailsText(verdict)]);
     }
   }
 

@@ -9,6 +9,8 @@ export interface ExecOutputOptions {
   readonly raw?: boolean | undefined;
   /** Exactly as received, into this file; `-` is standard output. */
   readonly output?: string | undefined;
+  /** No progress. */
+  readonly quiet?: boolean | undefined;
 }
 
 /**
@@ -20,14 +22,16 @@ export class ExecOutput {
   readonly #raw: boolean;
   readonly #file: OutputFile | undefined;
   readonly #output: string | undefined;
+  readonly #isQuiet: boolean;
   #isStream = false;
   /** The first half of a surrogate pair; the next part begins with the other half. */
   #held = "";
 
-  private constructor({ json = false, raw = false, output }: ExecOutputOptions, file?: OutputFile) {
+  private constructor({ json = false, raw = false, output, quiet = false }: ExecOutputOptions, file?: OutputFile) {
     this.#json = json;
     this.#raw = raw || output !== undefined;
     this.#output = output;
+    this.#isQuiet = quiet;
     this.#file = file;
   }
 
@@ -47,6 +51,7 @@ export class ExecOutput {
   }
 
   progress({ fraction, message }: ExecProgress): void {
+    if (this.#isQuiet) return;
     if (this.#json) printJson({ progress: { fraction, message } });
     else showStatus((columns) => progressLine({ fraction, message }, columns));
   }

@@ -29,6 +29,7 @@ const exitCodeOf: Record<ErrorCode, number> = {
   cancelled: exitCodes.moduleFailed,
   bad_module: exitCodes.moduleFailed,
   bad_config: exitCodes.usage,
+  bad_arguments: exitCodes.usage,
   bad_identity: exitCodes.usage,
   forbidden: exitCodes.notConnected,
   shutting_down: exitCodes.notConnected,
@@ -78,9 +79,19 @@ export function endOutputLine(): void {
   if (isMidLine) writeOutput("\n");
 }
 
-/** Prints a line on standard error: for people, not for scripts. */
+/** Prints a line on standard error, unless notes are silenced: for people, not for scripts. */
 export function note(strings: TemplateStringsArray, ...values: Value[]): void {
-  writeNotes([text(strings, ...values)], (error) => {
+  if (!isSilenced) printErrors([text(strings, ...values)]);
+}
+
+/** From now on, `note` and `showStatus` do nothing. */
+export function silenceNotes(): void {
+  isSilenced = true;
+}
+
+/** Prints lines on standard error, even if notes are silenced. */
+export function printErrors(lines: readonly Text[]): void {
+  writeNotes(lines, (error) => {
     // EPIPE: standard error is closed, so the failure cannot be reported.
     if (error.code !== "EPIPE") process.exit(exitCodes.moduleFailed);
   });
@@ -93,13 +104,16 @@ export function noteAll(lines: readonly Text[]): void {
 
 /** Shows a status line below all other output, if standard error is a terminal that can redraw a line. */
 export function showStatus(render: (columns: number) => Text): void {
-  if (notesAreSeen() && !terminalIsDumb()) statusLine.show(render);
+  if (!isSilenced && notesAreSeen() && !terminalIsDumb()) statusLine.show(render);
 }
 
 /** Removes the status line. */
 export function endStatus(): void {
   statusLine.end();
 }
+
+/** With `--quiet`. */
+let isSilenced = false;
 
 /** Standard output is a terminal, and its last line is unfinished. */
 let isMidLine = false;
@@ -236,11 +250,11 @@ export function reportFailure(thrown: unknown, json: boolean): number {
   const code = codeOf(thrown);
   const started = thrown instanceof VeripyError ? thrown.started : undefined;
   if (json) printJson({ error: messageOf(thrown), code, started });
-  else note`${styled("red", "error")}: ${indented(messageOf(thrown))}`;
+  else printErrors([text`${styled("red", "error")}: ${indented(messageOf(thrown))}`]);
   if (code === "write_failed") return exitCodes.moduleFailed;
   if (code !== "internal") return exitCodeOf[code];
   // A bug in this program: a bug report needs the stack.
-  if (thrown instanceof Error && thrown.stack !== undefined) note`${indented(thrown.stack)}`;
+  if (thrown instanceof Error && thrown.stack !== undefined) printErrors([indented(thrown.stack)]);
   return exitCodes.moduleFailed;
 }
 

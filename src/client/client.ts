@@ -18,7 +18,7 @@ import { type ConnectTarget, resolveTarget } from "./connect-target.ts";
 import type { ServerNews } from "./connection.ts";
 import type { ExecOptions, ExecResult } from "./exec.ts";
 import { KnownModules } from "./known-modules.ts";
-import { ModuleCalls } from "./module-calls.ts";
+import { type CallArguments, ModuleCalls } from "./module-calls.ts";
 import { ModuleSources } from "./module-sources.ts";
 import { ReconnectingConnection } from "./reconnecting-connection.ts";
 import { differenceOf, type ModuleDifference } from "./report-difference.ts";
@@ -163,9 +163,20 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
    * Runs a module, after verifying it if that has not happened yet, and names the verified version to the
    * server. Rejects with `verification_failed`, the server's code, `timeout` or `cancelled`; the error's `started`
    * tells whether the call may have run. A call that has certainly not run is made again, unless `repeat` is false.
+   *
+   * Arguments given as words, such as `["env=prod", "tags=a"]`, become what the schema of that version says; see
+   * `buildArguments`. Rejects with `bad_arguments` before anything is sent if they do not fit it.
    */
-  exec(mod: string, args = "", options: ExecOptions = {}): Promise<ExecResult> {
+  exec(mod: string, args: CallArguments = "", options: ExecOptions = {}): Promise<ExecResult> {
     return this.#calls.exec(mod, args, options);
+  }
+
+  /**
+   * Does everything that `exec` does before it calls the module, and resolves with the tree that a call would name: the
+   * approved one, or the current one once it is verified. Rejects as `exec` would; calls nothing.
+   */
+  prepare(mod: string, args: CallArguments = ""): Promise<string> {
+    return this.#calls.prepare(mod, args);
   }
 
   /** Per module: version, process, memory, calls, failures, restarts, run times. */

@@ -1,4 +1,5 @@
 import { VeripyError } from "../base/errors.ts";
+import { buildArguments } from "../manifest/build-arguments.ts";
 import { NotSentError, withStarted } from "./call-fate.ts";
 import type { CallRules } from "./call-rules.ts";
 import {
@@ -13,6 +14,9 @@ import { type KnownModules, targetOf } from "./known-modules.ts";
 import type { ReconnectingConnection } from "./reconnecting-connection.ts";
 import { repeat } from "./repeat.ts";
 import type { Verdict } from "./verifier.ts";
+
+/** A call's arguments: text, or words that become what the schema of the called version says (see `buildArguments`). */
+export type CallArguments = string | readonly string[];
 
 /** What a call needs done before it can be sent. */
 export interface CallPreparation {
@@ -41,14 +45,21 @@ export class ModuleCalls {
   }
 
   /** See `VeripyClient.exec`. */
-  exec(mod: string, args: string, options: ExecOptions): Promise<ExecResult> {
+  exec(mod: string, args: CallArguments, options: ExecOptions): Promise<ExecResult> {
     // Not async: repeated calls of a verified module cost one promise each.
     const name = this.#modules.nameOf(mod);
     const target = options.tree === undefined ? this.#readyTarget(name) : undefined;
     const channel = this.#connection.current?.channel;
-    if (target === undefined || channel === undefined || channel.isClosed)
+    if (target === undefined || typeof args !== "string" || channel === undefined || channel.isClosed)
       return this.#repeat(name, args, options, performance.now());
     return new ExecCall(channel, target, args, options, this.#recover).run();
+  }
+
+  /** See `VeripyClient.prepare`. */
+  async prepare(mod: string, args: CallArguments): Promise<string> {
+    const target = await this.#targetFor(this.#modules.nameOf(mod), undefined);
+    this.#textFor(target, args);
+    return target.tree;
   }
 
   /** What a call names, if nothing has to be fetched or looked up for that. */
@@ -60,31 +71,39 @@ export class ModuleCalls {
   /** Takes over a call that has not run: its version was replaced after the verification, or the server refused it. */
   readonly #recover: Recover = (error, call) => {
     if (!(error instanceof VeripyError)) return undefined;
-    if (error.code === "version_mismatch") return this.#execAnew(call);
+    if (error.code === "version_mismatch") return this.#execAnew(call, call.args);
     const { target, args, options, startedAt } = call;
     if (error.started !== false || !this.#mayRepeat(error, options)) return undefined;
     return this.#repeat(target.mod, args, options, startedAt, error);
   };
 
   /** For a call that `#repeat` makes, which handles refusals itself. */
-  readonly #recoverMismatch: Recover = (error, call) =>
-    error instanceof VeripyError && error.code === "version_mismatch" ? this.#execAnew(call) : undefined;
+  #recoverMismatch(args: CallArguments): Recover {
+    return (error, call) =>
+      error instanceof VeripyError && error.code === "version_mismatch"
+        ? this.#execAnew(call, args)
+        : undefined;
+  }
 
-  async #execAnew({ target: { mod, tree }, args, options }: ExecCall): Promise<ExecResult> {
+  async #execAnew(
+    { target: { mod, tree }, options }: ExecCall,
+    args: CallArguments,
+  ): Promise<ExecResult> {
     const call = await notStarted(async () => {
       await this.#preparation.sync();
       // Another version than the approved one is not a substitute for it.
       if (this.#rules.approvedFor(mod) !== undefined) throw this.#rules.gone(mod, tree);
       const target = targetOf(await this.#preparation.verify(this.#modules.nameOf(mod)));
       this.#rules.refuseDenied(target.mod, target.tree);
-      return new ExecCall(this.#connection.required().channel, target, args, options);
+      const text = this.#textFor(target, args);
+      return new ExecCall(this.#connection.required().channel, target, text, options);
     });
     return call.run();
   }
 
   #repeat(
     name: string,
-    args: string,
+    args: CallArguments,
     options: ExecOptions,
     startedAt: number,
     failure?: VeripyError,
@@ -109,7 +128,12 @@ export class ModuleCalls {
     return gate !== undefined && (error.code === "unreachable" || error instanceof NotSentError);
   }
 
-  async #attempt(name: string, args: string, options: ExecOptions, deadline: number): Promise<ExecResult> {
+  async #attempt(
+    name: string,
+    args: CallArguments,
+    options: ExecOptions,
+    deadline: number,
+  ): Promise<ExecResult> {
     let own = options;
     const call = await notStarted(async () => {
       const { gate } = this.#connection;
@@ -118,11 +142,26 @@ export class ModuleCalls {
         own = { ...options, timeoutMs: leftUntil(deadline) };
       }
       const target = await this.#targetFor(this.#modules.nameOf(name), options.tree);
-      const recover = options.tree === undefined ? this.#recoverMismatch : undefined;
+      const text = this.#textFor(target, args);
+      const recover = options.tree === undefined ? this.#recoverMismatch(args) : undefined;
       const { channel } = this.#connection.required();
-      return new ExecCall(channel, target, args, own, recover);
+      return new ExecCall(channel, target, text, own, recover);
     });
     return call.run();
+  }
+
+  /** The text of the arguments, which words become by the schema of the version that is called. */
+  #textFor({ mod, tree }: ExecTarget, args: CallArguments): string {
+    if (typeof args === "string") return args;
+    const approved = this.#rules.approvedFor(mod, tree);
+    if (approved !== undefined) return buildArguments(mod, approved.input, args);
+    const verdict = this.#modules.latest(mod)?.verdict;
+    if (verdict?.verified !== true || verdict.tree !== tree)
+      throw new VeripyError(
+        "unsupported",
+        `Cannot build the arguments of ${mod}: the version ${tree} was not verified here, so its schema is unknown. Pass them as a string.`,
+      );
+    return buildArguments(mod, verdict.input, args);
   }
 
   async #targetFor(name: string, tree: string | undefined): Promise<ExecTarget> {

@@ -12,7 +12,7 @@ import { BusyWait } from "./busy-wait.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
 import { enterSandbox } from "./enter-sandbox.ts";
-import type { InputCheck } from "./input-schema.ts";
+import type { InputCheck } from "../../manifest/input-schema.ts";
 import { missingPermission } from "./missing-permission.ts";
 import { ProcessTitle } from "./process-title.ts";
 import { type HostedModule, RunningCall, stackOf } from "./running-call.ts";
@@ -222,7 +222,7 @@ type CompileInput = (mod: string, input: Record<string, unknown>) => InputCheck;
  */
 async function loadInputCompiler(payload: LoadPayload): Promise<CompileInput | undefined> {
   if (!Object.values(payload.files).some((text) => /\binput\b/.test(text))) return undefined;
-  return (await import("./input-schema.ts")).compileInput;
+  return (await import("../../manifest/input-schema.ts")).compileInput;
 }
 
 function inputCheck(

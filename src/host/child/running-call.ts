@@ -7,7 +7,7 @@ import { decodeExec, decodePlainArgs, type ExecPayload, encodeDone, encodePart }
 import { kindOf } from "../module-exports.ts";
 import { clip, type HostLimits, type LogLevel, maxErrorText } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
-import type { InputCheck } from "./input-schema.ts";
+import type { InputCheck } from "../../manifest/input-schema.ts";
 import { missingPermission } from "./missing-permission.ts";
 import { PartWindow } from "./part-window.ts";
 import { ProgressReports } from "./progress-reports.ts";

@@ -1,5 +1,5 @@
 import { dereference, type OutputUnit, type Schema, type SchemaDraft, validate } from "@cfworker/json-schema";
-import { messageOf, VeripyError } from "../../base/errors.ts";
+import { messageOf, VeripyError } from "../base/errors.ts";
 
 /** Checks `args` of one call; throws `bad_request` that names the place of the fault. */
 export type InputCheck = (args: string) => void;

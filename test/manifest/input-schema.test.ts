@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { compileInput } from "../../../src/host/child/input-schema.ts";
-import { load } from "../../helpers/versions.ts";
+import { compileInput } from "../../src/manifest/input-schema.ts";
+import { load } from "../helpers/versions.ts";
 
 const order = {
   type: "object",
