@@ -13,6 +13,7 @@ import { printStats } from "./module-stats.ts";
 import { options } from "./options.ts";
 import { PendingNote } from "./pending-note.ts";
 import { readArguments } from "./read-text.ts";
+import { addShellCommand } from "./shell-command.ts";
 import { exitCodes } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
 
@@ -99,6 +100,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     },
   );
 
+  addShellCommand(connectingCommand, setExitCode);
   addApprovalCommands(connectingCommand, setExitCode);
   addKeyCommands(command, setExitCode);
   addPinCommands(command);

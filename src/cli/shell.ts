@@ -1,0 +1,182 @@
+import { didYouMean, type VeripyClient, VeripyError, watchModules } from "../index.ts";
+import { withArgumentTable } from "./argument-table.ts";
+import type { ClientOptions } from "./client-options.ts";
+import { ClientOutput } from "./client-output.ts";
+import { ExecOutput } from "./exec-output.ts";
+import { moduleName } from "./flag-values.ts";
+import { LineEditor } from "./line-editor.ts";
+import { PendingNote } from "./pending-note.ts";
+import { scriptLines } from "./script-lines.ts";
+import { checkOperands, commandsOutside, type ShellContext, shellCommands } from "./shell-commands.ts";
+import { complete } from "./shell-completion.ts";
+import { ShellHistory } from "./shell-history.ts";
+import { splitWords } from "./shell-words.ts";
+import { leaveInterrupted, onInterrupt } from "./signals.ts";
+import { text } from "./text.ts";
+import { canAsk, exitCodes, note, reportFailure } from "./ui.ts";
+
+/**
+ * Runs lines until the input ends or one says `exit`. On a terminal, a line that fails does not end the shell. Elsewhere the
+ * input is a script, which ends there. Resolves with the exit code; rejects when the client is closed for good.
+ */
+export async function shell(client: VeripyClient, given: ClientOptions): Promise<number> {
+  const context: ShellContext = { client, given, history: new ShellHistory(given.home) };
+  return canAsk() ? converse(context) : runScript(context);
+}
+
+async function runScript(context: ShellContext): Promise<number> {
+  const { signal } = new AbortController();
+  for await (const [number, line] of scriptLines()) {
+    try {
+      const exitCode = await runLine(context, line, signal);
+      if (exitCode === undefined) break;
+      if (exitCode !== exitCodes.ok) {
+        note`The script stopped at line ${number}, with exit code ${exitCode}.`;
+        return exitCode;
+      }
+    } catch (error) {
+      if (!(error instanceof VeripyError)) throw error;
+      const { code, message, started } = error;
+      throw new VeripyError(code, `Line ${number}: ${message}`, { cause: error, started });
+    }
+  }
+  return exitCodes.ok;
+}
+
+async function converse(context: ShellContext): Promise<number> {
+  const { client, given, history } = context;
+  const json = given.json ?? false;
+  let running: AbortController | undefined;
+  const editor = new LineEditor({
+    prompt: text`${given.host}> `,
+    history: await history.read().catch(noteFailure),
+    complete: (line) => complete(line, completionSource(client)),
+    onInterrupt: () => {
+      if (running === undefined || running.signal.aborted) leaveInterrupted();
+      running?.abort();
+    },
+  });
+  onInterrupt(() => editor.interrupt());
+  const closed = new Promise<never>((_, reject) => client.once("closed", reject));
+  announce(client, json);
+  try {
+    while (true) {
+      const line = await Promise.race([editor.next(), closed]);
+      if (line === undefined) return exitCodes.ok;
+      await history.add(line).catch(noteFailure);
+      running = new AbortController();
+      try {
+        if ((await runLine(context, line, running.signal)) === undefined) return exitCodes.ok;
+      } catch (error) {
+        if (running.signal.aborted) note`Cancelled.`;
+        else reportFailure(error, json);
+      } finally {
+        running = undefined;
+      }
+    }
+  } finally {
+    editor.close();
+  }
+}
+
+/** Resolves with the exit code; with undefined, the shell ends. */
+async function runLine(
+  context: ShellContext,
+  line: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const [name, ...operands] = splitWords(line);
+  if (name === undefined) return exitCodes.ok;
+  if (commandsOutside.includes(name) && !isModule(context.client, name))
+    throw new VeripyError(
+      "bad_config",
+      `'${name}' is not a command of the shell. Type 'veripy-client ${name}' in another terminal; this shell sees at once what was decided.`,
+    );
+  const command = shellCommands.get(name);
+  try {
+    if (command === undefined) return await call(context, name, operands, signal);
+    checkOperands(name, command, operands);
+    return await cancellable(command.run(context, operands), signal);
+  } catch (error) {
+    throw withSuggestion(error, context.client, command === undefined ? [name] : operands);
+  }
+}
+
+async function call(
+  { client, given }: ShellContext,
+  mod: string,
+  words: readonly string[],
+  signal: AbortSignal,
+): Promise<number> {
+  if (!moduleName.safeParse(mod).success)
+    throw new VeripyError("bad_config", `'${mod}' is neither a command nor a module. 'help' lists the commands.`);
+  const output = await ExecOutput.open({ json: given.json });
+  const pending = new PendingNote(client, mod);
+  try {
+    const result = await client.exec(mod, words, {
+      timeoutMs: given.timeout,
+      signal,
+      onPart: (data) => {
+        pending.say();
+        output.part(data);
+      },
+      onProgress: (progress) => output.progress(progress),
+    });
+    pending.say();
+    await output.result(result);
+    return exitCodes.ok;
+  } catch (error) {
+    throw given.json ? error : withArgumentTable(error);
+  } finally {
+    output.close();
+  }
+}
+
+/** The shell goes on after Ctrl-C even if a command can't be stopped; each of its requests has a deadline. */
+function cancellable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  signal.addEventListener("abort", () => reject(new VeripyError("cancelled", "The command was cancelled.")));
+  return Promise.race([work, promise]);
+}
+
+/** Says above the line that is being typed what changes at the server. */
+function announce(client: VeripyClient, json: boolean): void {
+  const output = new ClientOutput(json, client.approvals);
+  const onEvent = (event: Parameters<typeof output.event>[0]) => {
+    // The others are said on every connection.
+    if (event.event !== "rotate" && event.event !== "rotate_refused") output.event(event);
+  };
+  void watchModules(client, onEvent, { verify: false });
+}
+
+function completionSource(client: VeripyClient) {
+  const { approvals, reports } = client;
+  const commands = [...shellCommands];
+  return {
+    commands: commands.map(([name]) => name),
+    moduleCommands: commands.filter(([, { takesModules }]) => takesModules).map(([name]) => name),
+    modules: [...reports.keys()],
+    input: (mod: string) => {
+      const name = approvals.nameOf(mod);
+      const approved = approvals.approved(name);
+      return approved === undefined ? reports.get(name)?.input : approved.input;
+    },
+  };
+}
+
+function isModule({ approvals, reports }: VeripyClient, name: string): boolean {
+  return reports.has(approvals.nameOf(name));
+}
+
+function withSuggestion(error: unknown, client: VeripyClient, names: readonly string[]): unknown {
+  if (!(error instanceof VeripyError) || error.code !== "not_found") return error;
+  const known = [...shellCommands.keys(), ...client.reports.keys()];
+  const wrong = names.filter((name) => !isModule(client, name));
+  const message = [error.message, ...wrong.map((name) => didYouMean(name, known))].join(" ").trimEnd();
+  return new VeripyError("not_found", message, { cause: error, started: error.started });
+}
+
+function noteFailure(error: unknown): string[] {
+  note`${error instanceof VeripyError ? error.message : String(error)}`;
+  return [];
+}
