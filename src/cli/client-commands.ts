@@ -14,6 +14,7 @@ import { options } from "./options.ts";
 import { PendingNote } from "./pending-note.ts";
 import { readArguments } from "./read-text.ts";
 import { addShellCommand } from "./shell-command.ts";
+import { addTopCommand } from "./top-command.ts";
 import { exitCodes } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
 
@@ -101,6 +102,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   );
 
   addShellCommand(connectingCommand, setExitCode);
+  addTopCommand(connectingCommand);
   addApprovalCommands(connectingCommand, setExitCode);
   addKeyCommands(command, setExitCode);
   addPinCommands(command);

@@ -1,4 +1,4 @@
-import { VeripyError, type VeripyClient } from "../index.ts";
+import { type VeripyClient, VeripyError } from "../index.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
 import { diffOn } from "./diff-command.ts";
@@ -170,7 +170,8 @@ function help(name: string | undefined): number {
     return exitCodes.ok;
   }
   const command = shellCommands.get(name);
-  if (command === undefined) throw new VeripyError("bad_config", `There is no command '${name}'. 'help' lists them.`);
+  if (command === undefined)
+    throw new VeripyError("bad_config", `There is no command '${name}'. 'help' lists them.`);
   print`${usageOf(name, command)}\n  ${command.about}`;
   return exitCodes.ok;
 }

@@ -54,9 +54,12 @@ function spaced(words: readonly string[]): string[] {
 function argumentWords(input: Record<string, unknown>, end: string): string[] {
   const fields = [...(argumentFields(input)?.fields.values() ?? [])];
   const named = fields.find(({ name }) => end.startsWith(`${name}=`));
-  if (named !== undefined) return spaced(valuesOf(input, named.name).map((value) => `${named.name}=${value}`));
+  if (named !== undefined)
+    return spaced(valuesOf(input, named.name).map((value) => `${named.name}=${value}`));
   return fields.map(({ name, types, elementTypes }) => {
-    const needsJson = [types, elementTypes].some((of) => of.length > 0 && of.every((type) => type === "object"));
+    const needsJson = [types, elementTypes].some(
+      (of) => of.length > 0 && of.every((type) => type === "object"),
+    );
     return needsJson ? `${name}:=` : `${name}=`;
   });
 }

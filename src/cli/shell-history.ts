@@ -60,7 +60,8 @@ export class ShellHistory {
  * begins with a space, repeats the last one, or has characters that can't be shown. Pure.
  */
 export function withLine(history: string[], line: string): string[] {
-  const isKept = line !== "" && !line.startsWith(" ") && line !== history.at(-1) && line.length <= maxLineLength;
+  const isKept =
+    line !== "" && !line.startsWith(" ") && line !== history.at(-1) && line.length <= maxLineLength;
   return isKept && printable(line, "\t") === line ? [...history, line].slice(-maxLines) : history;
 }
 

@@ -109,7 +109,10 @@ async function call(
   signal: AbortSignal,
 ): Promise<number> {
   if (!moduleName.safeParse(mod).success)
-    throw new VeripyError("bad_config", `'${mod}' is neither a command nor a module. 'help' lists the commands.`);
+    throw new VeripyError(
+      "bad_config",
+      `'${mod}' is neither a command nor a module. 'help' lists the commands.`,
+    );
   const output = await ExecOutput.open({ json: given.json });
   const pending = new PendingNote(client, mod);
   try {
