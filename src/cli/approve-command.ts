@@ -108,7 +108,7 @@ class ApproveSession {
     for (let isSeen = false; ; ) {
       if (!isSeen) await this.#show(verdict);
       isSeen = true;
-      const question = text`Approve ${verdict.mod}, ${shortTree(verdict.tree)}? (y)es, (n)o, (s)how it again, (q)uit: `;
+      const question = text`Approve ${verdict.mod}, ${shortTree(verdict.tree)}? (y/n/s/q) `;
       switch ((await askBelow(question)).trim().toLowerCase()) {
         case "y":
         case "yes":
@@ -124,6 +124,9 @@ class ApproveSession {
         case "s":
         case "show":
           isSeen = false;
+          break;
+        default:
+          print`y  approve exactly this version\nn  leave it as it is\ns  show it again\nq  quit, and leave the rest as it is`;
       }
     }
   }

@@ -61,7 +61,7 @@ function marksOf(line: string, hasTwin: boolean): Mark[] {
 
 /** Escaped where it is printed, a blank other than the usual ones, or a mark that selects how a character is drawn. */
 function isHidden(character: string): boolean {
-  return printable(character, "\t") !== character || /[\u2800\ufe00-\ufe0f]|(?! )\p{Zs}/u.test(character);
+  return printable(character, "\t") !== character || /[\ufe00-\ufe0f]|\u2800|(?! )\p{Zs}/u.test(character);
 }
 
 function looksOf(sign: string, lines: readonly string[]): Set<string> {

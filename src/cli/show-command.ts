@@ -78,9 +78,10 @@ function print(version: StoredVersion | VerifiedModule, decided: Decided | undef
 
 /** A manifest and the source below it: with line numbers on a terminal, and its exact bytes in a pipe or a file. */
 export function printVersion(version: StoredVersion | VerifiedModule, approval?: Approval): void {
+  const { mod, description } = version;
   const state = approval === undefined ? text`` : text`  ${approvalText(approval)}`;
-  const { mod, description = "" } = version;
-  printAll([text`${styled("bold", mod)}${state}  ${description}`, ...detailsText(version)]);
+  const about = description === undefined ? text`` : text`  ${description}`;
+  printAll([text`${styled("bold", mod)}${state}${about}`, ...detailsText(version)]);
   for (const { path, content } of version.files) {
     printAll([text``, text`${styled("bold", `==> ${path} <==`)}`]);
     if (outputIsTerminal()) printAll(numbered(content));

@@ -74,12 +74,18 @@ export function shortId(digest: string): string {
 
 /** One line of a source: tabs stay, and every other character that can't be seen is escaped, in yellow. */
 export function sourceLine(line: string, style?: Style): Text {
-  const own = style === undefined ? {} : { style };
-  if (printable(line, "\t") === line) return new Text([{ text: line, ...own }]);
-  const pieces: Piece[] = [];
-  for (const character of line) {
+  const pieces: { text: string; style?: Style }[] = [];
+  let isEscapedBefore: boolean | undefined;
+  for (const character of printable(line, "\t") === line ? [line] : line) {
     const shown = printable(character, "\t");
-    pieces.push(shown === character ? { text: character, ...own } : { text: shown, style: "yellow" });
+    const isEscaped = shown !== character;
+    const last = pieces.at(-1);
+    if (last !== undefined && isEscaped === isEscapedBefore) last.text += shown;
+    else {
+      const own = isEscaped ? "yellow" : style;
+      pieces.push(own === undefined ? { text: shown } : { text: shown, style: own });
+    }
+    isEscapedBefore = isEscaped;
   }
   return new Text(pieces);
 }

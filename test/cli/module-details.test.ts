@@ -25,9 +25,9 @@ const redParts = ({ pieces }: Text) =>
 
 test("the details of a module are all there", () => {
   expect(detailsText(details).map(({ plain }) => plain)).toEqual([
+    "  permissions   read /var/log; run git",
     `  tree          ${"a".repeat(64)}`,
     "  described by  its source",
-    "  permissions   read /var/log; run git",
     "  limits        execMs 1000, retain 0; else the server's",
     "  arguments",
     "    name  type    required  description",
@@ -49,7 +49,7 @@ test("a module that declares nothing has them too", () => {
   expect(lines).toContain("  permissions   none");
   expect(lines).toContain("  limits        the server's");
   expect(lines).toContain("  arguments     any text");
-  expect(lines[1]).toStartWith("  described by  the server");
+  expect(lines[2]).toStartWith("  described by  the server");
 });
 
 test("with --json, the fields are in snake_case, and the schema is as it was", () => {

@@ -55,9 +55,9 @@ const asJson = {
     { path: "lib/greet.ts", sum: sha256(greet) },
   ],
 };
-const asText = `  tree          ${tree}
+const asText = `  permissions   read /etc, /var/log; run uname
+  tree          ${tree}
   described by  its source
-  permissions   read /etc, /var/log; run uname
   limits        execMs 60000; else the server's
   arguments
     name     type    required  description
@@ -79,7 +79,7 @@ describe("describe", () => {
   test("prints all that the source says of a module", async () => {
     expect(await site.call(["describe", "deploy"])).toEqual({
       exitCode: 0,
-      stdout: `deploy.ts  Deploys a service\n${asText}`,
+      stdout: `deploy.ts  Deploys a service\n  state         not approved\n${asText}`,
       stderr: "",
     });
   });
@@ -87,7 +87,7 @@ describe("describe", () => {
   test("prints it as an object with --json", async () => {
     const { exitCode, stdout } = await site.call(["describe", "deploy.ts", "--json"]);
     expect(exitCode).toBe(0);
-    expect(jsonLines(stdout)).toEqual([asJson]);
+    expect(jsonLines(stdout)).toEqual([{ ...asJson, state: "not approved" }]);
   });
 
   test("says when there are no permissions, and who computed a description", async () => {
@@ -122,7 +122,7 @@ describe("describe", () => {
       verify: (answer) => Object.assign(answer, told),
     };
     const ask = (...args: string[]): Promise<Ended> => site.call(["--port", String(server.port), ...args]);
-    expect((await ask("describe", "deploy")).stdout).toBe(`deploy.ts  Deploys a service\n${asText}`);
+    expect((await ask("describe", "deploy")).stdout).toEndWith(`  state         not approved\n${asText}`);
 
     server.lies.sync = ([report]) => Object.assign(report ?? {}, told, lie);
     const rejected = await ask("describe", "deploy");
@@ -138,10 +138,10 @@ describe("describe", () => {
 
 test("lists name the kinds of permission", async () => {
   expect((await site.call(["list"])).stdout).toMatch(
-    /^deploy\.ts +[0-9a-f]{16} {2}\[read, run\] Deploys a service$/m,
+    /^deploy\.ts +[0-9a-f]{16} {2}not approved {2}\[read, run\] Deploys a service$/m,
   );
   expect((await site.call(["verify", "root"])).stdout).toMatch(
-    /^verified {2}root\.ts +[0-9a-f]{64} {2}\[all\]/,
+    /^verified {2}root\.ts +[0-9a-f]{64} {2}not approved {2}\[all\]/,
   );
 });
 

@@ -157,7 +157,7 @@ test("without --json each change is one readable line", async () => {
   await person.line(/^verified {2}hello\.ts|^verified {2}phoenix\.ts/);
   await writeFile(inMods("words.ts"), saying("words"));
   await person.line(/^modload {3}words\.ts +[0-9a-f]{16}$/);
-  await person.line(/^verified {2}words\.ts +[0-9a-f]{16}$/);
+  await person.line(/^verified {2}words\.ts +[0-9a-f]{16} {2}not approved$/);
   await rm(inMods("words.ts"));
   await person.line(/^modunload words\.ts$/);
   person.process.kill("SIGINT");
