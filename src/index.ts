@@ -17,11 +17,14 @@ export {
   type WireCode,
 } from "./base/errors.ts";
 export { checkClientFiles } from "./base/file-modes.ts";
+export { isThere as pathExists } from "./base/files.ts";
 export { defaultLimits, type Limits } from "./base/limits.ts";
+export { plainWords } from "./base/plain-issue.ts";
 export { reasonOf } from "./base/plain-reason.ts";
 export { printable } from "./base/printable.ts";
 export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
+export { type ParsedToml, readToml, type TomlTable } from "./base/strict-toml.ts";
 export { version } from "./base/version.ts";
 export { Approvals, type DecideOptions } from "./client/approvals.ts";
 export {
@@ -85,7 +88,7 @@ export type { HostOptions } from "./host/parent/module-host.ts";
 export { type SandboxMode, sandboxModes } from "./host/parent/sandbox-mode.ts";
 export { type SandboxSupport, sandboxSupport } from "./host/parent/sandbox-support.ts";
 export { findSystemUser } from "./host/parent/system-user.ts";
-export { type Fingerprint, parseFingerprint } from "./identity/fingerprint.ts";
+export { type Fingerprint, isFingerprint, parseFingerprint } from "./identity/fingerprint.ts";
 export { type Identity, loadIdentity, loadOrCreateIdentity, renewCertificate } from "./identity/identity.ts";
 export { refuseWithoutServer } from "./identity/server-home.ts";
 export {
@@ -105,6 +108,7 @@ export type {
   ModuleStats,
   ReportedPermissions,
   SandboxStatus,
+  StatsResponse,
 } from "./protocol/messages.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";

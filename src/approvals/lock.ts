@@ -3,7 +3,7 @@ import { VeripyError } from "../base/errors.ts";
 import { plainWords, strictKeys } from "../base/plain-issue.ts";
 import { isSha256Hex, type Sha256Hex } from "../base/sha256.ts";
 import { parseStrictJson } from "../base/strict-json.ts";
-import { maxDescription } from "../manifest/description-limits.ts";
+import { maxDescription } from "../manifest/export-faults.ts";
 import { type DeclaredPermissions, permissionLists } from "../manifest/permissions.ts";
 import { byPath, treeSum } from "../protocol/tree.ts";
 

@@ -44,23 +44,32 @@ async function inTurn<T>(path: string, edit: () => Promise<T>): Promise<T> {
 
 async function acquire(lock: string, giveUpAt: number): Promise<Release> {
   for (;;) {
-    const release = await (flock() === undefined ? tryPidLock(lock) : tryFlock(lock));
+    const release = await tryLock(lock);
     if (release !== undefined) return release;
     if (performance.now() >= giveUpAt) throw await lockedError(lock);
     await Bun.sleep(retryMs);
   }
 }
 
-/** Undefined while another process has the lock. */
+/**
+ * Makes the file `lock` and locks it until the function that is returned is called, which deletes it, or this process ends.
+ * Undefined while it is locked.
+ */
+export function tryLock(lock: string): Promise<Release | undefined> {
+  return flock() === undefined ? tryPidLock(lock) : tryFlock(lock);
+}
+
 async function tryFlock(lock: string): Promise<Release | undefined> {
   const file = await openLock(lock);
   if (flock()?.(file.fd, LOCK_EX | LOCK_NB) !== 0 || !(await isStillAt(lock, file))) {
     await file.close();
     return undefined;
   }
-  // For the message of a process that waits too long.
-  await file.truncate();
-  await file.write(`${process.pid}\n`, 0);
+  // For the message of a process that waits too long. On a full disk there is none.
+  await file
+    .truncate()
+    .then(() => file.write(`${process.pid}\n`, 0))
+    .catch(() => {});
   return async () => {
     // While the lock is still held: later it could be another process's file.
     await unlink(lock).catch(() => {});

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { constants } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { type FileHandle, open, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { isSystemError, VeripyError } from "./errors.ts";
@@ -42,19 +42,20 @@ export async function flushDirectory(path: string): Promise<void> {
 
 /**
  * Reads a whole file of at most `maxBytes`. The size is checked on the open file and again while reading, so that a
- * growing file can't exceed it. Throws `too_large`, `bad_config` for anything but a regular file, or the system error.
+ * growing file can't exceed it. Rejects with `too_large`, `bad_config` for anything but a regular file, or the system error.
  */
 export async function readFileBounded(path: string, maxBytes: number): Promise<Uint8Array> {
   // Without O_NONBLOCK, opening a FIFO would wait for a writer that never comes.
-  const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  const file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   try {
-    const status = await file.stat();
+    // Synchronous, because handing four calls to another thread costs seven times as much as a small file takes to read.
+    const status = fstatSync(file);
     if (!status.isFile())
       throw new VeripyError("bad_config", `Cannot read ${path}: it is not a regular file.`);
     const bytes = Buffer.alloc(Math.min(status.size, maxBytes) + 1);
     let length = 0;
     while (length < bytes.length) {
-      const { bytesRead } = await file.read(bytes, length, bytes.length - length, length);
+      const bytesRead = readSync(file, bytes, length, bytes.length - length, length);
       length += bytesRead;
       // A file of the expected size ends here, because there was room for more. Other files are read to their end.
       if (bytesRead === 0 || (length === status.size && length < bytes.length))
@@ -62,8 +63,7 @@ export async function readFileBounded(path: string, maxBytes: number): Promise<U
     }
     throw new VeripyError("too_large", `Cannot read ${path}: it has more than ${maxBytes} bytes.`);
   } finally {
-    // Not awaited: the bytes are already read.
-    file.close().catch(() => {});
+    closeSync(file);
   }
 }
 

@@ -16,11 +16,11 @@ export interface ServerKeyFlags {
 type ServerKeyOptions = Pick<ConnectOptions, "serverFingerprint" | "confirmServer" | "rememberServer">;
 
 /** Which key to accept from a server that no file gives a key for, and the questions about it. */
-export function serverKeyOptions(given: ServerKeyFlags): ServerKeyOptions {
+export function serverKeyOptions(given: ServerKeyFlags, mayAsk = true): ServerKeyOptions {
   const options: ServerKeyOptions = {};
   if (given.serverFingerprint !== undefined) options.serverFingerprint = given.serverFingerprint;
   if (given.remember !== undefined) options.rememberServer = given.remember;
-  if (canAsk() && !given.json && !given.stdin) {
+  if (mayAsk && canAsk() && !given.json && !given.stdin) {
     const server = `${given.host}:${given.port}`;
     options.confirmServer = (fingerprint) => askServerKey(server, fingerprint);
     options.rememberServer ??= () => askToRemember(server);

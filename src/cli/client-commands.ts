@@ -1,18 +1,15 @@
 import type { Command } from "commander";
-import { type VeripyClient, VeripyError } from "../index.ts";
 import { addApprovalCommands } from "./approval-commands.ts";
+import { addConfigCommand } from "./client-config-command.ts";
 import { watch, withClient, withModules } from "./client-connection.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
-import { addConnectionFlags, type ClientOptions, optionsOf } from "./client-options.ts";
+import { addConnectionFlags, optionsOf } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
 import { addPinCommands } from "./client-pin-commands.ts";
 import { runProgram } from "./command-line.ts";
-import { ExecOutput } from "./exec-output.ts";
+import { addExecCommand } from "./exec-command.ts";
 import { eachParsed, moduleName, parsed } from "./flag-values.ts";
 import { printStats } from "./module-stats.ts";
-import { options } from "./options.ts";
-import { PendingNote } from "./pending-note.ts";
-import { readArguments } from "./read-text.ts";
 import { addShellCommand } from "./shell-command.ts";
 import { addTopCommand } from "./top-command.ts";
 import { exitCodes } from "./ui.ts";
@@ -76,27 +73,16 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
       });
     });
 
-  connectingCommand("exec", "verify a module, run exactly that version, and print its result")
-    .argument("<mod>", "'hello' is short for 'hello.ts'", parsed(moduleName))
-    .argument("[args...]", "joined by spaces; everything after <mod> goes to the module, flags too")
-    .option("--stdin", "read the arguments from standard input")
-    .option("--raw", "print the result exactly as received: with control characters, and no newline added")
-    .option("-o, --output <file>", "write the result to a file, exactly as received; - is standard output")
-    .option(
-      "--no-repeat",
-      "fail at once if the server is busy, stopping or gone before the module has started",
-    )
-    .addOption(options.timeout)
-    .passThroughOptions()
-    .action(async (mod: string, words: string[], own: ExecFlags, self: Command) =>
-      exec(await optionsOf(self), own, mod, words),
-    );
+  addExecCommand(
+    connectingCommand("exec", "verify a module, run exactly that version, and print its result"),
+    setExitCode,
+  );
 
   connectingCommand("modules", "show each module's process, memory, calls and run times").action(
     async (_, self: Command) => {
       const given = await optionsOf(self);
       return withClient(given, async (client) => {
-        printStats(await client.stats(), client.approvals, given.json);
+        printStats(await client.processes(), client.approvals, given.json);
       });
     },
   );
@@ -106,43 +92,5 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   addApprovalCommands(connectingCommand, setExitCode);
   addKeyCommands(command, setExitCode);
   addPinCommands(command);
-}
-
-interface ExecFlags {
-  stdin?: boolean;
-  raw?: boolean;
-  output?: string;
-  /** False with `--no-repeat`. */
-  repeat: boolean;
-}
-
-async function exec(given: ClientOptions, own: ExecFlags, mod: string, words: string[]): Promise<void> {
-  const text = own.stdin ? await readArguments() : words.join(" ");
-  const output = await ExecOutput.open({ json: given.json, raw: own.raw, output: own.output });
-  try {
-    const call = async (client: VeripyClient) => {
-      const pending = new PendingNote(client, mod);
-      try {
-        const result = await client.exec(mod, text, {
-          timeoutMs: given.timeout,
-          repeat: own.repeat,
-          onPart: (data) => {
-            pending.say();
-            output.part(data);
-          },
-          onProgress: (progress) => output.progress(progress),
-        });
-        pending.say();
-        await output.result(result);
-      } catch (error) {
-        // A call that was not made ran no version.
-        if (error instanceof VeripyError && error.started !== false) pending.say();
-        throw error;
-      }
-    };
-    // A call that was never sent can use another connection. One that may have started is not repeated.
-    await withModules(given, [mod], call, { reconnect: own.repeat });
-  } finally {
-    output.close();
-  }
+  addConfigCommand(command);
 }

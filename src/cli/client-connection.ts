@@ -20,6 +20,8 @@ export interface ClientUse {
   ignoresLocked?: boolean;
   /** For a command that writes decisions: a `--lock` that does not exist is created. */
   createsLock?: boolean;
+  /** Whether a person may be asked about the server's key. Default: true. */
+  mayAsk?: boolean;
 }
 
 /** Connects, lets `use` work with the client, and closes the connection. */
@@ -82,14 +84,24 @@ export async function warnOfClientFiles(certs: string): Promise<void> {
   for (const warning of await checkClientFiles(certs)) note`${warning}`;
 }
 
-async function open(
-  given: ClientOptions,
-  { reconnect = false, ignoresLocked = false, createsLock = false }: ClientUse,
-): Promise<VeripyClient> {
+async function open(given: ClientOptions, clientUse: ClientUse): Promise<VeripyClient> {
+  await prepareConnections(given);
+  return openClient(given, clientUse);
+}
+
+/** To call once before `openClient`: starts the log, and prints warnings. */
+export async function prepareConnections(given: ClientOptions): Promise<void> {
   if (given.logLevel !== undefined) await configureLogs({ level: given.logLevel, json: given.json ?? false });
   await warnOfClientFiles(given.certs);
+}
+
+/** Connects. The caller closes the client. */
+export async function openClient(
+  given: ClientOptions,
+  { reconnect = false, ignoresLocked = false, createsLock = false, mayAsk = true }: ClientUse,
+): Promise<VeripyClient> {
   const lock = await findLock({ home: given.home, given: given.lock, mayBeMissing: createsLock });
-  const client = await connect({
+  const connecting = connect({
     home: given.home,
     locked: given.locked,
     decide: ignoresLocked,
@@ -100,8 +112,17 @@ async function open(
     timeoutMs: given.connectTimeout,
     keepaliveMs: given.keepalive,
     reconnect,
-    ...serverKeyOptions(given),
+    ...serverKeyOptions(given, mayAsk),
+  });
+  const client = await connecting.catch((error) => {
+    throw withHint(error, given.hostHint);
   });
   noteRemembered(client.rememberedIn);
   return client;
+}
+
+/** A host that can't be reached may have been meant as a name of the settings file. */
+function withHint(error: unknown, hint: string): unknown {
+  if (hint === "" || !(error instanceof VeripyError) || error.code !== "unreachable") return error;
+  return new VeripyError(error.code, `${error.message} ${hint}`, { cause: error });
 }

@@ -1,10 +1,12 @@
 import type { LogLevel } from "@logtape/logtape";
 import type { Command } from "commander";
-import { certsFolder, findHome, VeripyError } from "../index.ts";
+import { certsFolder, didYouMean, findHome, VeripyError } from "../index.ts";
 import type { HostAndPort } from "./addresses.ts";
 import type { ServerKeyFlags } from "./ask-server-key.ts";
+import { readClientSettings } from "./client-settings.ts";
 import { configFolder, lockedVariable } from "./environment.ts";
 import { options } from "./options.ts";
+import type { Settings } from "./settings-file.ts";
 
 /** The flags of a client's command, parsed. Which of them are there depends on the command. */
 export interface ClientOptions extends ServerKeyFlags {
@@ -13,6 +15,8 @@ export interface ClientOptions extends ServerKeyFlags {
   /** As given: `findLock` says which lock that is. */
   lock?: string | false;
   locked: boolean;
+  /** For an error: names of the settings file that are like the host. */
+  hostHint: string;
   connectTimeout: number;
   keepalive: number;
   timeout: number;
@@ -38,51 +42,90 @@ export function addConnectionFlags(command: Command): Command {
     .addOption(options.json);
 }
 
-/**
- * A command's options: a flag after its name wins over the same flag before it. The port of a HOST:PORT, in `--host`
- * or in `server` (an argument of the command), wins over the default one. Throws `bad_config` when `--port` contradicts it.
- */
+/** A command's options, and where each comes from: a flag, a variable, a line of the settings file, or `default`. */
+export interface ResolvedOptions {
+  readonly options: ClientOptions;
+  /** The server as it was named, which `options` has the host and port of. */
+  readonly hostName: string;
+  readonly settingsFile: string;
+  readonly addressOrigin: string;
+  /** By the option's name. */
+  originOf(name: string): string;
+}
+
+/** The options alone, for a command that needs no more. */
 export async function optionsOf(command: Command, server?: HostAndPort): Promise<ClientOptions> {
+  return (await resolveOptions(command, server)).options;
+}
+
+/**
+ * A flag after a command's name wins over the same flag before it, a flag over its variable, and a variable over the
+ * settings file. The server is `server`, an argument of the command, or `--host`: a name of the settings file, or else a
+ * host. Throws `bad_config` when `--port` contradicts a HOST:PORT.
+ */
+export async function resolveOptions(command: Command, server?: HostAndPort): Promise<ResolvedOptions> {
   const given: Record<string, unknown> = { ...command.parent?.opts() };
   for (const [name, value] of Object.entries(command.opts())) {
     if (given[name] === undefined || command.getOptionValueSource(name) === "cli") given[name] = value;
   }
-  // A key that is in the environment is there next time too, so there is nothing to remember.
-  if (sourceOf(command, "serverFingerprint") === "env") given.remember ??= false;
-  const { host, port: hostPort } = server ?? (given.host as HostAndPort);
-  const port = portOf(hostPort, given.port as number, {
-    host: server === undefined ? sourceOf(command, "host") : "cli",
-    port: sourceOf(command, "port"),
-  });
   const home = await findHome(given.home as string | undefined, configFolder());
-  const certs = given.certs ?? certsFolder(home);
-  const locked = lockedFrom(given.locked === true, given.lock === false);
-  // Each field was parsed by its own schema, in `options.ts`.
-  return { ...given, host, port, home, certs, locked } as unknown as ClientOptions;
-}
+  const file = await readClientSettings(home);
+  const flagSource = server === undefined ? sourceOf(command, "host", noSettings) : "cli";
+  const { defaultHost } = file;
+  const hostSource = flagSource === "default" && defaultHost !== undefined ? "file" : flagSource;
+  const asked = server ?? ((hostSource === "file" ? defaultHost?.value : given.host) as HostAndPort);
+  const named = asked.port === undefined ? file.hosts.get(asked.host) : undefined;
 
-/** A flag wins over the variable, so that `--no-lock` does not mind `VERIPY_LOCKED`. */
-function lockedFrom(isLocked: boolean, isWithoutLock: boolean): boolean {
-  if (isLocked && isWithoutLock)
-    throw new VeripyError(
-      "bad_config",
-      "--locked needs a lock, and --no-lock says to use none. Give one of them.",
-    );
-  return isLocked || (!isWithoutLock && (lockedVariable() ?? false));
+  const settings: Settings = new Map([...file.common, ...(named?.settings ?? [])]);
+  const source = (name: string): Source => sourceOf(command, name, settings);
+  for (const [name, { value }] of settings) if (source(name) === "file") given[name] = value;
+  // A key that stands in the environment or in a file is there next time too, so there is nothing to remember.
+  if (["env", "file"].includes(source("serverFingerprint"))) given.remember ??= false;
+
+  const address = (named?.address.value as HostAndPort | undefined) ?? asked;
+  const ports = { host: hostSource, port: source("port") };
+  const port = portOf(address.port, given.port as number, ports);
+  // Each field was parsed by its own schema, in `options.ts`.
+  const options = {
+    ...given,
+    host: address.host,
+    port,
+    home,
+    certs: given.certs ?? certsFolder(home),
+    locked: lockedFrom(command, given, settings),
+    hostHint:
+      named === undefined && asked.port === undefined ? didYouMean(asked.host, file.hosts.keys()) : "",
+  } as unknown as ClientOptions;
+
+  const originOf = (name: string): string => {
+    if (name === "host")
+      return hostSource === "file" ? (defaultHost?.place ?? "") : flagText(command, name, hostSource);
+    const origin = source(name);
+    return origin === "file" ? (settings.get(name)?.place ?? "") : flagText(command, name, origin);
+  };
+  const addressOrigin =
+    address.port === undefined || (address.port !== port && ports.port !== "default")
+      ? originOf("port")
+      : (named?.address.place ?? originOf("host"));
+  return { options, hostName: asked.host, settingsFile: file.file, addressOrigin, originOf };
 }
 
 /** Whether one of these options came from the command line or the environment. */
 export function isGiven(command: Command, ...names: string[]): boolean {
-  return names.some((name) => sourceOf(command, name) !== "default");
+  return names.some((name) => sourceOf(command, name, noSettings) !== "default");
 }
 
-type Source = "cli" | "env" | "default";
+const noSettings: Settings = new Map();
 
-/** A flag wins over a variable, and the port of HOST:PORT over the default; two flags, or two variables, must agree. */
+/** From the weakest to the strongest. */
+const sources = ["default", "file", "env", "cli"] as const;
+type Source = (typeof sources)[number];
+
+/** Of a port and the port of HOST:PORT, the one from the stronger source; from the same source they must agree. */
 function portOf(hostPort: number | undefined, port: number, from: { host: Source; port: Source }): number {
-  if (hostPort === undefined || hostPort === port) return port;
-  if (from.port === "default" || (from.host === "cli" && from.port === "env")) return hostPort;
-  if (from.host === "env" && from.port === "cli") return port;
+  if (hostPort === undefined || hostPort === port || from.port === "default") return hostPort ?? port;
+  const stronger = sources.indexOf(from.host) - sources.indexOf(from.port);
+  if (stronger !== 0) return stronger > 0 ? hostPort : port;
   throw new VeripyError(
     "bad_config",
     from.port === "cli"
@@ -91,8 +134,33 @@ function portOf(hostPort: number | undefined, port: number, from: { host: Source
   );
 }
 
+/** `--no-lock` wins over everything but `--locked` beside it, which contradicts it. */
+function lockedFrom(command: Command, given: Record<string, unknown>, settings: Settings): boolean {
+  const source = sourceOf(command, "locked", settings);
+  if (given.lock === false && source === "cli") {
+    throw new VeripyError(
+      "bad_config",
+      "--locked needs a lock, and --no-lock says to use none. Give only one of them.",
+    );
+  }
+  if (given.lock === false) return false;
+  return source === "env" ? lockedVariable() === true : given.locked === true;
+}
+
 /** Where an option's value came from. The command line, before or after the command's name, comes first. */
-function sourceOf(command: Command, name: string): Source {
-  const sources = [command, command.parent].map((one) => one?.getOptionValueSource(name));
-  return (["cli", "env"] as const).find((source) => sources.includes(source)) ?? "default";
+function sourceOf(command: Command, name: string, settings: Settings): Source {
+  const found = [command, command.parent].map((one) => one?.getOptionValueSource(name));
+  if (found.includes("cli")) return "cli";
+  if (found.includes("env") || (name === "locked" && lockedVariable() !== undefined)) return "env";
+  return settings.has(name) ? "file" : "default";
+}
+
+/** The flag or the variable that an option came from. */
+function flagText(command: Command, name: string, source: Source): string {
+  const declared = [command, command.parent].flatMap((one) => one?.options ?? []);
+  const options = declared.filter((option) => option.attributeName() === name);
+  if (source === "env") return options.find(({ envVar }) => envVar)?.envVar ?? `VERIPY_${name.toUpperCase()}`;
+  if (source !== "cli") return "default";
+  const isNegated = [command, command.parent].some((one) => one?.opts()[name] === false);
+  return options.find(({ negate }) => negate === isNegated)?.long ?? "";
 }

@@ -70,7 +70,7 @@ export function asksForJson(program: Command, args: readonly string[]): boolean 
     command = named ?? command;
   }
   try {
-    return jsonVariable();
+    return jsonVariable() ?? false;
   } catch {
     return false;
   }
@@ -87,8 +87,8 @@ function applyJsonVariable(action: Command): boolean {
   if (action.optsWithGlobals<{ json?: boolean }>().json === true) return true;
   try {
     const wantsJson = jsonVariable();
-    if (wantsJson) action.setOptionValueWithSource("json", true, "env");
-    return wantsJson;
+    if (wantsJson !== undefined) action.setOptionValueWithSource("json", wantsJson, "env");
+    return wantsJson ?? false;
   } catch (error) {
     return action.error(`error: ${error instanceof Error ? error.message : String(error)}`);
   }

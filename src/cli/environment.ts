@@ -7,9 +7,9 @@ import { VeripyError } from "../index.ts";
  * see `options.ts`.
  */
 
-/** The value of `VERIPY_JSON`. Throws if it is neither yes nor no. */
-export function jsonVariable(): boolean {
-  return yesOrNo("VERIPY_JSON") ?? false;
+/** The value of `VERIPY_JSON`; undefined if it is not set. Throws if it is neither yes nor no. */
+export function jsonVariable(): boolean | undefined {
+  return yesOrNo("VERIPY_JSON");
 }
 
 /** The value of `VERIPY_LOCKED`; undefined if it is not set. Throws if it is neither yes nor no. */

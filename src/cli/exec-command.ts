@@ -7,6 +7,7 @@ import { type ExecFlags, execOnHosts } from "./exec-hosts.ts";
 import { ExecOutput } from "./exec-output.ts";
 import { moduleName, parsed } from "./flag-values.ts";
 import { collectHosts } from "./host-list.ts";
+import { callModule } from "./module-call.ts";
 import { options } from "./options.ts";
 import { readArguments } from "./read-text.ts";
 import { silenceNotes } from "./ui.ts";
@@ -27,7 +28,10 @@ export function addExecCommand(command: Command, setExitCode: (code: number) => 
     .argument("<mod>", "'hello' is short for 'hello.ts'", parsed(moduleName))
     .argument("[args...]", "see below; everything after <mod> goes to the module, flags too")
     .option("--hosts <file>", "run it on each host that the file lists, one a line; - is standard input")
-    .option("--mixed", "with several hosts: call those that can be called, each with the version that it runs")
+    .option(
+      "--mixed",
+      "with several hosts: call those that can be called, each with the version that it runs",
+    )
     .option("--stdin", "read the arguments from standard input, unchanged")
     .option("--raw", "print the result exactly as received: with control characters, and no newline added")
     .option("-o, --output <file>", "write the result to a file, exactly as received; - is standard output")
@@ -43,23 +47,21 @@ export function addExecCommand(command: Command, setExitCode: (code: number) => 
       if (own.quiet) silenceNotes();
       const list = await hosts(own);
       if (list !== undefined) setExitCode(await execOnHosts(list, self, own, mod, words));
-      else await exec(optionsOf(self), own, mod, words);
+      else await exec(await optionsOf(self), own, mod, words);
     });
 }
 
 async function exec(given: ClientOptions, own: ExecFlags, mod: string, words: string[]): Promise<void> {
   const args = own.stdin ? await readArguments() : words;
-  const output = await ExecOutput.open({ json: given.json, raw: own.raw, output: own.output, quiet: own.quiet });
+  const output = await ExecOutput.open({
+    json: given.json,
+    raw: own.raw,
+    output: own.output,
+    quiet: own.quiet,
+  });
   try {
-    const call = async (client: VeripyClient) => {
-      const result = await client.exec(mod, args, {
-        timeoutMs: given.timeout,
-        repeat: own.repeat,
-        onPart: (data) => output.part(data),
-        onProgress: (progress) => output.progress(progress),
-      });
-      await output.result(result);
-    };
+    const call = (client: VeripyClient) =>
+      callModule(client, mod, args, output, { timeoutMs: given.timeout, repeat: own.repeat });
     // A call that was never sent can use another connection. One that may have started is not repeated.
     await withModules(given, [mod], call, { reconnect: own.repeat });
   } catch (error) {

@@ -37,8 +37,13 @@ export async function execOnHosts(
   words: readonly string[],
 ): Promise<number> {
   if (own.raw || own.output !== undefined)
-    throw new VeripyError("bad_config", "--raw and --output are for one host: with several, each line names its host.");
-  const places = hosts.map((host) => ({ host, given: optionsOf(command, hostAndPort.parse(host)) }));
+    throw new VeripyError(
+      "bad_config",
+      "--raw and --output are for one host: with several, each line names its host.",
+    );
+  const places = await Promise.all(
+    hosts.map(async (host) => ({ host, given: await optionsOf(command, hostAndPort.parse(host)) })),
+  );
   refuseSameServer(places);
   const [first] = places;
   if (first === undefined) return exitCodes.ok;

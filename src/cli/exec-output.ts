@@ -27,7 +27,10 @@ export class ExecOutput {
   /** The first half of a surrogate pair; the next part begins with the other half. */
   #held = "";
 
-  private constructor({ json = false, raw = false, output, quiet = false }: ExecOutputOptions, file?: OutputFile) {
+  private constructor(
+    { json = false, raw = false, output, quiet = false }: ExecOutputOptions,
+    file?: OutputFile,
+  ) {
     this.#json = json;
     this.#raw = raw || output !== undefined;
     this.#output = output;

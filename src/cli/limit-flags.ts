@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import { defaultLimits, type Limits } from "../index.ts";
 import { count, duration, minutes, parsed, size } from "./flag-values.ts";
+import { formatters } from "./setting-rows.ts";
 
 const kinds = { duration, minutes, size, count };
 type Kind = keyof typeof kinds;
@@ -49,6 +50,12 @@ const flags = (Object.entries(limitFlags) as [keyof Limits, LimitFlag | null][])
   flag === null ? [] : [{ limit, name: flag[0], kind: flag[1], text: flag[2] }],
 );
 
+/** The default of the limit that a flag sets; undefined for any other flag. */
+export function limitDefault(option: Option): number | undefined {
+  const flag = flags.find(({ name }) => name === option.name());
+  return flag && defaultLimits[flag.limit];
+}
+
 /** The limits that apply when a module is loaded. */
 export const loadLimits: ReadonlySet<keyof Limits> = new Set<keyof Limits>([
   "maxFileBytes",
@@ -73,13 +80,6 @@ export function addLimitFlags(command: Command, listed?: ReadonlySet<keyof Limit
   }
   return command;
 }
-
-const formatters: Record<Kind, (value: number) => string> = {
-  minutes: (ms) => `${ms / 60_000}`,
-  duration: (ms) => (ms % 60_000 === 0 && ms > 0 ? `${ms / 60_000}m` : `${ms / 1_000}s`),
-  size: (bytes) => (bytes % 1024 ** 2 === 0 && bytes > 0 ? `${bytes / 1024 ** 2}MiB` : `${bytes / 1024}KiB`),
-  count: String,
-};
 
 /** The limits among a command's parsed options. */
 export function limitsFrom(options: Record<string, unknown>): Partial<Limits> {

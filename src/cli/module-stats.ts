@@ -1,17 +1,18 @@
-import type { Approval, Approvals, ModuleStats } from "../index.ts";
+import type { Approval, Approvals, ModuleStats, SandboxStatus, StatsResponse } from "../index.ts";
 import { approvalJson, approvalText } from "./approval-text.ts";
 import { table } from "./table.ts";
-import { shortId } from "./text.ts";
-import { printAll, printJson } from "./ui.ts";
+import { shortId, styled } from "./text.ts";
+import { note, printAll, printJson } from "./ui.ts";
 
-/** Prints a line for each version of a module, as `modules` does. */
-export function printStats(stats: readonly ModuleStats[], approvals: Approvals, json = false): void {
+/** Prints a line for each version of a module, and whether the server holds them to their permissions, as `modules` does. */
+export function printStats({ modules, sandbox }: StatsResponse, approvals: Approvals, json = false): void {
   if (json) {
-    for (const one of stats) {
+    for (const one of modules) {
       // `state` is that of the process.
       const { state: approval, changed } = approvalJson(approvalOf(one, approvals));
       printJson({ ...one, approval, changed });
     }
+    if (sandbox !== undefined) printJson({ sandbox });
     return;
   }
   const header = [
@@ -27,7 +28,7 @@ export function printStats(stats: readonly ModuleStats[], approvals: Approvals, 
     "p50",
     "p99",
   ];
-  const rows = stats.map((one) => [
+  const rows = modules.map((one) => [
     one.mod,
     shortId(one.tree) + (one.current ? "" : " (old)"),
     approvalText(approvalOf(one, approvals)),
@@ -41,6 +42,12 @@ export function printStats(stats: readonly ModuleStats[], approvals: Approvals, 
     milliseconds(one.p99Ms),
   ]);
   printAll(table([header, ...rows]));
+  if (sandbox?.enforced === false) note`${styled("red", "warning")}: ${unenforcedText(sandbox)}`;
+}
+
+function unenforcedText({ mode, abi }: SandboxStatus): string {
+  const kernel = abi === 0 ? "without Landlock" : `with Landlock ABI ${abi}`;
+  return `The server does not hold modules to all their permissions: its sandbox is '${mode}', on a system ${kernel}.`;
 }
 
 /** Of the current version, or of one that the server retains. */

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import {
   beginServerRotation,
@@ -18,7 +19,9 @@ import { addLimitFlags } from "./limit-flags.ts";
 import { options } from "./options.ts";
 import { readText } from "./read-text.ts";
 import { addRetireCommand } from "./retire-command.ts";
-import { type StartOptions, start } from "./server-start.ts";
+import { addConfigCommand } from "./server-config-command.ts";
+import { addSettingsFile } from "./server-settings.ts";
+import { type StartOptions, start as startServer } from "./server-start.ts";
 import { addTypesCommand } from "./server-types.ts";
 import { styled } from "./text.ts";
 import { addTrustCommands } from "./trust-commands.ts";
@@ -36,11 +39,11 @@ export function runServerCommand(args: readonly string[]): Promise<number> {
 }
 
 function addCommands(program: Command, setExitCode: (code: number) => void): void {
-  addStartFlags(program.command("start", { isDefault: true }))
+  const start = addStartFlags(program.command("start", { isDefault: true }))
     .allowExcessArguments()
     .description("serve the modules (the default; 'veripy-server start --help' lists its flags)")
     .action(async (given: StartOptions) => {
-      await start(given);
+      await startServer(given);
     });
 
   program
@@ -110,10 +113,12 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     .addOption(options.user)
     .addOption(options.interface)
     .addOption(options.listenPort)
-    .action((given: { user: string; interface: string; port: number }) => printUnit(given));
+    .action((given: UnitFlags, self: Command) => printUnit(given, self));
 
   addTypesCommand(program);
   addDoctorCommand(program);
+  addConfigCommand(program, start, addStartFlags);
+  addSettingsFile(program, start);
 }
 
 function addStartFlags(command: Command): Command {
@@ -192,12 +197,28 @@ async function testPolicyFile(file: string, given: StartOptions): Promise<number
   return failed.length === 0 ? exitCodes.ok : exitCodes.moduleFailed;
 }
 
-async function printUnit(given: { user: string; interface: string; port: number }): Promise<void> {
-  const { user, port } = given;
+interface UnitFlags {
+  user: string;
+  interface: string;
+  port: number;
+  config?: string;
+}
+
+async function printUnit(
+  { user, interface: address, port, config }: UnitFlags,
+  self: Command,
+): Promise<void> {
   // Only a warning: the unit may be for another machine, or the user may be created later.
   await findSystemUser(user).catch(() => {
     note`warning: /etc/passwd has no user '${user}'. Create it before you start the unit: useradd --system ${user}`;
   });
   const place = { executable: process.execPath, directory: process.cwd() };
-  printData(systemdUnit({ ...place, user, hostname: given.interface, port }));
+  // What the settings file says is left there: in the unit, it would win over later changes of the file.
+  const isInFile = (name: string) => self.getOptionValueSource(name) === "config";
+  const args = [
+    ...(config === undefined ? [] : ["--config", resolve(config)]),
+    ...(isInFile("interface") ? [] : ["--interface", address]),
+    ...(isInFile("port") ? [] : ["--port", String(port)]),
+  ];
+  printData(systemdUnit({ ...place, user, args, port }));
 }

@@ -106,7 +106,7 @@ export const shellCommands: ReadonlyMap<string, ShellCommand> = new Map<string, 
       maxOperands: 0,
       about: "show each module's process, memory, calls and run times",
       run: async ({ client, given }) => {
-        printStats(await client.stats(), client.approvals, given.json);
+        printStats(await client.processes(), client.approvals, given.json);
         return exitCodes.ok;
       },
     },

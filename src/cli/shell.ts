@@ -5,7 +5,7 @@ import { ClientOutput } from "./client-output.ts";
 import { ExecOutput } from "./exec-output.ts";
 import { moduleName } from "./flag-values.ts";
 import { LineEditor } from "./line-editor.ts";
-import { PendingNote } from "./pending-note.ts";
+import { callModule } from "./module-call.ts";
 import { scriptLines } from "./script-lines.ts";
 import { checkOperands, commandsOutside, type ShellContext, shellCommands } from "./shell-commands.ts";
 import { complete } from "./shell-completion.ts";
@@ -114,19 +114,8 @@ async function call(
       `'${mod}' is neither a command nor a module. 'help' lists the commands.`,
     );
   const output = await ExecOutput.open({ json: given.json });
-  const pending = new PendingNote(client, mod);
   try {
-    const result = await client.exec(mod, words, {
-      timeoutMs: given.timeout,
-      signal,
-      onPart: (data) => {
-        pending.say();
-        output.part(data);
-      },
-      onProgress: (progress) => output.progress(progress),
-    });
-    pending.say();
-    await output.result(result);
+    await callModule(client, mod, words, output, { timeoutMs: given.timeout, signal });
     return exitCodes.ok;
   } catch (error) {
     throw given.json ? error : withArgumentTable(error);

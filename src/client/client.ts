@@ -8,6 +8,7 @@ import {
   type ModuleReport,
   type ModuleStats,
   parseAnswer,
+  type StatsResponse,
   statsResponse,
   syncResponse,
 } from "../protocol/messages.ts";
@@ -181,7 +182,12 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
 
   /** Per module: version, process, memory, calls, failures, restarts, run times. */
   async stats(): Promise<ModuleStats[]> {
-    return parseAnswer(statsResponse, (await this.#connection.request("mod", "stats", "{}")).json).modules;
+    return (await this.processes()).modules;
+  }
+
+  /** The same, with what the server says of its sandbox; older servers say nothing. */
+  async processes(): Promise<StatsResponse> {
+    return parseAnswer(statsResponse, (await this.#connection.request("mod", "stats", "{}")).json);
   }
 
   async info(): Promise<InfoResponse> {

@@ -112,7 +112,7 @@ export class DecisionFiles {
 
   async #read(place: { fingerprint: string; address: string }): Promise<void> {
     const { lockFile, homeLockFile, locked } = this.#files;
-    const stamps = await this.#stampsNow();
+    const stamps = this.#stampsNow();
     const lock = lockFile === undefined ? undefined : await readLock(lockFile);
     const homeLock =
       homeLockFile === undefined
@@ -144,7 +144,7 @@ export class DecisionFiles {
   }
 
   async #poll(): Promise<void> {
-    const stamps = await this.#stampsNow();
+    const stamps = this.#stampsNow();
     if (this.#stamps === stamps) return;
     try {
       await this.refresh();
@@ -155,9 +155,9 @@ export class DecisionFiles {
     }
   }
 
-  async #stampsNow(): Promise<string> {
+  #stampsNow(): string {
     const paths = [this.#files.lockFile, this.#files.homeLockFile].filter((path) => path !== undefined);
-    return (await Promise.all(paths.map(stampOf))).map(({ mark }) => mark).join(" ");
+    return paths.map((path) => stampOf(path).mark).join(" ");
   }
 
   #write(write: () => Promise<unknown>): void {

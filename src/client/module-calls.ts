@@ -56,10 +56,12 @@ export class ModuleCalls {
   }
 
   /** See `VeripyClient.prepare`. */
-  async prepare(mod: string, args: CallArguments): Promise<string> {
-    const target = await this.#targetFor(this.#modules.nameOf(mod), undefined);
-    this.#textFor(target, args);
-    return target.tree;
+  prepare(mod: string, args: CallArguments): Promise<string> {
+    return notStarted(async () => {
+      const target = await this.#targetFor(this.#modules.nameOf(mod), undefined);
+      this.#textFor(target, args);
+      return target.tree;
+    });
   }
 
   /** What a call names, if nothing has to be fetched or looked up for that. */
@@ -85,10 +87,7 @@ export class ModuleCalls {
         : undefined;
   }
 
-  async #execAnew(
-    { target: { mod, tree }, options }: ExecCall,
-    args: CallArguments,
-  ): Promise<ExecResult> {
+  async #execAnew({ target: { mod, tree }, options }: ExecCall, args: CallArguments): Promise<ExecResult> {
     const call = await notStarted(async () => {
       await this.#preparation.sync();
       // Another version than the approved one is not a substitute for it.

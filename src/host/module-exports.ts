@@ -1,7 +1,6 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
-import { isDeeperThan } from "../base/json-depth.ts";
 import type { Limits } from "../base/limits.ts";
-import { maxDescription, maxInputDepth, maxInputSchema } from "../manifest/description-limits.ts";
+import { descriptionFault, inputFault, noExecute } from "../manifest/export-faults.ts";
 import type { ModuleLimits } from "../manifest/module-limits.ts";
 import type { Execute } from "./api.ts";
 
@@ -33,11 +32,10 @@ const GeneratorFunction = function* () {}.constructor as FunctionConstructor;
 /** Throws `bad_module` with a sentence that begins with the module's name. */
 export function checkExports(mod: string, exports: Record<string, unknown>): CheckedExports {
   const { execute, description, input, limits, permissions } = exports;
-  if (execute === undefined)
-    throw bad(
-      mod,
-      `exports no function 'execute'${hint(exports)}. Write: export async function execute(args: string): Promise<string> { … }`,
-    );
+  if (execute === undefined) {
+    const functions = Object.keys(exports).filter((name) => typeof exports[name] === "function");
+    throw new VeripyError("bad_module", noExecute(mod, functions));
+  }
   if (typeof execute !== "function")
     throw bad(mod, `must export 'execute' as a function, not as ${kindOf(execute)}.`);
   if (/^class\b/.test(Function.prototype.toString.call(execute)))
@@ -45,47 +43,28 @@ export function checkExports(mod: string, exports: Record<string, unknown>): Che
   // Every call would fail.
   if (execute instanceof GeneratorFunction)
     throw bad(mod, "must export 'execute' as an async generator. Write: export async function* execute(…)");
-  if (description !== undefined && typeof description !== "string")
-    throw bad(mod, `must export 'description' as a string, not as ${kindOf(description)}.`);
-  if (typeof description === "string" && description.length > maxDescription)
-    throw bad(
-      mod,
-      `exports a 'description' of ${description.length} characters, the limit is ${maxDescription}.`,
-    );
+  const fault = description === undefined ? undefined : descriptionFault(description);
+  if (fault !== undefined) throw new VeripyError("bad_module", `${mod}: ${fault}`);
   return {
     execute: execute as Execute,
-    desc: description,
+    desc: description as string | undefined,
     input: checkInput(mod, input),
     limits,
     permissions,
   };
 }
 
-function hint(exports: Record<string, unknown>): string {
-  if (typeof exports.default === "function") return ", but a function as default";
-  const names = Object.keys(exports).filter((name) => typeof exports[name] === "function");
-  return names.length === 0 ? "" : `, but ${names.slice(0, 3).join(", ")}`;
-}
-
 /** A plain JSON copy: what the module does to its object later changes nothing. */
 function checkInput(mod: string, input: unknown): Record<string, unknown> | undefined {
   if (input === undefined) return undefined;
-  if (typeof input !== "object" || input === null || Array.isArray(input))
-    throw bad(mod, `must export 'input' as a JSON Schema object, not as ${kindOf(input)}.`);
-  let json: string;
+  let fault: string | undefined;
   try {
-    json = JSON.stringify(input);
+    fault = inputFault(input);
   } catch (error) {
-    throw bad(mod, `exports an 'input' that cannot be written as JSON: ${messageOf(error)}.`);
+    fault = `'input' cannot be written as JSON: ${messageOf(error)}.`;
   }
-  if (json.length > maxInputSchema)
-    throw bad(
-      mod,
-      `exports an 'input' of ${json.length} characters as JSON, the limit is ${maxInputSchema}.`,
-    );
-  if (isDeeperThan(json, maxInputDepth))
-    throw bad(mod, `exports an 'input' that nests deeper than ${maxInputDepth} levels, the limit.`);
-  return JSON.parse(json) as Record<string, unknown>;
+  if (fault !== undefined) throw new VeripyError("bad_module", `${mod}: ${fault}`);
+  return JSON.parse(JSON.stringify(input)) as Record<string, unknown>;
 }
 
 /** The limits with those that a module sets tighter. */

@@ -107,7 +107,11 @@ function typesOf(schema: unknown): readonly JsonType[] {
 function elementTypesOf(schema: unknown): readonly JsonType[] {
   const { items, ...rest } = objectOf(schema) ?? {};
   if (items !== undefined) return typesOf(items);
-  return choicesOf(rest).map(elementTypesOf).find((types) => types.length > 0) ?? [];
+  return (
+    choicesOf(rest)
+      .map(elementTypesOf)
+      .find((types) => types.length > 0) ?? []
+  );
 }
 
 function choicesOf({ anyOf, oneOf }: Record<string, unknown>): unknown[] {

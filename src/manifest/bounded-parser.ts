@@ -8,6 +8,12 @@ import type { Extensible, ParserInternals } from "./parser-internals.ts";
 const maxReadings = 4;
 const freeCharacters = 32 * 1024;
 
+/**
+ * Words and signs read, those read again included. The server parses on the thread that answers its clients: these take
+ * it about a quarter of a second. They are 400 KB of ordinary code, or 200 KB of dense code.
+ */
+const maxTokens = 100_000;
+
 /** Statements, expressions and types inside each other. The stack holds about twice as many. */
 const maxNesting = 1_500;
 
@@ -38,12 +44,19 @@ interface BoundedInternals extends ParserInternals {
 export function boundedParser<Base>(base: Base): Base {
   class BoundedParser extends (base as unknown as Extensible<BoundedInternals>) {
     #charactersRead = 0;
+    #tokensRead = 0;
     #nesting = 0;
 
     override nextToken(): void {
       const before = this.pos;
       super.nextToken();
       this.#charactersRead += this.pos - before;
+      this.#tokensRead += 1;
+      if (this.#tokensRead > maxTokens)
+        throw limitError(
+          this.start,
+          `Too much code in one file: the limit is ${maxTokens} words and signs. Split it up, or keep data in a .json file`,
+        );
       if (this.#charactersRead > freeCharacters && this.#charactersRead > maxReadings * this.input.length)
         throw limitError(this.start, "Too ambiguous to parse: simplify this code or split it up");
     }

@@ -1,6 +1,12 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { didYouMean } from "../base/similar.ts";
-import { type ArgumentField, type ArgumentFields, argumentFields, isText, type JsonType } from "./argument-fields.ts";
+import {
+  type ArgumentField,
+  type ArgumentFields,
+  argumentFields,
+  isText,
+  type JsonType,
+} from "./argument-fields.ts";
 import { compileInput } from "./input-schema.ts";
 
 /** Arguments that do not fit a module's schema. Nothing was sent. */
@@ -98,7 +104,8 @@ function fieldText({ name, types, elementTypes }: ArgumentField, given: readonly
   const [first] = given;
   if (first === undefined) return "null";
   if (given.some(({ isJson }) => isJson)) {
-    if (given.length > 1) throw new Fault(`${name} is given ${given.length} times, but ':=' gives all of it at once.`);
+    if (given.length > 1)
+      throw new Fault(`${name} is given ${given.length} times, but ':=' gives all of it at once.`);
     return jsonText(first);
   }
   const scalars = types.filter((type) => type !== "array");
@@ -157,7 +164,9 @@ function isOfType(value: string, type: JsonType): boolean {
 
 function check(mod: string, input: Record<string, unknown>, { fields }: ArgumentFields, json: string): void {
   const value = parsedObject(json);
-  const missing = [...fields.values()].filter(({ name, isRequired }) => isRequired && !Object.hasOwn(value, name));
+  const missing = [...fields.values()].filter(
+    ({ name, isRequired }) => isRequired && !Object.hasOwn(value, name),
+  );
   if (missing.length > 0) {
     const names = missing.map(({ name }) => name);
     throw new Fault(`${names.join(", ")} ${names.length === 1 ? "is" : "are"} missing.`);

@@ -27,7 +27,6 @@ export class NotLiteralError extends Error {
 export const literalsAre =
   "a string, a template without expressions, a number, true, false, null, or an array or plain object of these";
 
-const maxValues = 100_000;
 const maxDepth = 100;
 
 /**
@@ -36,10 +35,7 @@ const maxDepth = 100;
  * the first part that is anything else, for a key that is given twice, and for `__proto__`, which is no key to JavaScript.
  */
 export function literalValue(expression: SyntaxNode): LiteralValue {
-  let values = 0;
   const read = (node: SyntaxNode, depth: number): LiteralValue => {
-    values += 1;
-    if (values > maxValues) throw fault(node, `has more than ${maxValues} values, the limit`);
     if (depth > maxDepth) throw fault(node, `nests deeper than ${maxDepth} levels, the limit`);
     const inner = withoutTypes(node);
     switch (inner.type) {

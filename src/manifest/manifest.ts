@@ -1,9 +1,8 @@
 import { posix } from "node:path";
 import type { z } from "zod";
 import { VeripyError } from "../base/errors.ts";
-import { isDeeperThan } from "../base/json-depth.ts";
 import { plainWords } from "../base/plain-issue.ts";
-import { maxDescription, maxInputDepth, maxInputSchema } from "./description-limits.ts";
+import { descriptionFault, inputFault, noExecute } from "./export-faults.ts";
 import { type ExportedName, type FileExports, fileExports } from "./file-exports.ts";
 import { candidatePaths, type ImportScan, readImports } from "./import-scan.ts";
 import { type LiteralValue, literalPart, literalsAre, literalValue, NotLiteralError } from "./literal.ts";
@@ -38,18 +37,28 @@ const noExports: FileExports = { names: new Map(), stars: [] };
 
 /** Parses one file. Throws `bad_module` with its path, line and column. */
 export function scanFile(path: string, content: string): FileScan {
-  if (path.endsWith(".json")) return { path, content, ...noImports, exports: jsonExports(content) };
+  if (path.endsWith(".json")) return { path, content, ...noImports, exports: jsonExports(path, content) };
   if (!path.endsWith(".ts") && !path.endsWith(".js"))
     return { path, content, ...noImports, exports: noExports };
   const program = parseSource(path, content);
   return { path, content, ...readImports(path, content, program), exports: fileExports(program) };
 }
 
-/** A JSON file has its value as `default`. */
-function jsonExports(content: string): FileExports {
-  const value = parseJsonExpression(content);
-  if (value === undefined) return noExports;
-  return { names: new Map([["default", { kind: "constant", value, at: value.start }]]), stars: [] };
+/** A JSON file has its value as `default`. Only an export that leads to it has it parsed: most are data, and may be long. */
+function jsonExports(path: string, content: string): FileExports {
+  try {
+    JSON.parse(content);
+  } catch {
+    return noExports;
+  }
+  const value: ExportedName = {
+    kind: "constant",
+    at: 0,
+    get value() {
+      return parseJsonExpression(path, content);
+    },
+  };
+  return { names: new Map([["default", value]]), stars: [] };
 }
 
 const noImports: ImportScan = { relative: [], builtins: [], specifiers: [] };
@@ -74,7 +83,7 @@ export function linkManifest(mod: string, files: ReadonlyMap<string, FileScan>):
   const tree = new ModuleTree(files);
   const exports = tree.namesOf(entry);
   const execute = tree.find(entry, "execute");
-  if (execute === undefined) throw noExecute(entry, exports);
+  if (execute === undefined) throw new VeripyError("bad_module", noExecute(entry.path, exports));
   checkExecute(execute);
 
   const description = optionalLiteral(tree.find(entry, "description"));
@@ -171,15 +180,6 @@ class ModuleTree {
   }
 }
 
-function noExecute(entry: FileScan, exports: readonly string[]): VeripyError {
-  const others = exports.filter((name) => !["description", "input", "limits", "permissions"].includes(name));
-  const hint = others.length === 0 ? "" : ` It exports ${others.slice(0, 3).join(", ")}.`;
-  return new VeripyError(
-    "bad_module",
-    `${entry.path} exports no function 'execute'.${hint} Write: export async function execute(args: string): Promise<string> { … }`,
-  );
-}
-
 /** As far as the source tells; the rest shows when the module is loaded. */
 function checkExecute({ file, entry }: Found): void {
   if (entry.kind !== "constant" || !isLiteral(entry.value)) return;
@@ -187,6 +187,8 @@ function checkExecute({ file, entry }: Found): void {
 }
 
 function isLiteral(node: SyntaxNode): boolean {
+  // What nearly every module has, without the cost of an error.
+  if (node.type === "ArrowFunctionExpression" || node.type === "FunctionExpression") return false;
   try {
     literalValue(node);
     return true;
@@ -258,30 +260,16 @@ function checkPermissions(literal: Located): DeclaredPermissions {
 function checkDescription(literal: Located | undefined): string | undefined {
   if (literal === undefined) return undefined;
   const { value, file, node } = literal;
-  if (typeof value !== "string") throw bad(file, node.start, "'description' must be a string.");
-  if (value.length > maxDescription)
-    throw bad(
-      file,
-      node.start,
-      `'description' has ${value.length} characters; the limit is ${maxDescription}.`,
-    );
-  return value;
+  const fault = descriptionFault(value);
+  if (fault !== undefined) throw bad(file, node.start, fault);
+  return value as string;
 }
 
 function checkInput(literal: Located | undefined): Manifest["input"] {
   if (literal === undefined) return undefined;
   const { value, file, node } = literal;
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw bad(file, node.start, "'input' must be a JSON Schema object.");
-  const json = JSON.stringify(value);
-  if (json.length > maxInputSchema)
-    throw bad(
-      file,
-      node.start,
-      `'input' has ${json.length} characters as JSON; the limit is ${maxInputSchema}.`,
-    );
-  if (isDeeperThan(json, maxInputDepth))
-    throw bad(file, node.start, `'input' nests deeper than ${maxInputDepth} levels, the limit.`);
+  const fault = inputFault(value);
+  if (fault !== undefined) throw bad(file, node.start, fault);
   return value as Record<string, LiteralValue>;
 }
 

@@ -1,3 +1,4 @@
+import type { WireCode } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import type { CallRequest, CallSink } from "../host/call.ts";
 import type { ModuleHost } from "../host/parent/module-host.ts";
@@ -78,11 +79,11 @@ export class CallQueue implements CallOwner {
     }
   }
 
-  /** Refuses the waiting calls: no process could be started for them. */
-  fail(message: string): void {
+  /** Refuses the waiting calls: there is no process for them. */
+  fail(message: string, code: WireCode = "module_crashed"): void {
     for (const call of [...this.#waiting]) {
       this.#remove(call);
-      call.refuse("module_crashed", message);
+      call.refuse(code, message);
     }
     this.#checkEmpty();
   }

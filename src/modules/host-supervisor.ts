@@ -3,12 +3,12 @@ import { detailOf, messageOf } from "../base/errors.ts";
 import type { Limits } from "../base/limits.ts";
 import { type HostReady, ModuleHost } from "../host/parent/module-host.ts";
 import { ModuleLogger } from "../host/parent/module-logger.ts";
-import type { SpareProcess } from "../host/parent/spare-process.ts";
-import type { Manifest } from "../manifest/manifest.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 import type { HostSource } from "./call-queue.ts";
 import { matchManifest } from "./match-manifest.ts";
-import type { ResidentProcess, ResidentProcesses } from "./resident-processes.ts";
+import type { ResidentProcess } from "./resident-processes.ts";
+import { StartFailures } from "./start-failures.ts";
+import type { SupervisedModule } from "./supervised-module.ts";
 
 export interface SupervisorEvents {
   /** A process is ready, can take calls again, or has ended. */
@@ -19,22 +19,8 @@ export interface SupervisorEvents {
 
 /** A process that ends by itself within this time after its start, without having had a call, has failed to start. */
 const settledMs = 1_000;
-const firstBackoffMs = 1_000;
-const longestBackoffMs = 60_000;
 /** How long the process of a replaced version may have no call. */
 const replacedIdleMs = 1_000;
-
-/** What a supervisor starts, and with what. */
-export interface SupervisedModule {
-  readonly source: ModuleSource;
-  readonly manifest: Manifest;
-  /** Those of the server and of the module. */
-  readonly limits: Readonly<Limits>;
-  readonly spares: SpareProcess;
-  readonly residents: ResidentProcesses;
-  /** Its process is never ended for being idle, and started again when it ends. */
-  readonly isResident: boolean;
-}
 
 /**
  * Keeps a version's process: starts it when it is needed, always from the same texts, and stops it when it is idle. A
@@ -57,12 +43,10 @@ export class HostSupervisor implements HostSource, ResidentProcess {
   /** A process has been ready. */
   #hasLoaded = false;
   #isReplaced = false;
+  #isResting = false;
   #readyAt = 0;
   #idleCheck: Deadline | undefined;
-  /** Starts that failed since the last good one, why the last failed, and when the next may be tried. */
-  #failedStarts = 0;
-  #lastFailure = "";
-  #retryAt = 0;
+  readonly #failures: StartFailures;
   #stopped: PromiseWithResolvers<void> | undefined;
 
   constructor(module: SupervisedModule) {
@@ -70,6 +54,7 @@ export class HostSupervisor implements HostSource, ResidentProcess {
     this.#module = module;
     this.#source = source;
     this.#limits = limits;
+    this.#failures = new StartFailures(source.mod);
     this.#log = new ModuleLogger(source.mod, source.tree, limits.maxLogLinesPerSecond);
   }
 
@@ -79,7 +64,7 @@ export class HostSupervisor implements HostSource, ResidentProcess {
    */
   async load(): Promise<HostReady> {
     try {
-      const { host, ready } = await this.#startHost();
+      const { host, ready } = await this.#startHost(true);
       this.#use(host);
       return ready;
     } catch (error) {
@@ -100,7 +85,7 @@ export class HostSupervisor implements HostSource, ResidentProcess {
 
   /** HostSource. */
   get failure(): string | undefined {
-    return this.#isStarting || performance.now() >= this.#retryAt ? undefined : this.#failureMessage();
+    return this.#isStarting || this.#failures.waitMs === 0 ? undefined : this.#failures.message;
   }
 
   /** Starts beyond the first one. */
@@ -110,27 +95,58 @@ export class HostSupervisor implements HostSource, ResidentProcess {
 
   /** True when the last start failed and no process lives. */
   get isFailing(): boolean {
-    return this.#host === undefined && this.#failedStarts > 0;
+    return this.#host === undefined && this.#failures.inARow > 0;
   }
 
   /** HostSource. */
   start(): void {
-    if (this.#host !== undefined || this.#isStarting || this.#stopped !== undefined) return;
+    if (this.#host !== undefined || this.#isStarting || this.#isResting || this.#stopped !== undefined)
+      return;
     // The failure has been told when this rejects.
-    this.#begin().catch(() => {});
+    this.#begin(true).catch(() => {});
   }
 
   /** See `RunnableVersion.prove`. */
   async prove(): Promise<void> {
     if (this.#hasLoaded || this.#isReplaced || this.#stopped !== undefined) return;
-    await (this.#isStarting ? this.#lastStart : this.#begin());
+    await (this.#isStarting ? this.#lastStart : this.#begin(false));
     // It has not been called, so it must not displace a process that has.
     if (this.#module.residents.isFull && this.#host?.hasHadCalls === false) this.endIdle();
+  }
+
+  /** Between `rest` and `wake` or `replaced`. */
+  get isResting(): boolean {
+    return this.#isResting;
+  }
+
+  /** See `RunnableVersion.rest`. */
+  async rest(): Promise<void> {
+    this.#isResting = true;
+    await this.#lastStart.catch(() => {});
+    const host = this.#host;
+    if (host === undefined) return;
+    host.hold();
+    const { drainMs, killGraceMs } = this.#limits;
+    const late = Promise.withResolvers<void>();
+    const deadline = deadlines.arm({ expire: late.resolve }, drainMs);
+    await Promise.race([host.whenIdle(), late.promise]);
+    deadline.disarm();
+    if (host === this.#host) this.#letGo();
+    host.shutDown(`${this.#source.mod} is being replaced.`, killGraceMs);
+    await host.exited;
+  }
+
+  /** See `RunnableVersion.wake`. */
+  wake(): void {
+    this.#isResting = false;
+    this.#events?.changed();
+    this.#stay();
   }
 
   /** Another version is current: the process ends soon after its last call. */
   replaced(): void {
     this.#isReplaced = true;
+    this.#isResting = false;
     this.#armIdleCheck();
   }
 
@@ -148,10 +164,10 @@ export class HostSupervisor implements HostSource, ResidentProcess {
     return this.#stopped.promise;
   }
 
-  async #begin(): Promise<void> {
-    this.#lastStart = this.#startHost().then(
+  async #begin(isAwaited: boolean): Promise<void> {
+    this.#lastStart = this.#startHost(isAwaited).then(
       ({ host }) => {
-        this.#failedStarts = 0;
+        this.#failures.clear();
         this.#use(host);
       },
       (error) => {
@@ -162,11 +178,11 @@ export class HostSupervisor implements HostSource, ResidentProcess {
     return this.#lastStart;
   }
 
-  async #startHost(): Promise<{ host: ModuleHost; ready: HostReady }> {
+  async #startHost(isAwaited: boolean): Promise<{ host: ModuleHost; ready: HostReady }> {
     this.#isStarting = true;
     this.#starts += 1;
     try {
-      const settings = { limits: this.#limits, spares: this.#module.spares, log: this.#log };
+      const settings = { limits: this.#limits, spares: this.#module.spares, log: this.#log, isAwaited };
       const host: ModuleHost = await ModuleHost.start(this.#source, settings, {
         available: () => this.#events?.changed(),
         ended: (reason) => this.#hostEnded(host, reason),
@@ -223,17 +239,9 @@ export class HostSupervisor implements HostSource, ResidentProcess {
   }
 
   #startFailed(reason: string, detail = reason): void {
-    this.#failedStarts += 1;
-    this.#lastFailure = /[.!?]$/.test(reason) ? reason : `${reason}.`;
-    const backoffMs = Math.min(firstBackoffMs * 2 ** (this.#failedStarts - 1), longestBackoffMs);
-    this.#retryAt = performance.now() + backoffMs;
-    this.#log.say("error", `failed to start (${this.#failedStarts} in a row): ${detail}`);
-    this.#events?.failed(this.#failureMessage());
-  }
-
-  #failureMessage(): string {
-    const seconds = Math.max(1, Math.ceil((this.#retryAt - performance.now()) / 1000));
-    return `${this.#source.mod} does not start: ${this.#lastFailure} It can be tried again in ${seconds} s.`;
+    this.#failures.add(reason);
+    this.#log.say("error", `failed to start (${this.#failures.inARow} in a row): ${detail}`);
+    this.#events?.failed(this.#failures.message);
   }
 
   get #stays(): boolean {
@@ -282,8 +290,7 @@ export class HostSupervisor implements HostSource, ResidentProcess {
   /** Starts the process of a resident module again, not before it may be tried again. */
   #stay(): void {
     if (!this.#stays || this.#stopped !== undefined) return;
-    const waitMs = Math.max(0, this.#retryAt - performance.now());
-    deadlines.arm({ expire: () => this.start() }, waitMs);
+    deadlines.arm({ expire: () => this.start() }, this.#failures.waitMs);
   }
 
   #checkStopped(): void {

@@ -6,20 +6,21 @@ import type { Call, CallRequest, CallSink } from "../host/call.ts";
 import { tightenLimits } from "../host/module-exports.ts";
 import { memoryOf } from "../host/parent/memory-watch.ts";
 import type { HostOptions, HostReady } from "../host/parent/module-host.ts";
-import { SpareProcess } from "../host/parent/spare-process.ts";
+import { SpareProcesses } from "../host/parent/spare-processes.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 import { CallQueue } from "./call-queue.ts";
 import { CallStats } from "./call-stats.ts";
-import { HostSupervisor, type SupervisedModule } from "./host-supervisor.ts";
+import { HostSupervisor } from "./host-supervisor.ts";
 import type { RunnableVersion, VersionStats } from "./module-version.ts";
 import { ResidentProcesses } from "./resident-processes.ts";
+import type { SupervisedModule } from "./supervised-module.ts";
 
 export interface VersionOptions {
   readonly limits: Readonly<Limits>;
   readonly hosts?: Partial<HostOptions> | undefined;
   /** Where its processes come from, instead of `hosts`: shared by all versions of a server. */
-  readonly spares?: SpareProcess;
+  readonly spares?: SpareProcesses;
   /** The processes of all versions of a server. Without it, this version has none to share with. */
   readonly residents?: ResidentProcesses;
 }
@@ -48,7 +49,7 @@ export async function loadVersion(source: ModuleSource, options: VersionOptions)
 function superviseModule(source: ModuleSource, options: VersionOptions): SupervisedModule {
   const { manifest } = source;
   if (manifest instanceof VeripyError) throw manifest;
-  const { spares = new SpareProcess(options.hosts ?? {}), residents = new ResidentProcesses() } = options;
+  const { spares = new SpareProcesses(options.hosts ?? {}), residents = new ResidentProcesses() } = options;
   const limits = tightenLimits(options.limits, manifest.limits);
   return { source, manifest, limits, spares, residents, isResident: asksToStay(manifest) };
 }
@@ -112,8 +113,19 @@ export class HostedVersion implements RunnableVersion {
     return this.#supervisor.prove();
   }
 
+  rest(): Promise<void> {
+    return this.#supervisor.rest();
+  }
+
+  wake(): void {
+    this.#supervisor.wake();
+  }
+
   replaced(): void {
     this.#isReplaced = true;
+    // A process for them could not listen now.
+    if (this.#supervisor.isResting)
+      this.#queue.fail(`${this.mod} was replaced while the call waited. Call it again.`, "busy");
     this.#supervisor.replaced();
   }
 

@@ -1,11 +1,15 @@
+import { pause } from "../base/pause.ts";
 import { Gate } from "../base/semaphore.ts";
 import type { RunnableVersion } from "./module-version.ts";
+import type { Quiet } from "./quiet.ts";
 
 export interface TrialOptions {
   /** How many versions are tried at a time. */
   readonly atOnce: number;
   /** The pause after the first failure; each further one is twice as long. */
   readonly pauseMs: number;
+  /** A trial keeps a core busy, so each waits for a quiet moment. */
+  readonly quiet: Quiet;
   /** Ends the trials. */
   readonly signal: AbortSignal;
   /** A version has failed to load `attempts` times; `error` is the last reason. Must not throw. */
@@ -40,10 +44,11 @@ export class LoadTrials {
   }
 
   async #try(version: RunnableVersion): Promise<void> {
-    const { failed, pauseMs, signal } = this.#options;
+    const { failed, pauseMs, quiet, signal } = this.#options;
     for (let attempt = 1; !signal.aborted; attempt++) {
       try {
         await this.#gate.run(async () => {
+          await quiet.wait(signal);
           if (!signal.aborted) await version.prove();
         });
         return;
@@ -57,18 +62,4 @@ export class LoadTrials {
       }
     }
   }
-}
-
-/** Ends early when the signal is aborted, and does not keep the process alive. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    timer.unref();
-    signal.addEventListener("abort", done);
-  });
 }

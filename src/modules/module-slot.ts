@@ -42,6 +42,9 @@ export interface SlotOwner {
 /**
  * One module's name and its versions. Findings are handled one at a time. Of those that come meanwhile only the newest
  * counts, so older content never replaces newer content.
+ *
+ * A version that declares a port of the current one can't start beside it. The current one ends its process first, when
+ * its calls have ended, and starts again if the new one does not load: for that moment nobody listens.
  */
 export class ModuleSlot {
   readonly mod: string;
@@ -145,9 +148,14 @@ export class ModuleSlot {
 
   async #load(source: ModuleSource, key: string): Promise<void> {
     let version: RunnableVersion;
+    // Two versions can't listen on one port. Everything that can be known without running the new one is known by now.
+    const resting =
+      this.#current !== undefined && sharePorts(this.#current.source, source) ? this.#current : undefined;
+    await resting?.rest();
     try {
       version = await this.#owner.load(source);
     } catch (error) {
+      resting?.wake();
       if (!(await this.#superseded()))
         this.#fail(
           key,
@@ -223,6 +231,17 @@ export class ModuleSlot {
     this.#kept = [];
     for (const version of versions) this.#owner.end(version);
   }
+}
+
+function sharePorts(a: ModuleSource, b: ModuleSource): boolean {
+  const ports = portsOf(a);
+  return portsOf(b).some((port) => ports.includes(port));
+}
+
+/** Those that it declares. Under `"all"` they are not known. */
+function portsOf({ manifest }: ModuleSource): readonly number[] {
+  if (manifest instanceof VeripyError || manifest.permissions === "all") return [];
+  return manifest.permissions.listen ?? [];
 }
 
 /** How many earlier versions a module wants to be kept. */

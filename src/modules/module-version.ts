@@ -31,6 +31,13 @@ export interface RunnableVersion {
    * again. Does nothing for a version that was replaced or is being stopped.
    */
   prove(): Promise<void>;
+  /**
+   * Ends its process, because another version needs its ports: calls in flight have `limits.drainMs` to end, others wait
+   * until `wake` or `replaced`. Resolves when the process has ended.
+   */
+  rest(): Promise<void>;
+  /** After `rest`: it stays current, and runs again. Does nothing when it is being stopped. */
+  wake(): void;
   /** Called once, when another version has become current. It stays callable by its tree until `stop`. */
   replaced(): void;
   /**

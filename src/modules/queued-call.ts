@@ -1,7 +1,8 @@
 import { type Deadline, deadlines, type Expirable } from "../base/deadlines.ts";
 import { VeripyError, type WireCode } from "../base/errors.ts";
 import type { Call, CallOutcome, CallRequest, CallSink } from "../host/call.ts";
-import type { CallEvents, ModuleHost } from "../host/parent/module-host.ts";
+import type { CallEvents } from "../host/parent/host-events.ts";
+import type { ModuleHost } from "../host/parent/module-host.ts";
 import { ProgressLimit } from "../host/parent/progress-limit.ts";
 import { partWindow } from "../host/protocol.ts";
 import type { CallStats } from "./call-stats.ts";

@@ -15,6 +15,7 @@ import type { ModuleSource } from "../source/module-source.ts";
 import { LoadTrials } from "./load-trials.ts";
 import { type ModuleChange, ModuleSlot, type SlotOwner } from "./module-slot.ts";
 import type { RunnableVersion, VersionLister, VersionLoader, VersionStats } from "./module-version.ts";
+import { Quiet } from "./quiet.ts";
 import { RetainedVersions } from "./retained-versions.ts";
 
 export interface RegistryOptions {
@@ -41,6 +42,8 @@ export type Found =
 const log = loggerOf("module");
 /** Few, because calls and edits come first. */
 const trialsAtOnce = 2;
+/** Comparing all modules with the disk takes at most a twentieth of the time, because an edit waits for it. */
+const restFactor = 20;
 
 /**
  * The modules of a directory, kept up to date with it. A module's current version changes in one step, when the new one is
@@ -56,6 +59,8 @@ export class ModuleRegistry {
   readonly #loads: Gate;
   readonly #stopped = new AbortController();
   readonly #slotOwner: SlotOwner;
+  /** Disturbed by whatever is asked for, and by every edit. */
+  readonly #quiet = new Quiet();
   readonly #trials: LoadTrials;
   readonly #retained: RetainedVersions;
   /** Versions that can no longer be called, but may still have calls in flight. */
@@ -78,6 +83,7 @@ export class ModuleRegistry {
     this.#trials = new LoadTrials({
       atOnce: trialsAtOnce,
       pauseMs: options.trialPauseMs ?? 1_000,
+      quiet: this.#quiet,
       signal: this.#stopped.signal,
       failed: (version, error) => this.#slots.get(version.mod)?.withdraw(version, error),
     });
@@ -111,6 +117,7 @@ export class ModuleRegistry {
 
   /** The current versions, sorted by name. */
   current(): readonly RunnableVersion[] {
+    this.#quiet.disturb();
     this.#sorted ??= [...this.#slots.values()]
       .flatMap(({ current }) => current ?? [])
       .sort((a, b) => (a.mod < b.mod ? -1 : 1));
@@ -119,6 +126,7 @@ export class ModuleRegistry {
 
   /** The current version, or the one of exactly this tree, current or kept. */
   find(mod: string, tree?: string): Found {
+    this.#quiet.disturb();
     const slot = this.#slots.get(mod);
     if (slot?.current === undefined) return { reason: "not_found" };
     const version = tree === undefined ? slot.current : slot.byTree(tree);
@@ -221,6 +229,7 @@ export class ModuleRegistry {
   }
 
   #follow(hint: ChangeHint): void {
+    if (hint !== "anything") this.#quiet.disturb();
     this.#hint = hint === "anything" || this.#hint === "anything" ? "anything" : this.#hint.union(hint);
     this.#rescan ??= this.#rescanUntilCalm();
   }
@@ -239,7 +248,7 @@ export class ModuleRegistry {
   async #scan(hint: ChangeHint): Promise<void> {
     const { modsDir } = this.#options;
     try {
-      if (hint === "anything") await this.#scanner.scan();
+      if (hint === "anything") await this.#compareAll();
       // Such a path may be an editor's temporary file: its module is loaded before the whole directory is compared.
       else if (!(await this.#scanner.look(hint))) this.#watcher.pollSoon();
       this.#scanTrouble = undefined;
@@ -255,6 +264,12 @@ export class ModuleRegistry {
         },
       );
     }
+  }
+
+  async #compareAll(): Promise<void> {
+    const startedAt = performance.now();
+    await this.#scanner.scan();
+    this.#watcher.rest(restFactor * (performance.now() - startedAt));
   }
 
   #tell(change: ModuleChange): void {

@@ -138,6 +138,7 @@ export const statsResponse = z.object({
   modules: z.array(moduleStats).max(maxReports),
   sandbox: sandboxStatus.optional(),
 });
+export type StatsResponse = z.infer<typeof statsResponse>;
 
 export const moduleError = z.object({ mod: moduleName, error: z.string() });
 export const infoResponse = z.object({

@@ -1,5 +1,5 @@
 import type { Limits } from "../base/limits.ts";
-import type { SpareProcess } from "../host/parent/spare-process.ts";
+import type { SpareProcesses } from "../host/parent/spare-processes.ts";
 import { listVersion, loadVersion } from "../modules/hosted-version.ts";
 import { ModuleRegistry } from "../modules/registry.ts";
 import { ResidentProcesses } from "../modules/resident-processes.ts";
@@ -10,7 +10,7 @@ import type { ServeOptions } from "./serve-options.ts";
 export function createRegistry(
   { modsDir, eager = false }: Pick<ServeOptions, "eager"> & { modsDir: string },
   limits: Readonly<Limits>,
-  spares: SpareProcess,
+  spares: SpareProcesses,
 ): ModuleRegistry {
   const versions = { limits, spares, residents: new ResidentProcesses(limits.resident) };
   return new ModuleRegistry({

@@ -2,7 +2,7 @@ import { EventEmitter } from "node:events";
 import { type Limits, withDefaultLimits } from "../base/limits.ts";
 import { loggerOf } from "../base/log.ts";
 import { sandboxSupport } from "../host/parent/sandbox-support.ts";
-import { SpareProcess } from "../host/parent/spare-process.ts";
+import { SpareProcesses } from "../host/parent/spare-processes.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
 import type { ModuleChange } from "../modules/module-slot.ts";
@@ -50,7 +50,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
   readonly limits: Readonly<Limits>;
   readonly #observers: Observers;
   readonly #registry: ModuleRegistry;
-  readonly #hosts: SpareProcess;
+  readonly #hosts: SpareProcesses;
   readonly #sandbox: SandboxStatus;
   readonly #sessions: Sessions;
   readonly #pairing: Pairing;
@@ -100,7 +100,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     const { rotationsPerMinute } = limits;
     const rotations = new ClientRotations({ trustedKeysPath, rotationsPerMinute, reloadTrust, observers });
     this.#sandbox = sandboxStatus(options.sandbox, sandboxSupport());
-    this.#hosts = new SpareProcess({ ...options.hosts, sandbox: options.sandbox });
+    this.#hosts = new SpareProcesses({ ...options.hosts, sandbox: options.sandbox });
     this.#registry = createRegistry(options, limits, this.#hosts);
     const registry = this.#registry;
     const sandbox = this.#sandbox;

@@ -4,8 +4,9 @@ export interface UnitOptions {
   /** The directory with mods/, certs/ and trusted-keys.json. */
   readonly directory: string;
   readonly user: string;
-  /** The address to listen on, as `--interface` takes it. */
-  readonly hostname: string;
+  /** The flags of `veripy-server start`. */
+  readonly args: readonly string[];
+  /** The port that the server listens on, whether or not `args` says so. */
   readonly port: number;
 }
 
@@ -13,7 +14,7 @@ export interface UnitOptions {
  * A systemd unit for a server, hardened as far as most modules allow: they can read the system, but write only to the
  * server's directory. See `systemd.exec(5)`; `systemd-analyze security` rates it.
  */
-export function systemdUnit({ executable, directory, user, hostname, port }: UnitOptions): string {
+export function systemdUnit({ executable, directory, user, args, port }: UnitOptions): string {
   // A port below 1024 needs this one capability; the server needs no other.
   const capability = port < 1024 ? "CAP_NET_BIND_SERVICE" : "";
   return `[Unit]
@@ -25,7 +26,7 @@ Wants=network-online.target
 Type=notify
 NotifyAccess=main
 WatchdogSec=30s
-ExecStart=${commandWord(executable)} start --interface ${commandWord(hostname)} --port ${port}
+ExecStart=${[executable, "start", ...args].map(commandWord).join(" ")}
 WorkingDirectory=${withoutSpecifiers(directory)}
 User=${user}
 Restart=on-failure

@@ -44,6 +44,7 @@ export class ModsWatcher {
   #report: ReturnType<typeof setImmediate> | undefined;
   #poll: ReturnType<typeof setTimeout> | undefined;
   #pollAtMs = Number.POSITIVE_INFINITY;
+  #restsUntilMs = 0;
   #closed = false;
 
   /** `changed` must not throw. It is called from the first event or poll on, and not after `close`. */
@@ -67,7 +68,16 @@ export class ModsWatcher {
 
   /** Reports `"anything"` in a moment. For a change whose meaning only a full comparison can tell. */
   pollSoon(): void {
+    this.#restsUntilMs = 0;
     this.#schedulePoll(this.#timing.soonMs);
+  }
+
+  /**
+   * Polls report nothing for this long, because comparing everything takes too much time. As before, they notice a new
+   * directory, and report everything while nothing is watched. `pollSoon` ends it.
+   */
+  rest(ms: number): void {
+    this.#restsUntilMs = performance.now() + ms;
   }
 
   close(): void {
@@ -85,26 +95,29 @@ export class ModsWatcher {
     this.#pollAtMs = atMs;
     this.#poll = setTimeout(async () => {
       this.#pollAtMs = Number.POSITIVE_INFINITY;
-      await this.#ensureWatch();
-      if (!this.#closed) this.#changed("anything");
+      const isNew = await this.#ensureWatch();
+      const mayRest = this.#watch !== undefined && !isNew && performance.now() < this.#restsUntilMs;
+      if (!this.#closed && !mayRest) this.#changed("anything");
       this.#schedulePoll(this.#timing.pollMs);
     }, ms);
   }
 
-  /** Watches the directory that is at the path now, unless it is watched already. */
-  async #ensureWatch(): Promise<void> {
+  /** Watches the directory that is at the path now, unless it is watched already. Returns whether the watch is new. */
+  async #ensureWatch(): Promise<boolean> {
     const identity = await identityOf(this.#modsDir);
-    if (this.#closed || (this.#watch !== undefined && identity === this.#watched)) return;
+    if (this.#closed || (this.#watch !== undefined && identity === this.#watched)) return false;
     this.#unwatch();
-    if (identity === undefined) return;
+    if (identity === undefined) return false;
     try {
       const fresh = this.#openWatch(this.#modsDir, { recursive: true }, (_event, path) => this.#note(path));
       fresh.on("error", (error) => this.#lost(fresh, error));
       this.#watch = fresh;
       this.#watched = identity;
       this.#refusal = undefined;
+      return true;
     } catch (error) {
       this.#refused(error);
+      return false;
     }
   }
 

@@ -3,6 +3,7 @@ import { isSystemError, VeripyError } from "../base/errors.ts";
 import { readFileBounded } from "../base/files.ts";
 import type { Limits } from "../base/limits.ts";
 import { Gate } from "../base/semaphore.ts";
+import { TimeSlice } from "../base/time-slice.ts";
 import type { ModuleSource } from "./module-source.ts";
 import { type Observation, observeModule, stampsChanged } from "./read-source.ts";
 import { foldCase, type ReadBytes } from "./tree-reader.ts";
@@ -20,8 +21,10 @@ export interface Finding {
 
 export type ScanLimits = Pick<Limits, "maxFileBytes" | "maxTreeBytes" | "maxTreeFiles" | "maxModules">;
 
-/** How many modules are read at a time. Each has at most one file open. */
+/** How many modules are read at a time: one that keeps changing does not hold up the others. */
 const readsAtOnce = 16;
+/** Files are read synchronously; after this long, calls get their turn. */
+const sliceMs = 2;
 
 /** `*.ts` and `*.js`, except declarations and names that begin with a dot or an underscore. */
 export function isModuleName(name: string): boolean {
@@ -39,6 +42,7 @@ export class ModuleScanner {
   readonly #report: (finding: Finding) => void;
   readonly #readBytes: ReadBytes;
   readonly #gate = new Gate(readsAtOnce);
+  readonly #slice = new TimeSlice(sliceMs);
   /** The real path of `mods/`; undefined while it does not exist. */
   #root: string | undefined;
   readonly #seen = new Map<string, Seen>();
@@ -72,7 +76,12 @@ export class ModuleScanner {
       this.#record(tooMany(name, this.#limits.maxModules));
     }
     this.#claim(toCheck);
-    await Promise.all([...toCheck].map((name) => this.#check(name)));
+    const reads: Promise<void>[] = [];
+    for (const name of toCheck) {
+      if (this.#slice.isOver) await this.#slice.pause();
+      if (this.#mayHaveChanged(name)) reads.push(this.#read(name));
+    }
+    await Promise.all(reads);
   }
 
   /**
@@ -117,17 +126,22 @@ export class ModuleScanner {
     for (const name of names) addTo(this.#twins, foldCase(name), name);
   }
 
-  async #check(name: string): Promise<void> {
+  #mayHaveChanged(name: string): boolean {
     const seen = this.#seen.get(name);
     const root = this.#root;
-    if (seen?.settled && root !== undefined && !(await stampsChanged(root, seen.stamps))) return;
-    await this.#read(name);
+    return !seen?.settled || root === undefined || stampsChanged(root, seen.stamps);
   }
 
   async #read(name: string): Promise<void> {
     const root = this.#root;
-    if (root === undefined) this.#forget(name);
-    else this.#record(await this.#gate.run(() => observeModule(root, name, this.#limits, this.#readBytes)));
+    if (root === undefined) {
+      this.#forget(name);
+      return;
+    }
+    await this.#gate.run(async () => {
+      if (this.#slice.isOver) await this.#slice.pause();
+      this.#record(await observeModule(root, name, this.#limits, this.#readBytes));
+    });
   }
 
   #record(found: Observation): void {

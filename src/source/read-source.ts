@@ -56,10 +56,12 @@ export async function observeModule(
   limits: TreeLimits,
   readBytes?: ReadBytes,
 ): Promise<Observation> {
-  let last = await observeOnce(root, mod, limits, readBytes);
+  let reader = new TreeReader(root, limits, readBytes);
+  let last = await observeOnce(mod, reader);
   for (let attempt = 1; attempt < attempts; attempt++) {
-    if (last.settled && !(await stampsChanged(root, last.stamps))) return last;
-    const next = await observeOnce(root, mod, limits, readBytes);
+    if (last.settled && !stampsChanged(root, last.stamps)) return last;
+    reader = new TreeReader(root, limits, readBytes, reader.scans);
+    const next = await observeOnce(mod, reader);
     if (next.key === last.key) return next;
     last = next;
     await Bun.sleep(pauseMs);
@@ -69,23 +71,13 @@ export async function observeModule(
 }
 
 /** True if the stamp of any of these paths is different now. */
-export async function stampsChanged(root: string, stamps: ReadonlyMap<string, FileStamp>): Promise<boolean> {
-  const changed = await Promise.all(
-    [...stamps].map(async ([path, { mark }]) => {
-      return (await stampOf(join(root, path))).mark !== mark;
-    }),
-  );
-  return changed.includes(true);
+export function stampsChanged(root: string, stamps: ReadonlyMap<string, FileStamp>): boolean {
+  for (const [path, { mark }] of stamps) if (stampOf(join(root, path)).mark !== mark) return true;
+  return false;
 }
 
-async function observeOnce(
-  root: string,
-  mod: string,
-  limits: TreeLimits,
-  readBytes?: ReadBytes,
-): Promise<Observation> {
+async function observeOnce(mod: string, reader: TreeReader): Promise<Observation> {
   const startedMs = Date.now();
-  const reader = new TreeReader(root, limits, readBytes);
   let outcome: ModuleSource | VeripyError | undefined;
   let key: string;
   try {

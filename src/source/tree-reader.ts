@@ -1,4 +1,4 @@
-import { lstat, realpath } from "node:fs/promises";
+import { lstatSync, realpathSync } from "node:fs";
 import { join, sep } from "node:path";
 import { isSystemError, messageOf, systemReasonOf, VeripyError } from "../base/errors.ts";
 import { type FileStamp, stampOf } from "../base/file-stamp.ts";
@@ -28,17 +28,25 @@ export class TreeReader {
   readonly texts = new Map<string, SourceText>();
   readonly #imports: Record<string, Record<string, string>> = {};
   readonly #specifiers: Record<string, readonly SpecifierSpan[]> = {};
-  readonly #scans = new Map<string, FileScan>();
+  /** Each file that was parsed, by path. */
+  readonly scans = new Map<string, FileScan>();
   readonly #root: string;
   readonly #limits: TreeLimits;
   readonly #readBytes: ReadBytes;
+  readonly #earlier: ReadonlyMap<string, FileScan>;
   #bytes = 0;
 
-  /** `root` is the real path of `mods/`. */
-  constructor(root: string, limits: TreeLimits, readBytes: ReadBytes = readFileBounded) {
+  /** `root` is the real path of `mods/`. `earlier` are the scans of a pass before: a text that is still the same is not parsed again. */
+  constructor(
+    root: string,
+    limits: TreeLimits,
+    readBytes: ReadBytes = readFileBounded,
+    earlier: ReadonlyMap<string, FileScan> = new Map(),
+  ) {
     this.#root = root;
     this.#limits = limits;
     this.#readBytes = readBytes;
+    this.#earlier = earlier;
   }
 
   /**
@@ -46,9 +54,9 @@ export class TreeReader {
    * of the file at fault.
    */
   async read(mod: string): Promise<ModuleSource | undefined> {
-    const { kind } = await this.#stamp(mod);
+    const { kind } = this.#stamp(mod);
     if (kind === "absent") {
-      if (!(await isLink(join(this.#root, mod)))) return undefined;
+      if (!isLink(join(this.#root, mod))) return undefined;
       throw new VeripyError("bad_module", `${mod}: it is a dangling symbolic link.`);
     }
     const entry = await this.#readText(mod);
@@ -73,7 +81,7 @@ export class TreeReader {
 
   #manifest(mod: string): Manifest | VeripyError {
     try {
-      return linkManifest(mod, this.#scans);
+      return linkManifest(mod, this.scans);
     } catch (error) {
       if (error instanceof VeripyError) return error;
       throw error;
@@ -81,24 +89,25 @@ export class TreeReader {
   }
 
   async #follow(text: SourceText): Promise<void> {
-    const scan = scanFile(text.path, text.content);
-    this.#scans.set(text.path, scan);
+    const known = this.#earlier.get(text.path);
+    const scan = known?.content === text.content ? known : scanFile(text.path, text.content);
+    this.scans.set(text.path, scan);
     const { relative, specifiers } = scan;
     if (specifiers.length > 0) this.#specifiers[text.path] = specifiers;
     if (relative.length === 0) return;
     const resolved: Record<string, string> = {};
     this.#imports[text.path] = resolved;
     for (const specifier of relative) {
-      const path = await this.#resolve(text.path, specifier);
+      const path = this.#resolve(text.path, specifier);
       resolved[specifier] = path;
       if (!this.texts.has(path)) await this.#readText(path);
     }
   }
 
-  async #resolve(importer: string, specifier: string): Promise<string> {
+  #resolve(importer: string, specifier: string): string {
     let directory = false;
     for (const path of candidatePaths(importer, specifier)) {
-      const { kind } = await this.#stamp(path);
+      const { kind } = this.#stamp(path);
       if (kind === "directory") directory = true;
       if (kind === "directory" || kind === "absent") continue;
       if (isImportable(path)) return path;
@@ -128,12 +137,12 @@ export class TreeReader {
   }
 
   async #readBounded(path: string): Promise<Uint8Array> {
-    const { kind } = await this.#stamp(path);
+    const { kind } = this.#stamp(path);
     if (kind === "directory") throw new VeripyError("bad_module", `${path}: it is a directory.`);
     // Don't open it: opening a device can have side effects.
     if (kind === "other") throw new VeripyError("bad_module", `${path}: it is not a regular file.`);
     try {
-      return await this.#readBytes(await this.#realPath(path), this.#limits.maxFileBytes);
+      return await this.#readBytes(this.#realPath(path), this.#limits.maxFileBytes);
     } catch (error) {
       if (error instanceof VeripyError && error.code === "too_large")
         throw new VeripyError("too_large", `${path}: it has more than ${this.#limits.maxFileBytes} bytes.`);
@@ -143,18 +152,18 @@ export class TreeReader {
   }
 
   /** Resolves symbolic links. Throws `bad_module` for a link that leads out of `mods/`. */
-  async #realPath(path: string): Promise<string> {
-    const real = await realpath(join(this.#root, path));
+  #realPath(path: string): string {
+    const real = realpathSync.native(join(this.#root, path));
     if (real.startsWith(this.#root.endsWith(sep) ? this.#root : this.#root + sep)) return real;
     throw new VeripyError("bad_module", `${path}: it is a symbolic link that leads out of mods/.`, {
       detail: `${path}: it is a symbolic link that leads out of mods/, to ${real}.`,
     });
   }
 
-  async #stamp(path: string): Promise<FileStamp> {
+  #stamp(path: string): FileStamp {
     const known = this.stamps.get(path);
     if (known !== undefined) return known;
-    const stamp = await stampOf(join(this.#root, path));
+    const stamp = stampOf(join(this.#root, path));
     this.stamps.set(path, stamp);
     return stamp;
   }
@@ -176,11 +185,8 @@ export function foldCase(name: string): string {
   return name.normalize("NFC").toLowerCase();
 }
 
-async function isLink(path: string): Promise<boolean> {
-  return lstat(path).then(
-    (status) => status.isSymbolicLink(),
-    () => false,
-  );
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 }
 
 function decode(path: string, bytes: Uint8Array): string {

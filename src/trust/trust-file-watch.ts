@@ -113,7 +113,7 @@ class Watch implements TrustedKeysWatch {
   async #look(): Promise<void> {
     try {
       const nowMs = Date.now();
-      const stamp = await stampOf(this.#path);
+      const stamp = stampOf(this.#path);
       if (stamp.mark === this.#mark) return;
       // Read even when the file is missing: reading gives the best message.
       const text = await readTrustedKeysText(this.#path);

@@ -55,6 +55,7 @@ const asJson = {
     { path: "lib/greet.ts", sum: sha256(greet) },
   ],
 };
+const usage = "Usage: veripy-client exec deploy service=STRING [stage=STRING]\n";
 const asText = `  permissions   read /etc, /var/log; run uname
   tree          ${tree}
   described by  its source
@@ -79,7 +80,7 @@ describe("describe", () => {
   test("prints all that the source says of a module", async () => {
     expect(await site.call(["describe", "deploy"])).toEqual({
       exitCode: 0,
-      stdout: `deploy.ts  Deploys a service\n  state         not approved\n${asText}`,
+      stdout: `deploy.ts  Deploys a service\n${usage}  state         not approved\n${asText}`,
       stderr: "",
     });
   });
@@ -122,7 +123,9 @@ describe("describe", () => {
       verify: (answer) => Object.assign(answer, told),
     };
     const ask = (...args: string[]): Promise<Ended> => site.call(["--port", String(server.port), ...args]);
-    expect((await ask("describe", "deploy")).stdout).toEndWith(`  state         not approved\n${asText}`);
+    expect((await ask("describe", "deploy")).stdout).toEndWith(
+      `${usage}  state         not approved\n${asText}`,
+    );
 
     server.lies.sync = ([report]) => Object.assign(report ?? {}, told, lie);
     const rejected = await ask("describe", "deploy");

@@ -131,6 +131,36 @@ describe.skipIf(process.platform === "win32")("progress on a terminal", () => {
   });
 });
 
+describe("--quiet", () => {
+  test.skipIf(process.platform === "win32")("shows no progress on a terminal", async () => {
+    const output = await shown("exec", "--quiet", "busy");
+    expect(output).toBe("part 0\r\nhalf of part 40\r\nhalf of part 80\r\nhalf of \r\n");
+  });
+
+  test("leaves out progress with --json", async () => {
+    const objects = jsonLines((await site.call(["exec", "-q", "--json", "busy"])).stdout);
+    expect(objects.filter((one) => "progress" in (one as object))).toEqual([]);
+    expect(objects).toHaveLength(7);
+  });
+
+  test("leaves out warnings, and never an error", async () => {
+    const key = join(site.certs, "server.crt");
+    await chmod(key, 0o664);
+    try {
+      expect((await site.call(["exec", "echo", "x"])).stderr).toContain("server.crt");
+      expect(await site.call(["exec", "--quiet", "echo", "x"])).toEqual({
+        exitCode: 0,
+        stdout: "x\n",
+        stderr: "",
+      });
+    } finally {
+      await chmod(key, 0o644);
+    }
+    const { exitCode, stderr } = await site.call(["exec", "--quiet", "fails"]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: expect.stringContaining("no more") });
+  });
+});
+
 describe("in a pipe", () => {
   test("progress is not printed, except as objects with --json", async () => {
     expect(await site.call(["exec", "busy"])).toEqual({

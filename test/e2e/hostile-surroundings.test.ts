@@ -136,7 +136,7 @@ test("modules get the variables they need from the server's environment, but not
   const { TMPDIR, ...variables } = JSON.parse(stdout) as Record<string, string>;
   expect(variables).toEqual({ PATH: "/usr/bin:/bin", HOME: "/tmp" });
   // Where modules are not held to permissions, the server's own, which is not set here.
-  if (TMPDIR !== undefined) expect(TMPDIR).toMatch(/\/veripy-\w{6}$/);
+  if (TMPDIR !== undefined) expect(TMPDIR).toMatch(/\/veripy-\w{6}\/m-\w{6}$/);
 });
 
 test("variables can stand for flags, and a flag on the command line wins", async () => {

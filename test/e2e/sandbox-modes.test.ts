@@ -29,6 +29,11 @@ test("the mode decides whether a module is held to its permissions, and everyone
     using client = await connectTo(site);
     const isEnforced = mode !== "off" && everything;
     expect((await client.info()).sandbox).toEqual({ mode, enforced: isEnforced, abi });
+    const status = { sandbox: { mode, enforced: isEnforced, abi } };
+    const lines = (await site.call(["modules", "--json"])).stdout.trim().split("\n");
+    expect(lines.map((line) => JSON.parse(line) as object)).toContainEqual(status);
+    const { stderr } = await site.call(["modules"]);
+    expect(stderr.includes("does not hold modules to all their permissions")).toBe(!isEnforced);
     const [start = ""] = (await readFile(audit, "utf8")).split("\n");
     expect(JSON.parse(start)).toMatchObject({ event: "start", sandbox: { mode, enforced: isEnforced, abi } });
     if (isEnforced)

@@ -54,11 +54,7 @@ type RunAttack = (tools: Tools, command: string[]) => unknown;
 const running: Record<string, RunAttack> = {
   "Bun.spawn": async (_, command) => (await new Response(Bun.spawn(command).stdout).text()).trim(),
   "Bun.spawnSync": (_, command) => Bun.spawnSync(command).stdout.toString().trim(),
-  "Bun.$": async ({ os }, command) => {
-    // Bun's shell opens the working directory, whatever 'cwd' says.
-    process.chdir(os.tmpdir());
-    return (await Bun.$`${command}`.text()).trim();
-  },
+  "Bun.$": async (_, command) => (await Bun.$`${command}`.text()).trim(),
   "child_process.execFile": ({ cp }, [file, ...args]) =>
     new Promise((resolve, reject) => {
       cp.execFile(file as string, args, (error, stdout) => (error ? reject(error) : resolve(stdout.trim())));

@@ -151,9 +151,13 @@ const scenarios: readonly {
     isRedrawn: true,
   },
   {
-    what: "a module's name and state",
+    what: "a module's name and state, and its sandbox",
     args: ["modules"],
-    answers: { "mod:stats": [["mod:stats_resp", { modules: [stats] }]] },
+    answers: {
+      "mod:stats": [
+        ["mod:stats_resp", { modules: [stats], sandbox: { mode: evil, enforced: false, abi: 0 } }],
+      ],
+    },
     exitCode: 0,
   },
   {

@@ -49,6 +49,10 @@ export class FakeVersion implements RunnableVersion {
 
   async prove(): Promise<void> {}
 
+  async rest(): Promise<void> {}
+
+  wake(): void {}
+
   replaced(): void {
     if (this.isReplaced) throw new Error("replaced() was called twice");
     this.isReplaced = true;

@@ -186,6 +186,7 @@ test("whatever a module throws is the answer", async () => {
       if (args === "null") throw null;
       if (args === "hostile") throw { toString() { throw new Error("inner"); } };
       if (args === "getter") throw Object.defineProperty(new Error("x"), "message", { get() { throw new Error("inner"); } });
+      if (args === "code") throw { get code() { throw new Error("inner"); } };
       if (args === "long") throw new Error("x".repeat(1e6));
       return "ok";
     };`);
@@ -194,6 +195,7 @@ test("whatever a module throws is the answer", async () => {
   expect(await m.failure("null")).toBe("exec_failed: null");
   expect(await m.failure("hostile")).toStartWith("exec_failed");
   expect(await m.failure("getter")).toStartWith("exec_failed");
+  expect(await m.failure("code")).toStartWith("exec_failed");
   expect((await m.failure("long")).length).toBeLessThan(10_000);
   expect(await m.result()).toBe("ok");
 });

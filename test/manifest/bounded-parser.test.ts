@@ -92,6 +92,29 @@ test("a scope has at most 5,000 names", () => {
   }
 });
 
+describe("a file has at most 100,000 words and signs", () => {
+  test("at the limit and one past it", () => {
+    for (const path of ["m.ts", "m.js"]) {
+      // Its start and its end count too.
+      expect(outcome(";".repeat(99_998), path)).toBe("parsed");
+      expect(outcome(`\n${";".repeat(99_999)}`, path)).toBe(
+        `${path}:2:100000: Too much code in one file: the limit is 100000 words and signs. Split it up, or keep data in a .json file`,
+      );
+    }
+  });
+
+  test("texts and comments of any length are one, or none", () => {
+    expect(outcome(`/* ${"x ".repeat(300_000)} */ const x = "${"y ".repeat(300_000)}";`)).toBe("parsed");
+  });
+
+  test("so a megabyte of the slowest kinds takes less than two seconds, where without the bound it is many", () => {
+    for (const piece of ["a\n", "a<b>(c);", "(a,b)=>a;", "async(a);"]) {
+      const text = piece.repeat(1_000_000 / piece.length);
+      expect(cpuMsOf(() => outcome(text))).toBeLessThan(2_000);
+    }
+  });
+});
+
 test("a regular expression has at most 200 named groups", () => {
   const pattern = (count: number) => `x = /${repeat(count, (index) => `(?<a${index}>a)`)}/;`;
   for (const path of ["m.ts", "m.js"]) {

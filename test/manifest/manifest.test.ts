@@ -202,7 +202,15 @@ describe("a fault is named with its line and column:", () => {
     [
       "too many elements",
       `${execute}export const input = { a: [${"1,".repeat(150_000)}] };`,
-      "'input' has more than 100000 values, the limit.",
+      "Too much code in one file: ",
+    ],
+    [
+      "too many elements in a JSON file that is exported",
+      {
+        "m.ts": `${execute}export { default as input } from "./x.json";`,
+        "x.json": `{"a":[${"1,".repeat(150_000)}1]}`,
+      },
+      "x.json:1:100003: Too much code in one file: ",
     ],
     [
       "a schema that nests too deep",
@@ -246,6 +254,12 @@ describe("a fault is named with its line and column:", () => {
     ["no module at all", "export const execute = () => {", "m.ts:1:31: "],
   ];
   for (const [what, files, message] of cases) test(what, () => expect(fault(files)).toContain(message));
+});
+
+test("a JSON file that is only data may have any number of values", () => {
+  const data = JSON.stringify(Array.from({ length: 150_000 }, () => 1));
+  const text = `import data from "./x.json"; export { data }; export const execute = () => "";`;
+  expect(read({ "m.ts": text, "x.json": data }).exports).toEqual(["data", "execute"]);
 });
 
 test("a macro import leaves no trace, and the module does not load", () => {

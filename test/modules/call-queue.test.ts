@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { withDefaultLimits } from "../../src/base/limits.ts";
 import type { CallRequest } from "../../src/host/call.ts";
-import type { CallEvents, ModuleHost } from "../../src/host/parent/module-host.ts";
+import type { CallEvents } from "../../src/host/parent/host-events.ts";
+import type { ModuleHost } from "../../src/host/parent/module-host.ts";
 import { CallQueue, type HostSource, type QueueLimits } from "../../src/modules/call-queue.ts";
 import { CallStats } from "../../src/modules/call-stats.ts";
 import { client, RecordedCall } from "../helpers/versions.ts";

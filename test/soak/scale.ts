@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import type { VeripyClient } from "../../src/index.ts";
-import { hostsOf, processesIn, proportionalBytes } from "../helpers/procfs.ts";
+import { cpuMsOf, hostsOf, processesIn, proportionalBytes } from "../helpers/procfs.ts";
 import { Site } from "../helpers/site.ts";
 import { mebibytes, rssOf } from "../helpers/vitals.ts";
 import { eventually } from "../helpers/within.ts";
@@ -54,6 +54,7 @@ async function measure(count: number): Promise<void> {
   const edited = nameOf(0);
   const path = `${site.path}/mods/${edited}`;
   report("saved → verified at a client", spread(await editAgain(client, edited, path)));
+  report("CPU of the server while nothing happens", `${((await idleCpuMs(pid)) / 100).toFixed(1)} %`);
 
   server.process.kill("SIGTERM");
   const [, stopMs] = await timed(() => server.ended(60_000));
@@ -121,6 +122,14 @@ async function editAgain(client: VeripyClient, mod: string, path: string): Promi
     await Bun.sleep(40 + Math.random() * 60);
   }
   return times;
+}
+
+/** CPU time in ten seconds without requests and edits. With `--untried`, trials are among it. */
+async function idleCpuMs(pid: number): Promise<number> {
+  await Bun.sleep(1_000);
+  const before = cpuMsOf(pid);
+  await Bun.sleep(10_000);
+  return cpuMsOf(pid) - before;
 }
 
 function expectCount(what: string, found: number, expected: number): void {

@@ -47,6 +47,11 @@ class Watched implements Disposable {
     this.#watcher.pollSoon();
   }
 
+  rest(ms: number): void {
+    this.#watcher.rest(ms);
+    this.hints.length = 0;
+  }
+
   close(): void {
     this.#watcher.close();
   }
@@ -120,6 +125,38 @@ describe("the poll", () => {
     using watched = await Watched.start(mods.path, { pollMs: 60_000, soonMs: 30 });
     const asking = setInterval(() => watched.pollSoon(), 5);
     await watched.untilAnything().finally(() => clearInterval(asking));
+  });
+
+  test("reports nothing while it rests, and then goes on", async () => {
+    await using mods = await ModsDir.create();
+    using watched = await Watched.start(mods.path, { pollMs: 5 });
+    await watched.untilAnything();
+    const beganAt = performance.now();
+    watched.rest(200);
+    await watched.untilAnything();
+    expect(performance.now() - beganAt).toBeGreaterThanOrEqual(200);
+  });
+
+  test("notices a new folder while it rests, and ends the rest when asked for", async () => {
+    await using mods = await ModsDir.create();
+    using watched = await Watched.start(mods.path, { pollMs: 5, soonMs: 5 });
+    watched.rest(60_000);
+    watched.pollSoon();
+    await watched.untilAnything();
+    watched.rest(60_000);
+    await rename(mods.path, join(mods.outside, "aside"));
+    await mkdir(mods.path);
+    await watched.untilAnything();
+  });
+
+  test("does not rest while nothing is watched", async () => {
+    await using mods = await ModsDir.create();
+    const refuse: OpenWatch = () => {
+      throw new Error("refused");
+    };
+    using watched = await Watched.start(mods.path, { pollMs: 5 }, refuse);
+    watched.rest(60_000);
+    await watched.untilAnything();
   });
 
   test("watches a folder that appears after the start", async () => {

@@ -284,3 +284,20 @@ test("unchanged files whose stamps are old enough are not read again, and a chan
   await utimes(mods.at("x.ts"), old, old);
   expect(await probe.scan()).toEqual(["a.ts: import './x.ts' + // 2", "x.ts: // 2"]);
 });
+
+test("while many modules are read, everything else gets its turn again and again", async () => {
+  const names = Array.from({ length: 500 }, (_, at) => `m${at}.ts`);
+  const text = "export const execute = (args: string) => args;";
+  await using mods = await ModsDir.create(Object.fromEntries(names.map((name) => [name, text])));
+  let turns = 0;
+  let next: ReturnType<typeof setImmediate> | undefined;
+  const takeTurns = () => {
+    turns++;
+    next = setImmediate(takeTurns);
+  };
+  const scanner = new ModuleScanner(mods.path, defaultLimits, () => {
+    next ??= setImmediate(takeTurns);
+  });
+  await scanner.scan().finally(() => clearImmediate(next));
+  expect(turns).toBeGreaterThanOrEqual(5);
+});

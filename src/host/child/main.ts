@@ -1,4 +1,5 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
+import type { InputCheck } from "../../manifest/input-schema.ts";
 import type { CloseReason, Duplex } from "../../protocol/duplex.ts";
 import { encodeFrame, type Frame, FrameDecoder } from "../../protocol/frame.ts";
 import type { CallClient } from "../call.ts";
@@ -9,10 +10,10 @@ import { clip, type LoadPayload, maxErrorText, type PreparePayload } from "../pr
 import { thrownText } from "../public-text.ts";
 import { connectControl, controlDescriptor } from "../transport.ts";
 import { BusyWait } from "./busy-wait.ts";
+import { nameDestinations } from "./connect-errors.ts";
 import { HostLog, redirectConsole } from "./console.ts";
 import { dieWithParent } from "./die-with-parent.ts";
 import { enterSandbox } from "./enter-sandbox.ts";
-import type { InputCheck } from "../../manifest/input-schema.ts";
 import { missingPermission } from "./missing-permission.ts";
 import { ProcessTitle } from "./process-title.ts";
 import { type HostedModule, RunningCall, stackOf } from "./running-call.ts";
@@ -129,6 +130,7 @@ class Host {
     try {
       const compileInput = await loadInputCompiler(payload);
       const load = installVerifiedLoader(payload);
+      if (payload.permissions !== undefined) nameDestinations();
       const exports = checkExports(mod, await load(mod));
       const checkInput = inputCheck(mod, exports, compileInput);
       this.#module = {

@@ -1,4 +1,5 @@
 import { messageOf, VeripyError } from "../../base/errors.ts";
+import type { InputCheck } from "../../manifest/input-schema.ts";
 import type { Permissions } from "../../manifest/permissions.ts";
 import { encodeFrame, type Frame } from "../../protocol/frame.ts";
 import type { Execute, ModuleContext, ModuleLog } from "../api.ts";
@@ -7,7 +8,6 @@ import { decodeExec, decodePlainArgs, type ExecPayload, encodeDone, encodePart }
 import { kindOf } from "../module-exports.ts";
 import { clip, type HostLimits, type LogLevel, maxErrorText } from "../protocol.ts";
 import { thrownText } from "../public-text.ts";
-import type { InputCheck } from "../../manifest/input-schema.ts";
 import { missingPermission } from "./missing-permission.ts";
 import { PartWindow } from "./part-window.ts";
 import { ProgressReports } from "./progress-reports.ts";

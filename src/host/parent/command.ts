@@ -16,7 +16,7 @@ export interface HostOptions {
   user: { readonly uid: number; readonly gid: number };
   /** An existing cgroup directory that hosts are started in (Linux). */
   cgroup: string;
-  /** The working directory of modules; by default the server's. */
+  /** The working directory of modules; by default their temporary folder, and the server's where they are not sandboxed. */
   cwd: string;
   /**
    * What carries the control channel: a socket of its own, or standard input and output where processes inherit

@@ -8,45 +8,24 @@ import type { LogLevel } from "../protocol.ts";
 import { withoutRoot } from "../public-text.ts";
 import { CallRefs } from "./call-refs.ts";
 import { ClientNumbers } from "./client-numbers.ts";
+import type { CallEvents, HostEvents } from "./host-events.ts";
 import { HostMessageReader, type HostMessages, unexpected } from "./host-messages.ts";
 import { congestedBytes, loadPayload, maxQueuedBytes } from "./load-payload.ts";
 import { memoryWatch, type WatchedProcess } from "./memory-watch.ts";
 import type { ModuleLogger } from "./module-logger.ts";
 import type { HostReady } from "./payloads.ts";
 import type { HostProcess, OnLine } from "./process.ts";
-import type { SpareProcess } from "./spare-process.ts";
+import type { SpareProcesses } from "./spare-processes.ts";
 
 export type { HostOptions } from "./command.ts";
 export type { HostReady } from "./payloads.ts";
 
-/** Takes what becomes of one call in its process. Exactly one of the last three comes, once and last. */
-export interface CallEvents {
-  /** The version is being stopped: end the call. */
-  abort(code: "shutting_down", message: string): void;
-  /** A streamed part, a JSON string literal. */
-  part(dataJson: string): void;
-  /** The JSON text of `{"fraction"?,"message"?}`. */
-  progress(json: string): void;
-  /** The module has seen the abort, so its event loop is not blocked. */
-  aborting(): void;
-  /** `resultJson` is a JSON string literal. */
-  succeeded(resultJson: string): void;
-  failed(code: WireCode, message: string): void;
-  /** The process has ended before the call did. */
-  lost(reason: string): void;
-}
-
-export interface HostEvents {
-  /** `takesCalls` may be true again. */
-  available(): void;
-  /** The process has ended, and each of its calls has been told. Called once, and last. */
-  ended(reason: string): void;
-}
-
 export interface HostSettings {
-  readonly spares: SpareProcess;
+  readonly spares: SpareProcesses;
   readonly limits: Readonly<Limits>;
   readonly log: ModuleLogger;
+  /** Whether a call or an edit waits for the process, so that it may take a spare one. */
+  readonly isAwaited: boolean;
 }
 
 /**
@@ -67,14 +46,18 @@ export class ModuleHost implements WatchedProcess, HostMessages {
   #isReady = false;
   #isEnding = false;
   #holds = 0;
+  #idle: PromiseWithResolvers<void> | undefined;
   #hasHadCalls = false;
   #idleSince = performance.now();
 
   /** Starts a process and has it load `source`; `loaded` tells the outcome. Throws `bad_module`. */
   static async start(source: ModuleSource, settings: HostSettings, events: HostEvents): Promise<ModuleHost> {
-    const { limits, spares, log } = settings;
+    const { limits, spares, log, isAwaited } = settings;
     const onLine: OnLine = (level, text) => log.line(level, text);
-    const child = await spares.take(source, maxQueuedBytes(limits), onLine);
+    const maxBytes = maxQueuedBytes(limits);
+    const child = await (isAwaited
+      ? spares.take(source, maxBytes, onLine)
+      : spares.start(source, maxBytes, onLine));
     return new ModuleHost(child, source, settings, events);
   }
 
@@ -138,6 +121,18 @@ export class ModuleHost implements WatchedProcess, HostMessages {
   /** How long it has had no call; 0 while it has one. */
   get idleMs(): number {
     return this.#calls.size > 0 ? 0 : performance.now() - this.#idleSince;
+  }
+
+  /** Resolves when it has no call, or has ended. */
+  whenIdle(): Promise<void> {
+    if (this.#calls.size === 0) return Promise.resolve();
+    this.#idle ??= Promise.withResolvers();
+    return this.#idle.promise;
+  }
+
+  /** Resolves when its process has exited, and its ports are free. */
+  get exited(): Promise<void> {
+    return this.#process.exited;
   }
 
   /** Starts a call, and returns its reference for `abort` and `credit`. */
@@ -273,8 +268,14 @@ export class ModuleHost implements WatchedProcess, HostMessages {
   #end(ref: number, type: string): CallEvents {
     const call = this.#callOf(ref, type);
     this.#calls.end(ref);
-    if (this.#calls.size === 0) this.#idleSince = performance.now();
+    if (this.#calls.size === 0) this.#becameIdle();
     return call;
+  }
+
+  #becameIdle(): void {
+    this.#idleSince = performance.now();
+    this.#idle?.resolve();
+    this.#idle = undefined;
   }
 
   #ended(reason: string): void {
@@ -282,6 +283,7 @@ export class ModuleHost implements WatchedProcess, HostMessages {
     this.failed(`${this.#mod} does not load: ${reason}.`);
     const calls = this.#calls.values();
     this.#calls.clear();
+    this.#becameIdle();
     for (const call of calls) call.lost(reason);
     this.#events.ended(reason);
   }

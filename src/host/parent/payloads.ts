@@ -3,7 +3,7 @@ import { VeripyError } from "../../base/errors.ts";
 import { isDeeperThan } from "../../base/json-depth.ts";
 import { unquote } from "../../base/json-string.ts";
 import { plainWords } from "../../base/plain-issue.ts";
-import { maxDescription, maxInputDepth, maxInputSchema } from "../../manifest/description-limits.ts";
+import { maxDescription, maxInputDepth, maxInputSchema } from "../../manifest/export-faults.ts";
 import { describeIssues, execProgress } from "../../protocol/messages.ts";
 import { logLevels, maxErrorText, maxLogLine, maxProgressBytes } from "../protocol.ts";
 

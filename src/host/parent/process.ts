@@ -73,6 +73,7 @@ export class HostProcess {
     let early: string | undefined;
     const command = options.command ?? hostCommand();
     const argv0 = hostName(command);
+    const cwd = options.cwd ?? folder;
     try {
       child = Bun.spawn([...command, ...hostArguments(transport, title)], {
         ...(argv0 === undefined ? {} : { argv0 }),
@@ -84,7 +85,7 @@ export class HostProcess {
         // A session of its own: a signal to its group reaches the programs that a module started, and the
         // terminal's Ctrl-C does not reach the host before the server has said so.
         detached: true,
-        ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+        ...(cwd === undefined ? {} : { cwd }),
         ...(options.user ?? {}),
         ...(options.cgroup === undefined ? {} : { cgroup: options.cgroup }),
         onExit(_process, code, signal) {

@@ -1,12 +1,17 @@
-import { constants } from "node:fs";
-import { chmod, chown, mkdtemp, open, readdir, rm } from "node:fs/promises";
+import { chown, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { messageOf } from "../../base/errors.ts";
+import { isSystemError, messageOf } from "../../base/errors.ts";
 import { loggerOf } from "../../base/log.ts";
+import { removeTree } from "./remove-tree.ts";
+import { removeLeftRoots, TemporaryRoot } from "./temporary-root.ts";
 
 const log = loggerOf("module");
 
+/** By the system's temporary folder: the one that this process made there. */
+const roots = new Map<string, Promise<TemporaryRoot>>();
+/** Folders that were made, or are being made, and are not removed yet. */
+let inUse = 0;
 const removals = new Set<Promise<void>>();
 
 /** Makes a folder that only `owner`, by default this process's user, may use. Throws as `mkdtemp` does. */
@@ -14,7 +19,11 @@ export async function makeTemporaryFolder(owner?: {
   readonly uid: number;
   readonly gid: number;
 }): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "veripy-"));
+  inUse += 1;
+  const folder = await makeInRoot().catch(async (error) => {
+    await forgetOne();
+    throw error;
+  });
   try {
     if (owner !== undefined) await chown(folder, owner.uid, owner.gid);
   } catch (error) {
@@ -26,8 +35,16 @@ export async function makeTemporaryFolder(owner?: {
 
 /** Removes the folder and everything in it. Returns at once; see `temporaryFoldersRemoved`. */
 export function removeTemporaryFolder(folder: string): void {
-  const removal = remove(folder).finally(() => removals.delete(removal));
-  removals.add(removal);
+  inBackground(remove(folder).then(forgetOne));
+}
+
+/** Removes what earlier servers have left, see `removeLeftRoots`. Returns at once. */
+export function removeLeftFolders(): void {
+  inBackground(
+    removeLeftRoots().catch((error) =>
+      log.warn("Cannot look for temporary folders that were left: {error}.", { error: messageOf(error) }),
+    ),
+  );
 }
 
 /** Resolves when every folder that was to be removed is gone, or could not be removed. Never rejects. */
@@ -35,13 +52,39 @@ export async function temporaryFoldersRemoved(): Promise<void> {
   await Promise.all(removals);
 }
 
+async function makeInRoot(isRetry = false): Promise<string> {
+  const base = tmpdir();
+  const root = roots.get(base) ?? TemporaryRoot.make(base);
+  roots.set(base, root);
+  try {
+    return await mkdtemp(join((await root).path, "m-"));
+  } catch (error) {
+    if (roots.get(base) === root) {
+      roots.delete(base);
+      root.then(({ release }) => release()).catch(() => {});
+    }
+    // Something that cleans up the system's temporary folder has removed it.
+    if (!isRetry && isSystemError(error, "ENOENT")) return makeInRoot(true);
+    throw error;
+  }
+}
+
+/** The last folder takes with it those that it was in. */
+async function forgetOne(): Promise<void> {
+  inUse -= 1;
+  if (inUse > 0) return;
+  const unused = [...roots.values()];
+  roots.clear();
+  for (const root of unused)
+    await root.then(
+      ({ path, release }) => remove(path).finally(release),
+      () => {},
+    );
+}
+
 async function remove(folder: string): Promise<void> {
   try {
-    await rm(folder, { recursive: true, force: true }).catch(async () => {
-      // A module can make folders that not even their owner may read.
-      await openFolders(folder);
-      await rm(folder, { recursive: true, force: true });
-    });
+    await removeTree(folder);
   } catch (error) {
     log.warn("Cannot remove the temporary folder {folder} of a module: {error}.", {
       folder,
@@ -50,25 +93,7 @@ async function remove(folder: string): Promise<void> {
   }
 }
 
-// Node does not name it.
-const O_PATH = 0o10000000;
-const { O_DIRECTORY, O_NOFOLLOW } = constants;
-const maxDepth = 64;
-
-/**
- * By descriptors, not by paths: a program that outlived its module may put a link in a folder's place meanwhile, to
- * have the mode of another file changed.
- */
-async function openFolders(folder: string, depth = 0): Promise<void> {
-  if (process.platform !== "linux" || depth > maxDepth) return;
-  const handle = await open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW);
-  try {
-    const opened = `/proc/self/fd/${handle.fd}`;
-    await chmod(opened, 0o700);
-    for (const entry of await readdir(opened, { withFileTypes: true })) {
-      if (entry.isDirectory()) await openFolders(`${opened}/${entry.name}`, depth + 1);
-    }
-  } finally {
-    await handle.close();
-  }
+function inBackground(work: Promise<void>): void {
+  const removal = work.finally(() => removals.delete(removal));
+  removals.add(removal);
 }

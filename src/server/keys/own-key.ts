@@ -88,7 +88,7 @@ export class OwnKey {
     if (this.#isLooking) return;
     this.#isLooking = true;
     try {
-      const marks = await this.#marksOfFiles();
+      const marks = this.#marksOfFiles();
       if (marks === this.#marks) return;
       const { certsDir } = this.#options;
       const [identity, next] = [
@@ -146,11 +146,11 @@ export class OwnKey {
     this.#suspected = reason;
   }
 
-  async #marksOfFiles(): Promise<string> {
+  #marksOfFiles(): string {
     const { certsDir } = this.#options;
     const [now, next] = [identityFiles(certsDir, "server"), identityFiles(certsDir, "server", ".next")];
     const files = [now.key, now.certificate, next.key, next.certificate];
-    return (await Promise.all(files.map(stampOf))).map(({ mark }) => mark).join("; ");
+    return files.map((file) => stampOf(file).mark).join("; ");
   }
 }
 

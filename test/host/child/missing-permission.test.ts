@@ -17,10 +17,10 @@ test("the sentence names what was refused, what is declared, and what to add", (
     "m.ts may not read /etc/passwd: ",
   );
   expect(say({ code: "EACCES", syscall: "open", path: "/no/such/file" })).toBe(
-    `m.ts may not write /no/such/file: it declares write: []. Add "/no/such/file" to its 'permissions'.`,
+    `m.ts may not write /no/such/file: it declares write: []. Add "/no/such" to its 'permissions'.`,
   );
-  expect(say({ code: "EACCES", syscall: "open", path: "/var/log/x" })).toStartWith(
-    "m.ts may not write /var/log/x: ",
+  expect(say({ code: "EACCES", syscall: "open", path: "/var/log" })).toStartWith(
+    "m.ts may not write /var/log: ",
   );
   expect(say({ code: "EACCES", syscall: "scandir", path: "/var/log/x" })).toContain(
     "although it declares read: [/var/log]",
@@ -35,6 +35,37 @@ test("the sentence names what was refused, what is declared, and what to add", (
   expect(say({ code: "EACCES", syscall: "listen", port: 8080 })).toContain("listen: []. Add 8080");
   expect(say({ code: "EPERM", syscall: "kill" })).toContain("may not signal other processes");
   expect(say({ code: "EACCES", syscall: "chmod", path: "/srv" })).toContain("may not chmod /srv");
+});
+
+test("what creates or removes a name needs the permission for the folder", () => {
+  for (const syscall of ["mkdir", "unlink", "rm", "mkdtemp"])
+    expect(say({ code: "EACCES", syscall, path: "/srv/x" })).toBe(
+      `m.ts may not write /srv/x: it declares write: []. Add "/srv" to its 'permissions'.`,
+    );
+  const two = (syscall: string, path: string) =>
+    say({ code: "EACCES", syscall, path, dest: "/srv/new" })?.split(":")[0];
+  expect(two("symlink", "/etc/passwd")).toBe("m.ts may not write /srv/new");
+  expect(two("copyfile", "/etc/passwd")).toBe("m.ts may not read /etc/passwd");
+  expect(two("copyfile", "/var/log/x")).toBe("m.ts may not write /srv/new");
+  expect(two("rename", "/etc/passwd")).toBe("m.ts may not write /etc/passwd");
+});
+
+test("the synchronous functions of node:child_process have a name of their own for the call", () => {
+  expect(say({ code: "EACCES", syscall: "spawnSync ls", path: "ls" })).toContain("may not run ls");
+});
+
+test("a Unix socket, UDP, and a port that is declared are not answered with 'add the port'", () => {
+  const address = "/run/docker.sock";
+  expect(say({ code: "EACCES", syscall: "connect", address })).toBe(
+    `m.ts may not connect to the Unix socket ${address}: only permissions = "all" allow it.`,
+  );
+  expect(say({ code: "EACCES", syscall: "connect", port: 443 })).toContain(
+    "may not connect to port 443 although it declares connect: [443]",
+  );
+  expect(say({ code: "EACCES", syscall: "bind" })).toBeUndefined();
+  expect(
+    missingPermission("m.ts", {}, Object.assign(new Error("bind"), { code: "EACCES", syscall: "bind" })),
+  ).toContain("may not use UDP");
 });
 
 test("the reason may be an error's cause", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { withDefaultLimits } from "../../../src/base/limits.ts";
 import { HostProcess } from "../../../src/host/parent/process.ts";
@@ -39,6 +39,9 @@ describe.skipIf(!everything)("a module from the sources", () => {
     expect(
       await m.result("fs.writeFileSync(process.env.TMPDIR + '/a', 'b'), fs.readdirSync(process.env.TMPDIR)"),
     ).toBe("a");
+    expect(await m.result("process.cwd()")).toBe(realpathSync(own));
+    // Bun's shell opens the working directory first.
+    expect(await m.result("Bun.$`echo text`.text()")).toBe("text\n");
     expect(await m.result("process.env.VERIPY_HOST_SANDBOX")).toBe("undefined");
     for (const attempt of [
       `fs.readFileSync(${JSON.stringify(join(directory.path, "secret"))})`,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { maxInputDepth, maxInputSchema } from "../../../src/manifest/description-limits.ts";
+import { maxInputDepth, maxInputSchema } from "../../../src/manifest/export-faults.ts";
 import { gone, load } from "../../helpers/versions.ts";
 import { eventually, within } from "../../helpers/within.ts";
 
@@ -129,7 +129,7 @@ test("a module whose own schema nests too deep is told so", async () => {
     export const execute = () => "ok";`;
   expect(await messageOf(load(schema(maxInputDepth)))).toBe("It was loaded.");
   expect(await messageOf(load(schema(maxInputDepth + 1)))).toBe(
-    "m.ts exports an 'input' that nests deeper than 64 levels, the limit.",
+    "m.ts: 'input' nests deeper than 64 levels, the limit.",
   );
 });
 
