@@ -7,6 +7,10 @@ const home = "\x1b[H";
 const clearToLineEnd = "\x1b[K";
 const clearBelow = "\x1b[J";
 
+/** What arrows and other keys send that are not one character. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: that is what they begin with
+const keySequences = /\x1b(\[[0-?]*[ -/]*[@-~]|O?.)?/gsu;
+
 /**
  * The whole terminal, on its alternate screen. Each frame is one write that overwrites the one before, so nothing flickers.
  * What stood there before is back after `close`, and at the end of the process.
@@ -21,9 +25,7 @@ export class Screen {
   constructor(handlers: { onKey(key: string): void; onResize(): void }) {
     this.#onResize = handlers.onResize;
     this.#onKeys = (bytes) => {
-      const keys = bytes.toString();
-      // Arrows and other keys that send a sequence.
-      if (!keys.startsWith("\x1b")) for (const key of keys) handlers.onKey(key);
+      for (const key of bytes.toString().replaceAll(keySequences, "")) handlers.onKey(key);
     };
     process.on("exit", this.#onExit);
     process.stdout.on("resize", this.#onResize);

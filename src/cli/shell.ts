@@ -1,4 +1,4 @@
-import { didYouMean, type VeripyClient, VeripyError, watchModules } from "../index.ts";
+import { didYouMean, type VeripyClient, VeripyError, type WatchEvent, watchModules } from "../index.ts";
 import { withArgumentTable } from "./argument-table.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
@@ -17,7 +17,7 @@ import { canAsk, exitCodes, note, reportFailure } from "./ui.ts";
 
 /**
  * Runs lines until the input ends or one says `exit`. On a terminal, a line that fails does not end the shell. Elsewhere the
- * input is a script, which ends there. Resolves with the exit code; rejects when the client is closed for good.
+ * input is a script, which ends there. Resolves with the exit code.
  */
 export async function shell(client: VeripyClient, given: ClientOptions): Promise<number> {
   const context: ShellContext = { client, given, history: new ShellHistory(given.home) };
@@ -52,20 +52,20 @@ async function converse(context: ShellContext): Promise<number> {
     history: await history.read().catch(noteFailure),
     complete: (line) => complete(line, completionSource(client)),
     onInterrupt: () => {
-      if (running === undefined || running.signal.aborted) leaveInterrupted();
+      // The second time, it does not end, or not soon enough.
+      if (running?.signal.aborted) leaveInterrupted();
       running?.abort();
     },
   });
   onInterrupt(() => editor.interrupt());
-  const closed = new Promise<never>((_, reject) => client.once("closed", reject));
   announce(client, json);
   try {
     while (true) {
-      const line = await Promise.race([editor.next(), closed]);
+      const line = await editor.next();
       if (line === undefined) return exitCodes.ok;
-      await history.add(line).catch(noteFailure);
       running = new AbortController();
       try {
+        await history.add(line).catch(noteFailure);
         if ((await runLine(context, line, running.signal)) === undefined) return exitCodes.ok;
       } catch (error) {
         if (running.signal.aborted) note`Cancelled.`;
@@ -134,9 +134,16 @@ function cancellable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
 /** Says above the line that is being typed what changes at the server. */
 function announce(client: VeripyClient, json: boolean): void {
   const output = new ClientOutput(json, client.approvals);
-  const onEvent = (event: Parameters<typeof output.event>[0]) => {
-    // The others are said on every connection.
-    if (event.event !== "rotate" && event.event !== "rotate_refused") output.event(event);
+  let problem: string | undefined;
+  const onEvent = (event: WatchEvent) => {
+    // What every connection says anyway.
+    if (event.event === "rotate" || event.event === "rotate_refused") return;
+    if (event.event === "disconnected") {
+      // The same for each attempt, until one succeeds.
+      if (event.reason.message === problem) return;
+      problem = event.reason.message;
+    } else if (event.event === "reconnected") problem = undefined;
+    output.event(event);
   };
   void watchModules(client, onEvent, { verify: false });
 }

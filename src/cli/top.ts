@@ -23,12 +23,10 @@ export interface TopFlags {
   readonly interval: number;
 }
 
-/** Shows what the modules do, until it is left or, with `once`, one interval later. Rejects when the client is closed for good. */
+/** Shows what the modules do, until it is left or, with `once`, for one interval. */
 export async function top(client: VeripyClient, given: ClientOptions, flags: TopFlags): Promise<void> {
-  const closed = new Promise<never>((_, reject) => client.once("closed", reject));
-  closed.catch(() => {});
   // Without a reference, so that the program can end before the pause does.
-  const pause = () => Promise.race([setTimeout(flags.interval, true, { ref: false }), closed]);
+  const pause = () => setTimeout(flags.interval, true, { ref: false });
   const sampler = new Sampler(client);
   const isPrinted = flags.once || given.json || terminalIsDumb();
   // The first statistics are what the second ones are compared with, and a server may refuse to give them.
@@ -66,7 +64,7 @@ class Sampler {
   }
 }
 
-/** Resolves after one interval. Rejects when the client is closed for good. */
+/** Resolves after one interval. */
 type Pause = () => Promise<boolean>;
 
 const byCalls: TopOrder = { key: "c", isReversed: false };
