@@ -8,7 +8,6 @@ const clearToLineEnd = "\x1b[K";
 const clearBelow = "\x1b[J";
 
 /** What arrows and other keys send that are not one character. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: that is what they begin with
 const keySequences = /\x1b(\[[0-?]*[ -/]*[@-~]|O?.)?/gsu;
 
 /**

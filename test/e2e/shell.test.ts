@@ -5,7 +5,7 @@ import type { Running } from "../helpers/processes.ts";
 import { Relay } from "../helpers/relay.ts";
 import { Site } from "../helpers/site.ts";
 import { Terminal } from "../helpers/terminal.ts";
-import { sha256 } from "../helpers/tools.ts";
+import { jsonLines, sha256 } from "../helpers/tools.ts";
 import { eventually } from "../helpers/within.ts";
 
 setDefaultTimeout(30_000);
@@ -229,6 +229,32 @@ describe.skipIf(process.platform === "win32")("on a terminal, the shell", () => 
     // The line is drawn again below the news, and is still there to be sent.
     expect(plain(shell).replaceAll("\n", "")).toMatch(/changing\.ts.*localhost> echo half of a line/);
     await type(shell, "", /echo half of a line that/);
+    shell.type(ctrlD);
+    expect(await shell.ended()).toBe(0);
+  });
+
+  test("announces what becomes pending, calls the approved version, and says that the server stops", async () => {
+    await using other = await Site.create({ "echo.ts": echo });
+    const running = await other.start();
+    const [report] = jsonLines((await other.call(["list", "--json"])).stdout).filter(
+      ({ mod }) => mod === "echo.ts",
+    );
+    await other.call(["approve", "echo", "--yes", "--tree", String(report?.tree)]);
+    await using shell = new Terminal([other.client, "--port", String(other.port), "shell"], other.path, {
+      columns: 120,
+    });
+    await shows(shell, /localhost> /);
+    shell.type("echo half a l");
+    await shows(shell, /half a l/);
+    await other.write("echo.ts", echo.replace("echo ", "changed "));
+    await shows(shell, /pending +echo\.ts: code\. [\s\S]*localhost> echo half a l/);
+    await type(
+      shell,
+      "ine",
+      /echo\.ts: a newer version is pending[\s\S]*echo half a line\n[\s\S]*localhost> /,
+    );
+    running.process.kill("SIGTERM");
+    await shows(shell, /The server is about to stop\.[\s\S]*Disconnected: /);
     shell.type(ctrlD);
     expect(await shell.ended()).toBe(0);
   });
