@@ -16,7 +16,7 @@ import { nextKeyText } from "./watch-text.ts";
 
 export interface ClientUse {
   reconnect?: boolean;
-  /** For a command that looks at modules or decides about them: no lock keeps it from a server. */
+  /** For a command that looks at modules or decides about them: the lock does not keep it from a server. */
   ignoresLocked?: boolean;
   /** For a command that writes decisions: a `--lock` that does not exist is created. */
   createsLock?: boolean;

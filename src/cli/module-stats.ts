@@ -4,7 +4,7 @@ import { table } from "./table.ts";
 import { shortId, styled } from "./text.ts";
 import { note, printAll, printJson } from "./ui.ts";
 
-/** Prints a line for each version of a module, and whether the server holds them to their permissions, as `modules` does. */
+/** Prints a line for each version of a module, as `modules` does. */
 export function printStats({ modules, sandbox }: StatsResponse, approvals: Approvals, json = false): void {
   if (json) {
     for (const one of modules) {

@@ -118,7 +118,13 @@ test("without the approved source, only the digests are known", () => {
 
 test("a new module is compared with nothing, and a removed one too", () => {
   const files = filesOf({ "hello.ts": "a\n" });
-  const fresh = compareVersions("hello.ts", pending, undefined, undefined, versionOf(files, { permissions: "all" }));
+  const fresh = compareVersions(
+    "hello.ts",
+    pending,
+    undefined,
+    undefined,
+    versionOf(files, { permissions: "all" }),
+  );
   expect(fresh).toMatchObject({ changes: ["new"], manifest: [{ field: "permissions", lines: ["+all"] }] });
   expect(fresh.files).toMatchObject([{ change: "added", added: 1 }]);
   const gone = compareVersions("hello.ts", pending, approvedOf(files), files, undefined);

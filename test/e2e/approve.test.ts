@@ -24,7 +24,8 @@ async function newSite(): Promise<Site> {
 const lockOf = (site: Site) => Bun.file(join(site.path, "veripy.lock"));
 const onTerminal = (site: Site, ...args: string[]) =>
   new Terminal([site.client, "--port", String(site.port), ...args], site.path);
-const approveTree = (site: Site, mod: string, tree: string) => site.call(["approve", mod, "--yes", "--tree", tree]);
+const approveTree = (site: Site, mod: string, tree: string) =>
+  site.call(["approve", mod, "--yes", "--tree", tree]);
 
 /** Replaces hello.ts, and waits until the server runs that. */
 async function edit(site: Site, text: string): Promise<void> {
@@ -78,7 +79,12 @@ describe("in a script", () => {
   });
 
   test("a module that does not exist is refused with a suggestion", async () => {
-    for (const command of [["diff", "helo"], ["deny", "helo"], ["show", "helo"], ["approve", "helo", "--yes", "--tree", "0".repeat(64)]]) {
+    for (const command of [
+      ["diff", "helo"],
+      ["deny", "helo"],
+      ["show", "helo"],
+      ["approve", "helo", "--yes", "--tree", "0".repeat(64)],
+    ]) {
       const { exitCode, stderr } = await site.call(command);
       expect(exitCode).toBe(2);
       expect(stderr).toContain("hello.ts");
@@ -89,7 +95,15 @@ describe("in a script", () => {
 test("approve, change, see the difference, approve again: from the first version to the second", async () => {
   await using site = await newSite();
   const by = `root@${hostname()}`;
-  const first = await site.call(["approve", "hello", "--yes", "--tree", treeOfHello(old), "--note", "read it"]);
+  const first = await site.call([
+    "approve",
+    "hello",
+    "--yes",
+    "--tree",
+    treeOfHello(old),
+    "--note",
+    "read it",
+  ]);
   expect(first).toMatchObject({ exitCode: 0 });
   expect(await approvedTrees(site)).toEqual({ "hello.ts": treeOfHello(old) });
   const text = await lockOf(site).text();
@@ -105,7 +119,9 @@ test("approve, change, see the difference, approve again: from the first version
   const difference = await site.call(["diff", "hello"]);
   expect(difference.exitCode).toBe(1);
   expect(difference.stdout).toContain("hello.ts  pending (code)\n");
-  expect(difference.stdout).toContain('-export const execute = () => "old";\n+export const execute = () => "new";\n');
+  expect(difference.stdout).toContain(
+    '-export const execute = () => "old";\n+export const execute = () => "new";\n',
+  );
 
   // The server retains the approved version.
   const ran = await site.call(["exec", "hello"]);
@@ -135,13 +151,21 @@ test("each list shows the states: not approved, approved, pending with what chan
     return { state: approval ?? state, changed, exitCode };
   };
   for (const command of ["list", "verify", "modules"])
-    expect(await state("hello.ts", command)).toEqual({ state: "not approved", changed: undefined, exitCode: 0 });
+    expect(await state("hello.ts", command)).toEqual({
+      state: "not approved",
+      changed: undefined,
+      exitCode: 0,
+    });
   const consistent = await site.call(["verify"]);
   expect(consistent.stderr.match(/consistent, not approved: /g)).toHaveLength(1);
   expect(consistent.stdout).toMatch(/^verified {2}hello\.ts +[0-9a-f]{64} {2}not approved/m);
 
   await approveTree(site, "hello", treeOfHello(old));
-  for (const [command, exitCode] of [["list", 0], ["verify", 4], ["modules", 0]] as const) {
+  for (const [command, exitCode] of [
+    ["list", 0],
+    ["verify", 4],
+    ["modules", 0],
+  ] as const) {
     expect(await state("hello.ts", command)).toEqual({ state: "approved", changed: undefined, exitCode });
     expect(await state("other.ts", command)).toEqual({ state: "pending", changed: ["new"], exitCode });
   }
@@ -149,16 +173,24 @@ test("each list shows the states: not approved, approved, pending with what chan
   // Only what is asked for counts.
   expect((await site.call(["verify", "hello"])).exitCode).toBe(0);
 
-  await edit(site, 'export const description = "Other";\nexport const permissions = { read: ["/etc"] };\nexport const execute = () => "";\n');
+  await edit(
+    site,
+    'export const description = "Other";\nexport const permissions = { read: ["/etc"] };\nexport const execute = () => "";\n',
+  );
   const all = ["code", "permissions", "description"];
   expect(await state("hello.ts", "list")).toEqual({ state: "pending", changed: all, exitCode: 0 });
   expect((await site.call(["list"])).stdout).toMatch(
     /^hello\.ts {2}[0-9a-f]{16} {2}pending \(code, permissions, description\) {2}\[read\] Other$/m,
   );
-  expect((await site.call(["describe", "hello"])).stdout).toContain("pending (code, permissions, description)");
+  expect((await site.call(["describe", "hello"])).stdout).toContain(
+    "pending (code, permissions, description)",
+  );
 
   expect((await site.call(["deny", "other"])).exitCode).toBe(0);
-  for (const [command, exitCode] of [["list", 0], ["verify", 4]] as const)
+  for (const [command, exitCode] of [
+    ["list", 0],
+    ["verify", 4],
+  ] as const)
     expect(await state("other.ts", command)).toEqual({ state: "denied", changed: undefined, exitCode });
   expect((await site.call(["verify", "other"])).exitCode).toBe(4);
 });
@@ -189,7 +221,8 @@ test("approvals are removed and the log is read when the server is gone, also af
   await approveTree(site, "other", treeOf({ "other.ts": other }));
   const server = (await site.manage(["fingerprint"])).stdout.trim();
   const offline = ["-H", `localhost:${site.port}`];
-  const gone = (args: string[]) => site.call([...args, ...offline], { env: { PATH: process.env.PATH ?? "" } });
+  const gone = (args: string[]) =>
+    site.call([...args, ...offline], { env: { PATH: process.env.PATH ?? "" } });
   const none = await gone(["unapprove", "hello", "nothing"]);
   expect(none.exitCode).toBe(2);
   expect(Object.keys(await approvedTrees(site))).toEqual(["hello.ts", "other.ts"]);
@@ -234,7 +267,9 @@ test("--lock names the file: a missing one is created by a decision, and an erro
     const { exitCode, stderr } = await site.call([...command, ...flags]);
     expect([exitCode, stderr]).toEqual([2, expect.stringContaining("team.lock")]);
   }
-  expect((await site.call([...flags, "approve", "hello", "--yes", "--tree", treeOfHello(old)])).exitCode).toBe(0);
+  expect(
+    (await site.call([...flags, "approve", "hello", "--yes", "--tree", treeOfHello(old)])).exitCode,
+  ).toBe(0);
   expect(await Bun.file(join(site.path, "team.lock")).text()).toContain(treeOfHello(old));
   expect(await lockOf(site).exists()).toBe(false);
   expect((await site.call([...flags, "exec", "other"])).exitCode).toBe(4);
