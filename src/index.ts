@@ -22,6 +22,7 @@ export { defaultLimits, type Limits } from "./base/limits.ts";
 export { plainWords } from "./base/plain-issue.ts";
 export { reasonOf } from "./base/plain-reason.ts";
 export { printable } from "./base/printable.ts";
+export { shellQuoted } from "./base/shell-quote.ts";
 export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { type ParsedToml, readToml, type TomlTable } from "./base/strict-toml.ts";

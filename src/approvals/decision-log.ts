@@ -1,13 +1,19 @@
-import { appendFile, mkdir, rename, stat } from "node:fs/promises";
+import { mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
-import { VeripyError } from "../base/errors.ts";
+import { messageOf, VeripyError } from "../base/errors.ts";
 import { withFileLock } from "../base/file-lock.ts";
-import { readTextIfThere } from "../base/files.ts";
+import { readTextIfThere, writeFileAtomic } from "../base/files.ts";
+import { loggerOf } from "../base/log.ts";
 import { reasonOf } from "../base/plain-reason.ts";
 
-/** At this size the file becomes `log.jsonl.1`, and what was there before is removed. */
+const log = loggerOf("approvals");
+
+/** Beyond this size, what was seen first is removed. Decisions stay, since a server can make a client see much. */
 const maxLogBytes = 8 * 1024 * 1024;
+/** A batch is never larger: it holds at most `maxBatch` records. */
+const maxReadBytes = 4 * maxLogBytes;
+const maxBatch = 10_000;
 
 const record = z.object({
   at: z.string().max(64),
@@ -27,7 +33,7 @@ const record = z.object({
 /** One line of the log. A version is seen when it is first fetched and verified. */
 export type DecisionRecord = z.infer<typeof record>;
 
-/** What a client's user saw and decided: `log.jsonl` in the home, one JSON object a line, only ever added to. */
+/** What a client's user saw and decided: `log.jsonl` in the home, one JSON object a line. */
 export class DecisionLog {
   readonly path: string;
   readonly #by: string;
@@ -37,16 +43,20 @@ export class DecisionLog {
     this.#by = by;
   }
 
-  /** Adds records. Throws `bad_config` when the file can't be written. */
+  /** Adds records of what has already happened: that they can't be written is only a warning. */
+  async tryAdd(records: readonly Omit<DecisionRecord, "at" | "by">[]): Promise<void> {
+    await this.add(records).catch((error) => log.warn("{error}", { error: messageOf(error) }));
+  }
+
+  /** Adds records, of very many the last. Throws `bad_config` when the file can't be written. */
   async add(records: readonly Omit<DecisionRecord, "at" | "by">[], at = now()): Promise<void> {
     if (records.length === 0) return;
-    const lines = records.map((one) => `${JSON.stringify({ at, by: this.#by, ...one })}\n`).join("");
+    const lines = records.slice(-maxBatch).map((one) => `${JSON.stringify({ at, by: this.#by, ...one })}\n`);
     try {
       await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
       await withFileLock(this.path, async () => {
-        const status = await stat(this.path).catch(() => undefined);
-        if ((status?.size ?? 0) > maxLogBytes) await rename(this.path, `${this.path}.1`);
-        await appendFile(this.path, lines, { mode: 0o600 });
+        const bytes = await append(this.path, lines.join(""));
+        if (bytes > maxLogBytes) await this.#shorten();
       });
     } catch (error) {
       if (error instanceof VeripyError) throw error;
@@ -56,21 +66,58 @@ export class DecisionLog {
 
   /** All records, oldest first. Lines that are no records are left out: a crash may have cut one short. */
   async read(): Promise<DecisionRecord[]> {
-    const records: DecisionRecord[] = [];
-    for (const path of [`${this.path}.1`, this.path]) {
-      let text: string | undefined;
-      try {
-        text = await readTextIfThere(path, 2 * maxLogBytes);
-      } catch (error) {
-        throw new VeripyError("bad_config", `Cannot read ${path}: ${reasonOf(error)}.`, { cause: error });
-      }
-      for (const line of (text ?? "").split("\n")) {
-        const parsed = record.safeParse(jsonOf(line));
-        if (parsed.success) records.push(parsed.data);
-      }
-    }
-    return records;
+    return (await this.#lines()).flatMap((line) => recordOf(line) ?? []);
   }
+
+  /** Which keys of servers were followed by which. */
+  async rotations(): Promise<DecisionRecord[]> {
+    const lines = (await this.#lines()).filter((line) => line.includes('"rotated"'));
+    return lines.flatMap((line) => recordOf(line) ?? []).filter(({ event }) => event === "rotated");
+  }
+
+  async #lines(): Promise<string[]> {
+    try {
+      return ((await readTextIfThere(this.path, maxReadBytes)) ?? "").split("\n");
+    } catch (error) {
+      throw new VeripyError("bad_config", `Cannot read ${this.path}: ${reasonOf(error)}.`, { cause: error });
+    }
+  }
+
+  async #shorten(): Promise<void> {
+    let leftBytes = maxLogBytes / 2;
+    const kept = (await this.#lines()).reverse().filter((line) => {
+      const found = recordOf(line);
+      if (found?.event !== "seen") return found !== undefined;
+      leftBytes -= Buffer.byteLength(line) + 1;
+      return leftBytes >= 0;
+    });
+    await writeFileAtomic(
+      this.path,
+      kept
+        .reverse()
+        .map((line) => `${line}\n`)
+        .join(""),
+      0o600,
+    );
+  }
+}
+
+/** Returns the file's new size. A line that a full disk cut short gets an end first, so that the next one is whole. */
+async function append(path: string, lines: string): Promise<number> {
+  const file = await open(path, "a+", 0o600);
+  try {
+    const { size } = await file.stat();
+    const last = size === 0 ? "\n" : (await file.read(Buffer.alloc(1), 0, 1, size - 1)).buffer.toString();
+    const text = last === "\n" ? lines : `\n${lines}`;
+    await file.writeFile(text);
+    return size + Buffer.byteLength(text);
+  } finally {
+    await file.close();
+  }
+}
+
+function recordOf(line: string): DecisionRecord | undefined {
+  return record.safeParse(jsonOf(line)).data;
 }
 
 function jsonOf(line: string): unknown {

@@ -33,8 +33,7 @@ export function withApproval(lock: Lock, place: ServerPlace, mod: string, approv
 export function withDenial(lock: Lock, place: ServerPlace, mod: string, denial: DeniedTree): Lock {
   const { fingerprint, address } = place;
   const entry = lock.servers[fingerprint] ?? { address };
-  const earlier = (entry.denied?.[mod] ?? []).filter(({ tree }) => tree !== denial.tree);
-  const denied = { ...entry.denied, [mod]: [...earlier, denial] };
+  const denied = { ...entry.denied, [mod]: [...otherDenials(entry.denied, mod, denial.tree), denial] };
   const next = { ...withoutModule(entry, mod), address, denied };
   return { ...lock, servers: { ...lock.servers, [fingerprint]: next } };
 }
@@ -46,11 +45,26 @@ export function withoutApproval(lock: Lock, fingerprint: string, mod: string): L
   return { ...lock, servers: { ...lock.servers, [fingerprint]: withoutModule(entry, mod) } };
 }
 
-/** Moves a server's entry to its next key, unless that has one. */
+/**
+ * Moves what was decided about a server under its earlier keys, the latest first, to its current one. Where that has an
+ * approval of the same module, it stands.
+ */
+export function withCurrentKey(lock: Lock, current: string, earlierKeys: readonly string[]): Lock {
+  let moved = lock;
+  for (const from of earlierKeys) moved = withNextKey(moved, from, current);
+  return moved;
+}
+
+/** Moves what was decided about a server to its next key. */
 export function withNextKey(lock: Lock, from: string, to: string): Lock {
-  const entry = lock.servers[from];
-  if (entry === undefined || from === to || lock.servers[to] !== undefined) return lock;
-  return { ...lock, servers: { ...without(lock.servers, [from]), [to]: entry } };
+  const { [from]: entry, [to]: own } = lock.servers;
+  if (entry === undefined || from === to) return lock;
+  const modules = { ...entry.modules, ...own?.modules };
+  const isGoverned = entry.modules !== undefined || own?.modules !== undefined;
+  const { address } = own ?? entry;
+  const approvals = { address, ...(isGoverned ? { modules } : {}) };
+  const merged = withDenialsOf(withDenied(approvals, own?.denied), entry);
+  return { ...lock, servers: { ...without(lock.servers, [from]), [to]: merged } };
 }
 
 /** The keys of entries for this address, other than this server's own. */
@@ -59,7 +73,21 @@ export function otherKeysAt({ servers }: Lock, { fingerprint, address }: ServerP
 }
 
 function withDenialsOf(entry: LockedServer, other: LockedServer | undefined): LockedServer {
-  return other?.denied === undefined ? entry : { ...entry, denied: { ...other.denied, ...entry.denied } };
+  const denied = new Map(Object.entries(entry.denied ?? {}));
+  for (const [mod, trees] of Object.entries(other?.denied ?? {})) {
+    const own = denied.get(mod) ?? [];
+    denied.set(mod, [...trees.filter(({ tree }) => !own.some((one) => one.tree === tree)), ...own]);
+  }
+  return withDenied(entry, Object.fromEntries(denied));
+}
+
+/** A module's name may be that of something which every object has, such as `constructor`. */
+function denialsOf(denied: LockedServer["denied"] = {}, mod: string): DeniedTree[] {
+  return (Object.hasOwn(denied, mod) ? denied[mod] : undefined) ?? [];
+}
+
+function otherDenials(denied: LockedServer["denied"], mod: string, tree: string): DeniedTree[] {
+  return denialsOf(denied, mod).filter((one) => one.tree !== tree);
 }
 
 function withoutModule(entry: LockedServer, mod: string): LockedServer {
@@ -67,8 +95,8 @@ function withoutModule(entry: LockedServer, mod: string): LockedServer {
 }
 
 function withoutTree(denied: LockedServer["denied"], mod: string, tree: string): LockedServer["denied"] {
-  const left = denied?.[mod]?.filter((one) => one.tree !== tree);
-  if (denied === undefined || left === undefined) return denied;
+  if (denied === undefined) return denied;
+  const left = otherDenials(denied, mod, tree);
   return left.length === 0 ? without(denied, [mod]) : { ...denied, [mod]: left };
 }
 

@@ -1,6 +1,6 @@
-import { mkdir } from "node:fs/promises";
+import { lstat, mkdir, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { VeripyError } from "../base/errors.ts";
+import { isSystemError, VeripyError } from "../base/errors.ts";
 import { withFileLock } from "../base/file-lock.ts";
 import { readTextIfThere, writeFileAtomic } from "../base/files.ts";
 import { reasonOf } from "../base/plain-reason.ts";
@@ -14,9 +14,15 @@ export async function readLock(path: string): Promise<Lock | undefined> {
   try {
     text = await readTextIfThere(path, maxFileBytes);
   } catch (error) {
-    throw new VeripyError("bad_config", `Cannot read ${path}: ${reasonOf(error)}.`, { cause: error });
+    // That of a file which is too large, or none, has its path already.
+    const message = error instanceof VeripyError ? error.message : `Cannot read ${path}: ${reasonOf(error)}.`;
+    throw new VeripyError("bad_config", message, { cause: error });
   }
-  return text === undefined ? undefined : parseLock(text, path);
+  if (text !== undefined) return parseLock(text, path);
+  // A link to a lock that is missing says that there should be one.
+  const isLink = (await lstat(path).catch(() => undefined))?.isSymbolicLink() === true;
+  if (isLink) throw new VeripyError("bad_config", `Cannot read ${path}: it is a dangling symbolic link.`);
+  return undefined;
 }
 
 /**
@@ -27,14 +33,14 @@ export async function readLock(path: string): Promise<Lock | undefined> {
 export async function editLock(path: string, edit: (lock: Lock) => Lock): Promise<Lock> {
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    return await withFileLock(path, async () => {
+    const target = await targetOf(path);
+    return await withFileLock(target, async () => {
       const before = (await readLock(path)) ?? emptyLock;
       const after = edit(before);
       if (after === before) return after;
       const text = formatLock(after);
-      // What can't be read back is not written: a note that is too long, for example.
-      parseLock(text, path);
-      await writeFileAtomic(path, text);
+      refuseUnreadable(text, path);
+      await writeFileAtomic(target, text, await modeOf(target));
       return after;
     });
   } catch (error) {
@@ -43,4 +49,33 @@ export async function editLock(path: string, edit: (lock: Lock) => Lock): Promis
       cause: error,
     });
   }
+}
+
+/** A server can describe a module in ways that a lock has no room for; one approval must not make all the others unreadable. */
+function refuseUnreadable(text: string, path: string): void {
+  try {
+    if (Buffer.byteLength(text) > maxFileBytes)
+      throw new Error(`it would have more than ${maxFileBytes} bytes`);
+    parseLock(text, "its new content");
+  } catch (error) {
+    throw new VeripyError("bad_config", `Cannot write ${path}: ${reasonOf(error)}. It is unchanged.`, {
+      cause: error,
+    });
+  }
+}
+
+/** A symbolic link is kept: its target is replaced. */
+async function targetOf(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return path;
+    throw error;
+  }
+}
+
+/** That of the file, without write access for every user. */
+async function modeOf(path: string): Promise<number> {
+  const status = await stat(path).catch(() => undefined);
+  return status === undefined ? 0o644 : status.mode & 0o775;
 }

@@ -110,14 +110,12 @@ function refuseOtherVersion(version: unknown, file: string): void {
 
 function checkTree(mod: string, { tree, files }: ApprovedModule, where: string): void {
   const entries = Object.entries(files).map(([path, sum]) => ({ path, sum }));
-  if (files[mod] !== undefined && treeSum(entries) === tree) return;
-  const why =
-    files[mod] === undefined
-      ? `its files do not include ${mod}`
-      : `its files do not make up the tree ${tree}`;
+  const isListed = Object.hasOwn(files, mod);
+  if (isListed && treeSum(entries) === tree) return;
+  const why = !isListed ? `its files do not include ${mod}` : `its files do not make up the tree ${tree}`;
   throw new VeripyError(
     "bad_config",
-    `${where}: ${mod}: ${why}. The file was changed by hand; restore it or approve the module again.`,
+    `${where}: ${mod}: ${why}. If the file was changed by hand, restore it.`,
   );
 }
 

@@ -1,7 +1,7 @@
 import type { Decisions } from "./approval.ts";
 import type { DecisionRecord } from "./decision-log.ts";
 import type { Lock, LockedServer } from "./lock.ts";
-import type { ServerPlace } from "./lock-edits.ts";
+import { otherKeysAt, type ServerPlace, withCurrentKey } from "./lock-edits.ts";
 
 export interface DecisionSources {
   /** The lock in use. */
@@ -16,30 +16,30 @@ export interface DecisionSources {
 /** What was decided about one server, in the files as they were read. Immutable. */
 export class ServerDecisions implements Decisions {
   readonly place: ServerPlace;
+  /** What the lock in use says of this server, also under its earlier keys. */
   readonly entry: LockedServer | undefined;
   readonly isOtherKey: boolean;
-  /** The key that the entry has in the file: an earlier one of this server, or this one. */
-  readonly entryKey: string | undefined;
   readonly locked: boolean;
   /** The keys of entries for this address that are not this server's, as far as is proven. */
   readonly otherKeys: readonly string[];
   readonly #denied: ReadonlySet<string>;
 
-  constructor(place: ServerPlace, { lock, homeLock, locked, earlierKeys }: DecisionSources) {
+  constructor(place: ServerPlace, sources: DecisionSources) {
+    const { fingerprint, address } = place;
+    const [lock, homeLock] = [sources.lock, sources.homeLock].map(
+      (one) => one && withCurrentKey(one, fingerprint, sources.earlierKeys),
+    );
     this.place = place;
-    this.locked = locked;
-    const servers = lock?.servers ?? {};
-    const own = [place.fingerprint, ...earlierKeys];
-    this.entryKey = own.find((key) => Object.hasOwn(servers, key));
-    this.entry = this.entryKey === undefined ? undefined : servers[this.entryKey];
-    const isHere = (key: string, { address }: LockedServer) =>
-      address === place.address && !own.includes(key);
-    this.otherKeys = Object.entries(servers).flatMap(([key, entry]) => (isHere(key, entry) ? [key] : []));
+    this.locked = sources.locked;
+    this.entry = lock?.servers[fingerprint];
+    this.otherKeys = lock === undefined ? [] : otherKeysAt(lock, place);
+    // A denial under this key is no answer to the question whether the approvals under another are for this server.
     this.isOtherKey =
-      this.entry === undefined && this.otherKeys.some((key) => servers[key]?.modules !== undefined);
+      this.entry?.modules === undefined &&
+      this.otherKeys.some((key) => lock?.servers[key]?.modules !== undefined);
     const denials = [lock, homeLock].flatMap((one) =>
       Object.entries(one?.servers ?? {}).flatMap(([key, entry]) =>
-        own.includes(key) || entry.address === place.address ? Object.entries(entry.denied ?? {}) : [],
+        key === fingerprint || entry.address === address ? Object.entries(entry.denied ?? {}) : [],
       ),
     );
     this.#denied = new Set(denials.flatMap(([mod, trees]) => trees.map(({ tree }) => deniedId(mod, tree))));
@@ -50,7 +50,7 @@ export class ServerDecisions implements Decisions {
   }
 
   isDenied(mod: string, tree: string): boolean {
-    return this.#denied.has(deniedId(mod, tree));
+    return this.hasDenials && this.#denied.has(deniedId(mod, tree));
   }
 }
 

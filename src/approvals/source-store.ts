@@ -13,6 +13,8 @@ const log = loggerOf("approvals");
 const maxFileBytes = 64 * 1024 * 1024;
 /** Beyond it, the sources that were written first are removed, unless they are approved. */
 const maxStoreBytes = 256 * 1024 * 1024;
+/** How much may be written before the size is looked at again. */
+const prunedEveryBytes = 32 * 1024 * 1024;
 
 /** One file of a module, as it was verified. */
 export interface StoredFile extends TreeEntry {
@@ -27,6 +29,7 @@ export interface StoredFile extends TreeEntry {
 export class SourceStore {
   readonly folder: string;
   #isMade = false;
+  #unprunedBytes = prunedEveryBytes;
 
   constructor(folder: string) {
     this.folder = folder;
@@ -82,15 +85,24 @@ export class SourceStore {
     try {
       if (!this.#isMade) await mkdir(this.folder, { recursive: true, mode: 0o700 });
       this.#isMade = true;
-      for (const [sum, text] of texts) await this.#write(sum, text, flush);
+      for (const [sum, text] of texts) {
+        await this.#write(sum, text, flush);
+        this.#unprunedBytes += text.length;
+      }
     } catch (error) {
       if (flush) throw error;
       log.debug("Cannot keep a source in {folder}: {error}", { folder: this.folder, error });
     }
   }
 
+  /** Whether `prune` is due: it was never called, or much was written since. */
+  get isPruneDue(): boolean {
+    return this.#unprunedBytes >= prunedEveryBytes;
+  }
+
   /** Removes what was written first beyond the store's size, except these trees. Best effort. */
   async prune(approvedTrees: Iterable<string>, maxBytes = maxStoreBytes): Promise<void> {
+    this.#unprunedBytes = 0;
     const names = await readdir(this.folder).catch(() => []);
     const found = await Promise.all(
       names.map(async (name) => {

@@ -88,8 +88,9 @@ async function openLock(lock: string): Promise<FileHandle> {
     0o600,
   );
   if (process.getuid?.() === 0) {
-    const { uid, gid } = await stat(dirname(lock));
-    await file.chown(uid, gid).catch(() => {});
+    await stat(dirname(lock))
+      .then(({ uid, gid }) => file.chown(uid, gid))
+      .catch(() => {});
   }
   return file;
 }

@@ -133,8 +133,10 @@ class ApproveSession {
 
   async #show(verdict: VerifiedModule): Promise<void> {
     const difference = await this.#client.approvals.difference(verdict.mod, verdict);
-    if (difference.before === undefined) printVersion(verdict, difference.approval);
-    else printAll(differenceLines(difference));
+    if (difference.before !== undefined) printAll(differenceLines(difference));
+    // What is approved was shown: without the approved source there is no difference to show, so all of it is.
+    const isWhole = difference.files.every(({ patch }) => patch !== undefined);
+    if (difference.before === undefined || !isWhole) printVersion(verdict, difference.approval);
     noteOtherKey(difference);
     print``;
   }

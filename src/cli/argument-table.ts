@@ -1,4 +1,4 @@
-import { ArgumentsError, argumentUsage, VeripyError } from "../index.ts";
+import { ArgumentsError, argumentUsage, shellQuoted, VeripyError } from "../index.ts";
 import { argumentRows } from "./argument-rows.ts";
 import { table } from "./table.ts";
 
@@ -11,5 +11,6 @@ export function withArgumentTable(error: unknown): unknown {
 
 /** `Usage: veripy-client exec deploy env=STRING [dry_run=BOOLEAN]`, without escapes. */
 export function execUsage(mod: string, input: Record<string, unknown> | undefined): string {
-  return ["Usage: veripy-client exec", mod.replace(/\.ts$/, ""), ...argumentUsage(input)].join(" ");
+  const name = shellQuoted(mod.replace(/\.ts$/, ""));
+  return ["Usage: veripy-client exec", name, ...argumentUsage(input)].join(" ");
 }

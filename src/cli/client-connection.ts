@@ -91,7 +91,11 @@ async function open(given: ClientOptions, clientUse: ClientUse): Promise<VeripyC
 
 /** To call once before `openClient`: starts the log, and prints warnings. */
 export async function prepareConnections(given: ClientOptions): Promise<void> {
-  if (given.logLevel !== undefined) await configureLogs({ level: given.logLevel, json: given.json ?? false });
+  const { logLevel, json = false } = given;
+  // What keeps a decision from being read or written down must not go unseen.
+  await configureLogs(
+    logLevel === undefined ? { level: "warning", json, part: "approvals" } : { level: logLevel, json },
+  );
   await warnOfClientFiles(given.certs);
 }
 

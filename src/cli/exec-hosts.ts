@@ -4,6 +4,7 @@ import { hostAndPort } from "./addresses.ts";
 import { openClient, prepareConnections } from "./client-connection.ts";
 import { type ClientOptions, optionsOf } from "./client-options.ts";
 import { HostsOutput } from "./hosts-output.ts";
+import { PendingNote } from "./pending-note.ts";
 import { readArguments } from "./read-text.ts";
 import { exitCodeFor, exitCodes } from "./ui.ts";
 
@@ -47,21 +48,32 @@ export async function execOnHosts(
   refuseSameServer(places);
   const [first] = places;
   if (first === undefined) return exitCodes.ok;
-  const { json = false, timeout } = first.given;
+  const { json = false } = first.given;
   const args = own.stdin ? await readArguments() : words;
   const output = new HostsOutput(json);
   await prepareConnections(first.given);
+  const pending = new Map<string, PendingNote>();
   const connections = places.map(({ host, given }) => ({
     host,
+    timeoutMs: given.timeout,
     // Several questions at once would be a muddle: an unknown key is refused.
-    connect: () => openClient(given, { reconnect: own.repeat, mayAsk: false }),
+    connect: async () => {
+      const client = await openClient(given, { reconnect: own.repeat, mayAsk: false });
+      pending.set(host, new PendingNote(client, mod, host));
+      return client;
+    },
   }));
   const outcomes = await execOn(connections, mod, args, {
-    timeoutMs: timeout,
     repeat: own.repeat,
     mixed: own.mixed ?? false,
-    onPart: (host, data) => output.part(host, data),
-    onOutcome: (outcome) => output.outcome(outcome),
+    onPart: (host, data) => {
+      pending.get(host)?.say();
+      output.part(host, data);
+    },
+    onOutcome: (outcome) => {
+      if (hasRun(outcome)) pending.get(outcome.host)?.say();
+      output.outcome(outcome);
+    },
   });
   output.summary(outcomes);
   return worstOf(outcomes);
@@ -82,6 +94,10 @@ function refuseSameServer(places: readonly Place[]): void {
       throw new VeripyError("bad_config", `${before} and ${host} are the same server, ${address}.`);
     hosts.set(address, host);
   }
+}
+
+function hasRun(outcome: HostOutcome): boolean {
+  return outcome.state === "done" || (outcome.state === "failed" && outcome.error.started !== false);
 }
 
 function worstOf(outcomes: readonly HostOutcome[]): number {

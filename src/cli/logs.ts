@@ -12,14 +12,21 @@ const levelStyles: Record<LogLevel, Style> = {
   fatal: "red",
 };
 
+export interface LogOptions {
+  level: LogLevel;
+  json: boolean;
+  /** Only what this part logs. */
+  part?: "approvals";
+}
+
 /** Sends logs to standard error, one line of text or, with `json`, one JSON object per record. */
-export async function configureLogs({ level, json }: { level: LogLevel; json: boolean }): Promise<void> {
+export async function configureLogs({ level, json, part }: LogOptions): Promise<void> {
   const encode = json ? jsonLine : textLine;
   const lines = new LineBuffer();
   await configure({
     sinks: { stderr: (record) => lines.add(encode(record), record.level) },
     loggers: [
-      { category: ["veripy"], lowestLevel: level, sinks: ["stderr"] },
+      { category: part === undefined ? ["veripy"] : ["veripy", part], lowestLevel: level, sinks: ["stderr"] },
       { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["stderr"] },
     ],
   });

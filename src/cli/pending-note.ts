@@ -9,11 +9,14 @@ import { note } from "./ui.ts";
 export class PendingNote {
   readonly #client: VeripyClient;
   readonly #mod: string;
+  readonly #host: string | undefined;
   #isSaid = false;
 
-  constructor(client: VeripyClient, mod: string) {
+  /** With `host`, the note names it: for a call of several. */
+  constructor(client: VeripyClient, mod: string, host?: string) {
     this.#client = client;
     this.#mod = mod;
+    this.#host = host;
   }
 
   say(): void {
@@ -24,6 +27,7 @@ export class PendingNote {
     const approved = approvals.approved(name);
     const current = reports.get(name);
     if (approved === undefined || current?.tree === undefined || current.tree === approved.tree) return;
-    note`${name}: a newer version is pending; running the approved one, ${shortTree(approved.tree)}`;
+    const where = this.#host === undefined ? name : `${this.#host}: ${name}`;
+    note`${where}: a newer version is pending; running the approved one, ${shortTree(approved.tree)}`;
   }
 }

@@ -9,12 +9,14 @@ import type { DecisionRecord } from "../approvals/decision-log.ts";
 import { compareVersions, type VersionDifference } from "../approvals/difference.ts";
 import type { ApprovedModule } from "../approvals/lock.ts";
 import type { SourceStore } from "../approvals/source-store.ts";
+import type { ModuleReport } from "../protocol/messages.ts";
 import { lockedError, notApprovedHere, otherKeyError } from "./approval-errors.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
 import { CallRules } from "./call-rules.ts";
 import { DecisionFiles } from "./decision-files.ts";
 import { DecisionWriter } from "./decision-writer.ts";
 import { type KnownModules, versionOf, versionOfReport } from "./known-modules.ts";
+import { sameReport } from "./report-difference.ts";
 import type { VerifiedModule } from "./verifier.ts";
 
 export interface DecideOptions {
@@ -22,7 +24,7 @@ export interface DecideOptions {
   note?: string | undefined;
 }
 
-/** Called when a module becomes pending: by a change at the server, or of the lock. */
+/** Called when a module becomes pending, by a change at the server or of the lock, and for each other version of it that is pending, too. */
 export type OnPending = (mod: string, approval: Approval) => void;
 
 /**
@@ -37,8 +39,8 @@ export class Approvals {
   readonly #onPending: OnPending;
   /** How the decisions act on calls. */
   readonly calls: CallRules;
-  /** The modules that are pending now. */
-  #pending = new Set<string>();
+  /** The modules that are pending now, as they were reported. */
+  #pending = new Map<string, ModuleReport>();
 
   /** Use `connect`. */
   constructor(files: ApprovalFiles, modules: KnownModules, onPending: OnPending) {
@@ -163,18 +165,18 @@ export class Approvals {
     this.#decisions.rotated(fingerprint, next);
   }
 
-  /** The server has reported this module, or all of them. */
+  /** The server has reported this module, or that it was removed, or all of them. */
   reported(mod?: string): void {
     const wasPending = this.#pending;
-    if (mod === undefined) this.#pending = new Set();
-    if (!this.isGoverned) return;
+    if (mod === undefined) this.#pending = new Map();
     for (const name of mod === undefined ? this.#modules.reports.keys() : [mod]) {
-      const approval = this.of(name);
-      const isNew = !wasPending.has(name);
+      const before = wasPending.get(name);
       this.#pending.delete(name);
-      if (approval.state !== "pending") continue;
-      this.#pending.add(name);
-      if (isNew) this.#onPending(name, approval);
+      const report = this.#modules.reports.get(name);
+      const approval = this.of(name);
+      if (report === undefined || approval.state !== "pending") continue;
+      this.#pending.set(name, report);
+      if (!sameReport(before, report)) this.#onPending(name, approval);
     }
   }
 

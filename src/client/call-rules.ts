@@ -21,17 +21,23 @@ export class CallRules {
     this.#decisions = decisions;
   }
 
-  /** Whether something was decided that could keep a module from running. */
-  get areThere(): boolean {
+  /** Whether only approved versions may run. */
+  get isGoverned(): boolean {
     const current = this.#decisions();
-    return current !== undefined && (isGoverned(current) || current.hasDenials);
+    return current !== undefined && isGoverned(current);
   }
 
-  /** The version that a call must name; undefined when any verified one will do. Throws `not_approved`. */
+  isDenied(name: string, tree: string): boolean {
+    return this.#decisions()?.isDenied(name, tree) === true;
+  }
+
+  /** The version that a call must name, if only approved ones may run; undefined when any verified one will do. Throws `not_approved`. */
   approvedFor(name: string, tree?: string): ApprovedModule | undefined {
     const current = this.#decisions();
     if (current === undefined || !isGoverned(current)) return undefined;
     const approved = approvedModule(current, name);
+    // The home may deny what the lock in use approves.
+    if (approved !== undefined) this.refuseDenied(name, tree ?? approved.tree);
     if (approved !== undefined && (tree === undefined || tree === approved.tree)) return approved;
     const report = this.#modules.reports.get(name);
     const approval =
@@ -44,7 +50,7 @@ export class CallRules {
   /** Throws `not_approved` for a version that was denied. */
   refuseDenied(name: string, tree: string): void {
     const current = this.#decisions();
-    if (current?.isDenied(name, tree) !== true) return;
+    if (current === undefined || !this.isDenied(name, tree)) return;
     throw approvalError(name, { state: "denied", changed: [] }, current, this.#files);
   }
 

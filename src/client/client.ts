@@ -33,7 +33,7 @@ export interface VeripyClientEvents {
   disconnected: [{ reason: VeripyError; retryMs: number | undefined }];
   /** The connection is back, with what has changed meanwhile. */
   reconnected: [ModuleDifference];
-  /** A module has become pending: it, or what was decided about it, has changed. */
+  /** A module has become pending: it, or what was decided about it, has changed. Once for each version. */
   pending: [{ mod: string; approval: Approval }];
   /** The client is closed: by `close()`, or because the connection broke and `reconnect` is off. */
   closed: [VeripyError];
@@ -65,9 +65,9 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       },
       news: (news) => {
         this.#modules.update(news);
-        if (news.kind === "rotate") this.approvals.rotated(this.serverFingerprint, news.fingerprint);
+        if (news.kind === "rotate") this.approvals.rotated(news.previous, news.fingerprint);
         this.emit("news", news);
-        if (news.kind === "modload" || news.kind === "modreload") this.approvals.reported(news.mod);
+        if ("mod" in news && news.kind !== "moderror") this.approvals.reported(news.mod);
       },
       disconnected: (reason, retryMs) => {
         this.#reportsBefore = this.#modules.reports;

@@ -1,9 +1,9 @@
 import type { DecisionRecord } from "../approvals/decision-log.ts";
 import type { Lock } from "../approvals/lock.ts";
-import { withNextKey } from "../approvals/lock-edits.ts";
+import { type ServerPlace, withCurrentKey } from "../approvals/lock-edits.ts";
 import { editLock, readLock } from "../approvals/lock-file.ts";
 import { earlierKeysOf, ServerDecisions } from "../approvals/server-decisions.ts";
-import { messageOf } from "../base/errors.ts";
+import { messageOf, VeripyError } from "../base/errors.ts";
 import { stampOf } from "../base/file-stamp.ts";
 import { loggerOf } from "../base/log.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
@@ -14,18 +14,27 @@ const log = loggerOf("approvals");
 /** How often a lock is looked at for changes by other programs. */
 const pollMs = 500;
 
+type Locks = readonly [inUse: Lock | undefined, home: Lock | undefined];
+
 /** The decisions about one server as they stand in the files, kept up to date, and what is to be written there. */
 export class DecisionFiles {
   readonly #files: ApprovalFiles;
   readonly #onChange: () => void;
   #current: ServerDecisions | undefined;
+  #place: ServerPlace | undefined;
+  /** The server's earlier keys, as its connection has shown, and as the log says. */
   #earlierKeys: readonly string[] = [];
-  #locks: readonly (Lock | undefined)[] = [];
+  #loggedKeys: readonly string[] = [];
+  /** The lock in use and the home's, as they were read last. */
+  #locks: Locks = [undefined, undefined];
   #stamps = "";
   #timer: ReturnType<typeof setInterval> | undefined;
+  #isPolling = false;
+  #isClosed = false;
+  /** The last of the reads, which are made one after the other, so that an older state never replaces a newer one. */
+  #reads: Promise<unknown> = Promise.resolve();
   /** What was seen and is not written yet. */
   #seen: Omit<DecisionRecord, "at" | "by">[] = [];
-  #isPruned = false;
   /** The last of the writes, which are made one after the other. */
   #writes: Promise<unknown> = Promise.resolve();
 
@@ -39,36 +48,43 @@ export class DecisionFiles {
     return this.#current;
   }
 
-  /** Reads the files for the server that showed this key. */
+  /** Reads the files for the server that showed this key. Throws `bad_config` for one that can't be read, if none was read before. */
   async connected(fingerprint: string, earlierKeys: readonly string[]): Promise<void> {
     const { lockFile, homeLockFile, locked, address } = this.#files;
     if (lockFile === undefined && homeLockFile === undefined && !locked) return;
-    const place = { fingerprint, address };
+    const isFirst = this.#place === undefined;
+    if (this.#place?.fingerprint !== fingerprint) this.#loggedKeys = [];
+    this.#place = { fingerprint, address };
     this.#earlierKeys = earlierKeys;
-    await this.#read(place);
-    // The proof may be older than the lock in use.
-    if (this.#current?.isOtherKey === true && this.#files.log !== undefined) {
-      this.#earlierKeys = [...earlierKeys, ...earlierKeysOf(fingerprint, await this.#files.log.read())];
-      await this.#read(place);
+    try {
+      await this.refresh();
+    } catch (error) {
+      if (isFirst) throw error;
+      // As after any edit that can't be read. The key may be another one.
+      log.error("{error}", { error: messageOf(error) });
+      this.#decide();
     }
     await this.#carry();
+    if (this.#isClosed) return;
     this.#timer ??= setInterval(() => void this.#poll(), pollMs);
     this.#timer.unref();
   }
 
   /** Reads the files again. Rejects with `bad_config`; what was read last stays in force then. */
-  async refresh(): Promise<void> {
-    if (this.#current !== undefined) await this.#read(this.#current.place);
+  refresh(): Promise<void> {
+    const read = this.#reads.then(() => this.#read());
+    this.#reads = read.catch(() => {});
+    return read;
   }
 
-  /** The lock with this server's entry under its current key, if a proven rotation has brought it there. */
+  /** The lock with everything that was decided about this server under its current key. */
   carried(lock: Lock): Lock {
-    const { place, entryKey } = this.#current ?? {};
-    return place === undefined || entryKey === undefined
+    return this.#place === undefined
       ? lock
-      : withNextKey(lock, entryKey, place.fingerprint);
+      : withCurrentKey(lock, this.#place.fingerprint, [...this.#earlierKeys, ...this.#loggedKeys]);
   }
 
+  /** The server's key has signed the one that comes next. */
   rotated(fingerprint: string, next: string): void {
     const { address } = this.#files;
     this.#write(async () => this.#files.log?.add([{ event: "rotated", server: fingerprint, address, next }]));
@@ -76,7 +92,7 @@ export class DecisionFiles {
 
   fetched({ mod, tree, files }: VerifiedModule): void {
     const { store, address } = this.#files;
-    const server = this.#current?.place.fingerprint;
+    const server = this.#place?.fingerprint;
     this.#write(async () => store?.keep(files));
     if (server === undefined) return;
     this.#seen.push({ event: "seen", server, address, mod, tree });
@@ -89,69 +105,94 @@ export class DecisionFiles {
   }
 
   close(): void {
+    this.#isClosed = true;
     clearInterval(this.#timer);
   }
 
   async #writeSeen(): Promise<void> {
     const seen = this.#seen;
     this.#seen = [];
-    await this.#files.log?.add(seen);
-    if (this.#isPruned) return;
-    this.#isPruned = true;
-    await this.#files.store?.prune(this.#approvedTrees());
+    await this.#files.log?.tryAdd(seen);
+    const { store } = this.#files;
+    if (store?.isPruneDue === true) await store.prune(await this.#approvedTrees());
   }
 
-  /** Of all servers: they share the store. */
-  #approvedTrees(): string[] {
-    return this.#locks.flatMap((lock) =>
+  /** Of all servers, and of other locks, as far as the log knows them: they share the store. */
+  async #approvedTrees(): Promise<string[]> {
+    const inLocks = this.#locks.flatMap((lock) =>
       Object.values(lock?.servers ?? {}).flatMap(({ modules = {} }) =>
         Object.values(modules).map(({ tree }) => tree),
       ),
     );
+    const logged = (await this.#files.log?.read()) ?? [];
+    return [...inLocks, ...logged.flatMap(({ event, tree }) => (event === "approved" ? (tree ?? []) : []))];
   }
 
-  async #read(place: { fingerprint: string; address: string }): Promise<void> {
-    const { lockFile, homeLockFile, locked } = this.#files;
+  async #read(): Promise<void> {
     const stamps = this.#stampsNow();
-    const lock = lockFile === undefined ? undefined : await readLock(lockFile);
-    const homeLock =
-      homeLockFile === undefined
-        ? undefined
-        : homeLockFile === lockFile
-          ? lock
-          : await readLock(homeLockFile);
+    const { lockFile, homeLockFile } = this.#files;
+    const [lockBefore, homeLockBefore] = this.#locks;
+    const lock = await readAgain(lockFile, lockBefore);
+    const homeLock = homeLockFile === lockFile ? lock : await readAgain(homeLockFile, homeLockBefore);
+    const place = this.#place;
+    const loggedKeys = await this.#keysInLog(place?.fingerprint, [lock, homeLock]);
+    // Another key was shown meanwhile, for which the files are read next.
+    if (place !== this.#place) return;
     this.#stamps = stamps;
     this.#locks = [lock, homeLock];
-    this.#current = new ServerDecisions(place, { lock, homeLock, locked, earlierKeys: this.#earlierKeys });
+    this.#loggedKeys = loggedKeys;
+    this.#decide();
+  }
+
+  /** The proof of a rotation may be older than a lock, which has the server under its earlier key. */
+  async #keysInLog(fingerprint: string | undefined, locks: Locks): Promise<string[]> {
+    const keys = locks.flatMap((lock) => Object.keys(lock?.servers ?? {}));
+    if (fingerprint === undefined || keys.every((key) => key === fingerprint)) return [];
+    return earlierKeysOf(fingerprint, (await this.#files.log?.rotations()) ?? []);
+  }
+
+  #decide(): void {
+    if (this.#place === undefined) return;
+    const [lock, homeLock] = this.#locks;
+    const { locked } = this.#files;
+    const earlierKeys = [...this.#earlierKeys, ...this.#loggedKeys];
+    this.#current = new ServerDecisions(this.#place, { lock, homeLock, locked, earlierKeys });
     this.#onChange();
   }
 
-  /** Writes down that the entry belongs to the server's current key. It holds even where that can't be written. */
+  /** Writes down what belongs to the server's current key. It holds even where that can't be written. */
   async #carry(): Promise<void> {
-    const { lockFile } = this.#files;
-    const { place, entryKey } = this.#current ?? {};
-    if (lockFile === undefined || place === undefined || entryKey === undefined) return;
-    if (entryKey === place.fingerprint) return;
-    try {
-      await editLock(lockFile, (lock) => withNextKey(lock, entryKey, place.fingerprint));
-      await this.refresh();
-    } catch (error) {
-      log.warn("The server's new key is proven, but {lockFile} still has the old one: {error}", {
-        lockFile,
-        error: messageOf(error),
-      });
+    const { lockFile, homeLockFile } = this.#files;
+    const files = new Map([
+      [homeLockFile, this.#locks[1]],
+      [lockFile, this.#locks[0]],
+    ]);
+    for (const [path, lock] of files) {
+      if (path === undefined || lock === undefined || this.carried(lock) === lock) continue;
+      try {
+        await editLock(path, (before) => this.carried(before));
+        await this.refresh();
+      } catch (error) {
+        log.warn("The server's new key is proven, but {path} still has the old one: {error}", {
+          path,
+          error: messageOf(error),
+        });
+      }
     }
   }
 
   async #poll(): Promise<void> {
+    if (this.#isPolling) return;
+    this.#isPolling = true;
     const stamps = this.#stampsNow();
-    if (this.#stamps === stamps) return;
     try {
-      await this.refresh();
+      if (this.#stamps !== stamps) await this.refresh();
     } catch (error) {
       // Not again until the file changes. What was read last stays in force.
       this.#stamps = stamps;
       log.error("{error}", { error: messageOf(error) });
+    } finally {
+      this.#isPolling = false;
     }
   }
 
@@ -165,4 +206,16 @@ export class DecisionFiles {
       log.warn("{error}", { error: messageOf(error) });
     });
   }
+}
+
+/** Reads a lock. One that was there must stay: while an editor replaces it, it may be missing for a moment. */
+async function readAgain(path: string | undefined, before: Lock | undefined): Promise<Lock | undefined> {
+  if (path === undefined) return undefined;
+  const lock = await readLock(path);
+  if (lock === undefined && before !== undefined)
+    throw new VeripyError(
+      "bad_config",
+      `${path} is no longer there. What it said holds until this program ends.`,
+    );
+  return lock;
 }

@@ -96,6 +96,6 @@ export class DecisionWriter {
     if (place === undefined || lockFile === undefined) return;
     const { fingerprint: server, address } = place;
     const record = { event, server, address, mod, tree, lock: lockFile };
-    await log?.add([note === undefined ? record : { ...record, note }]);
+    await log?.tryAdd([note === undefined ? record : { ...record, note }]);
   }
 }

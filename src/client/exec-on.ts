@@ -8,6 +8,8 @@ import type { CallArguments } from "./module-calls.ts";
 export interface ExecHost {
   /** What it is called in outcomes and errors. */
   readonly host: string;
+  /** The call's deadline there, if it has one of its own. */
+  readonly timeoutMs?: number;
   /** Called once. The client is closed by `execOn`. */
   connect(): Promise<VeripyClient>;
 }
@@ -32,6 +34,7 @@ export const hostsAtOnce = 8;
 
 interface ReadyHost {
   readonly host: string;
+  readonly timeoutMs: number | undefined;
   readonly client: VeripyClient;
   /** What a call names. */
   readonly tree: string;
@@ -50,23 +53,23 @@ export async function execOn(
   args: CallArguments = "",
   options: ExecOnOptions = {},
 ): Promise<HostOutcome[]> {
-  const { mixed = false, onOutcome = () => {} } = options;
+  const { mixed = false, signal, repeat, onPart, onOutcome = () => {} } = options;
   const clients: VeripyClient[] = [];
   const told = (outcome: HostOutcome): HostOutcome => {
     onOutcome(outcome);
     return outcome;
   };
-  const prepare = async ({ host, connect }: ExecHost): Promise<ReadyHost | HostOutcome> => {
+  const prepare = async (to: ExecHost): Promise<ReadyHost | HostOutcome> => {
+    const { host, timeoutMs = options.timeoutMs } = to;
     try {
-      const client = await connect();
+      const client = await to.connect();
       clients.push(client);
-      return { host, client, tree: await client.prepare(mod, args) };
+      return { host, timeoutMs, client, tree: await client.prepare(mod, args) };
     } catch (error) {
       return told(failed(host, error));
     }
   };
-  const call = async ({ host, client, tree }: ReadyHost): Promise<HostOutcome> => {
-    const { timeoutMs, signal, repeat, onPart } = options;
+  const call = async ({ host, timeoutMs, client, tree }: ReadyHost): Promise<HostOutcome> => {
     try {
       const result = await client.exec(mod, args, {
         tree,

@@ -1,5 +1,6 @@
 import { VeripyError } from "../base/errors.ts";
 import { buildArguments } from "../manifest/build-arguments.ts";
+import type { Channel } from "../protocol/channel.ts";
 import { NotSentError, withStarted } from "./call-fate.ts";
 import type { CallRules } from "./call-rules.ts";
 import {
@@ -49,7 +50,7 @@ export class ModuleCalls {
     // Not async: repeated calls of a verified module cost one promise each.
     const name = this.#modules.nameOf(mod);
     const target = options.tree === undefined ? this.#readyTarget(name) : undefined;
-    const channel = this.#connection.current?.channel;
+    const channel = this.#connection.synced?.channel;
     if (target === undefined || typeof args !== "string" || channel === undefined || channel.isClosed)
       return this.#repeat(name, args, options, performance.now());
     return new ExecCall(channel, target, args, options, this.#recover).run();
@@ -66,8 +67,9 @@ export class ModuleCalls {
 
   /** What a call names, if nothing has to be fetched or looked up for that. */
   #readyTarget(name: string): ExecTarget | undefined {
-    if (this.#rules.areThere) return this.#rules.prepared(name);
-    return this.#modules.current(name)?.target;
+    if (this.#rules.isGoverned) return this.#rules.prepared(name);
+    const target = this.#modules.current(name)?.target;
+    return target !== undefined && this.#rules.isDenied(name, target.tree) ? undefined : target;
   }
 
   /** Takes over a call that has not run: its version was replaced after the verification, or the server refused it. */
@@ -90,12 +92,11 @@ export class ModuleCalls {
   async #execAnew({ target: { mod, tree }, options }: ExecCall, args: CallArguments): Promise<ExecResult> {
     const call = await notStarted(async () => {
       await this.#preparation.sync();
+      const isApproved = this.#rules.approvedFor(mod) !== undefined;
+      const target = await this.#targetFor(mod, undefined);
       // Another version than the approved one is not a substitute for it.
-      if (this.#rules.approvedFor(mod) !== undefined) throw this.#rules.gone(mod, tree);
-      const target = targetOf(await this.#preparation.verify(this.#modules.nameOf(mod)));
-      this.#rules.refuseDenied(target.mod, target.tree);
-      const text = this.#textFor(target, args);
-      return new ExecCall(this.#connection.required().channel, target, text, options);
+      if (isApproved && target.tree === tree) throw this.#rules.gone(mod, tree);
+      return new ExecCall(this.#syncedChannel(), target, this.#textFor(target, args), options);
     });
     return call.run();
   }
@@ -143,8 +144,7 @@ export class ModuleCalls {
       const target = await this.#targetFor(this.#modules.nameOf(name), options.tree);
       const text = this.#textFor(target, args);
       const recover = options.tree === undefined ? this.#recoverMismatch(args) : undefined;
-      const { channel } = this.#connection.required();
-      return new ExecCall(channel, target, text, own, recover);
+      return new ExecCall(this.#syncedChannel(), target, text, own, recover);
     });
     return call.run();
   }
@@ -169,8 +169,11 @@ export class ModuleCalls {
       const report = this.#modules.reports.get(name);
       // An earlier version, which the server may still retain, can't be fetched. Its name is its digest.
       const isCurrent = report !== undefined && (report.tree ?? approved.tree) === approved.tree;
-      if (isCurrent) await this.#verifyApproved(name, approved.tree);
-      return this.#rules.prepare(name, approved);
+      if (isCurrent && this.#modules.current(name)?.target === undefined)
+        targetOf(await this.#preparation.verify(name));
+      // Something else may have been decided meanwhile.
+      const isStill = this.#rules.approvedFor(name, tree)?.tree === approved.tree;
+      return isStill ? this.#rules.prepare(name, approved) : this.#targetFor(name, tree);
     }
     if (tree !== undefined) {
       this.#rules.refuseDenied(name, tree);
@@ -178,16 +181,13 @@ export class ModuleCalls {
       return verified?.tree === tree ? verified : new ExecTarget(name, tree, undefined);
     }
     const target = this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
+    if (this.#rules.isGoverned) return this.#targetFor(name, tree);
     this.#rules.refuseDenied(name, target.tree);
     return target;
   }
 
-  /** Verifies a module of which the server says that it runs the approved version. */
-  async #verifyApproved(name: string, tree: string): Promise<void> {
-    const target = this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
-    // It may have changed while it was fetched; the call then names the approved version all the same.
-    if (target.tree !== tree && this.#modules.reports.get(name)?.tree === undefined)
-      throw this.#rules.gone(name, tree);
+  #syncedChannel(): Channel {
+    return this.#connection.requiredSynced().channel;
   }
 }
 

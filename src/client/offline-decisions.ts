@@ -50,7 +50,7 @@ export async function removeApprovals(
     }, before);
   });
   const log = new DecisionLog(logPath(home), await decider());
-  await log.add(removed.map((one) => ({ event: "unapproved", address, lock, ...one })));
+  await log.tryAdd(removed.map((one) => ({ event: "unapproved", address, lock, ...one })));
   return removed;
 }
 

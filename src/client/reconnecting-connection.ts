@@ -39,6 +39,8 @@ export class ReconnectingConnection {
   #target: ConnectTarget;
   #current: Connection | undefined;
   #earlierKeys: readonly string[] = [];
+  /** The key that the server showed on the latest connection. */
+  #shown: string | undefined;
   /** During `join`, which finds out by itself that the connection has ended. */
   #isJoining = false;
   #closedBy: VeripyError | undefined;
@@ -66,13 +68,18 @@ export class ReconnectingConnection {
     return this.#target.seenFingerprint ?? "";
   }
 
-  /** Keys that this server had before the current one, as the pins for it show: it announced the next under each of them. */
+  /** Keys that this server had before the one that it showed last, as the pins show: it announced the next under each of them. */
   get earlierKeys(): readonly string[] {
     return this.#earlierKeys;
   }
 
   get current(): Connection | undefined {
     return this.#current;
+  }
+
+  /** The current connection once `sync` has succeeded over it: before, nothing is known of what it leads to. */
+  get synced(): Connection | undefined {
+    return this.#isJoining ? undefined : this.#current;
   }
 
   /** Closed for good; there will be no other connection. */
@@ -82,7 +89,16 @@ export class ReconnectingConnection {
 
   /** The current connection. Throws `NotSentError` when there is none. */
   required(): Connection {
-    if (this.#current !== undefined) return this.#current;
+    return this.#existing(this.#current);
+  }
+
+  /** The current connection once `sync` has succeeded over it. Throws `NotSentError` otherwise. */
+  requiredSynced(): Connection {
+    return this.#existing(this.synced);
+  }
+
+  #existing(connection: Connection | undefined): Connection {
+    if (connection !== undefined) return connection;
     throw new NotSentError(
       this.#closedBy ?? new VeripyError("unreachable", "There is no connection to the server at the moment."),
     );
@@ -166,10 +182,18 @@ export class ReconnectingConnection {
       onClosed: (reason) => this.#disconnected(connection, reason),
     });
     this.#current = connection;
-    const { expected } = this.#target;
-    if (expected.at(-1) === peer.fingerprint && expected.length > 1)
-      this.#earlierKeys = expected.slice(0, -1);
+    this.#earlierKeys = this.#earlierKeysOf(peer.fingerprint);
+    this.#shown = peer.fingerprint;
     this.#serverKey.connected(this.#target, peer.fingerprint);
+  }
+
+  #earlierKeysOf(shown: string): readonly string[] {
+    if (shown === this.#shown) return this.#earlierKeys;
+    const { expected } = this.#target;
+    if (expected.at(-1) !== shown || expected.length < 2) return [];
+    const proven: readonly string[] = expected.slice(0, -1);
+    const isChain = this.#shown !== undefined && proven.includes(this.#shown);
+    return isChain ? [...proven, ...this.#earlierKeys] : proven;
   }
 
   #disconnected(connection: Connection, reason: VeripyError): void {

@@ -10,7 +10,7 @@ const log = loggerOf("client");
 /** The outcome of a server's announcement of its next key. */
 export type ServerKeyNews =
   /** The announcement was signed by the key of this connection. From now on both keys are accepted. */
-  | { readonly kind: "rotate"; readonly fingerprint: Fingerprint }
+  | { readonly kind: "rotate"; readonly fingerprint: Fingerprint; readonly previous: Fingerprint }
   /**
    * The announcement was not signed by that key, and nothing changes; or a file could not be written, and the change
    * lasts only until this program ends.
@@ -54,7 +54,7 @@ export class ServerKeyFollower {
         next,
         shown,
       });
-      this.#onNews({ kind: "rotate", fingerprint: next });
+      this.#onNews({ kind: "rotate", fingerprint: next, previous: shown });
     }, "The server announced its next key, which is accepted only until this program ends");
   }
 

@@ -1,3 +1,5 @@
+import { shellQuoted } from "../base/shell-quote.ts";
+
 const jsonTypes = ["string", "number", "integer", "boolean", "null", "array", "object"] as const;
 
 /** A type of JSON Schema. */
@@ -62,20 +64,24 @@ export function argumentFields(input: Record<string, unknown>): ArgumentFields |
 
 /**
  * The arguments as a person types them: `env=STRING`, `[dry_run=BOOLEAN]`, `[tags=STRING …]` for an array, `[NAME=VALUE …]`
- * where other fields may be given, and `JSON` or `[TEXT …]` for a module that does not take an object.
+ * where other fields may be given, and `JSON` or `[TEXT …]` for a module that does not take an object. Names are quoted for
+ * a shell. A field whose name can only be given in JSON is left out.
  */
 export function argumentUsage(input: Record<string, unknown> | undefined): string[] {
   if (input === undefined) return ["[TEXT …]"];
   const described = argumentFields(input);
   if (described === undefined) return ["JSON"];
-  const words = [...described.fields.values()].map((field) => {
+  const typeable = [...described.fields.values()].filter(({ name }) => !/^$|=|:$/.test(name));
+  const words = typeable.map((field) => {
     const word = fieldUsage(field);
     return field.isRequired ? word : `[${word}]`;
   });
   return described.isOpen ? [...words, "[NAME=VALUE …]"] : words;
 }
 
-function fieldUsage({ name, types, elementTypes }: ArgumentField): string {
+function fieldUsage(field: ArgumentField): string {
+  const { types, elementTypes } = field;
+  const name = shellQuoted(field.name);
   if (!types.includes("array")) return `${name}${assigned(types)}`;
   const value = assigned(elementTypes);
   return value === jsonAssigned ? `${name}${value}` : `${name}${value} …`;

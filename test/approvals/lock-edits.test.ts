@@ -1,7 +1,13 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { emptyLock, formatLock, parseLock } from "../../src/approvals/lock.ts";
-import { withApproval, withDenial, withNextKey, withoutApproval } from "../../src/approvals/lock-edits.ts";
+import {
+  withApproval,
+  withCurrentKey,
+  withDenial,
+  withNextKey,
+  withoutApproval,
+} from "../../src/approvals/lock-edits.ts";
 import { approvedText, arbitraryLock } from "./arbitrary-lock.ts";
 
 const place = { fingerprint: "a".repeat(64), address: "server.example:8443" };
@@ -74,10 +80,48 @@ test("an approval at an address ends the entry of another key there, but keeps w
   expect(Object.keys(elsewhere.servers).sort()).toEqual([place.fingerprint, other]);
 });
 
-test("an entry moves to the server's next key, unless that has one", () => {
+test("an entry moves to the server's next key, and joins what that has: its approvals stand, and no denial is lost", () => {
   const lock = withApproval(emptyLock, place, "hello.ts", one);
   const moved = withNextKey(lock, place.fingerprint, other);
   expect(moved.servers).toEqual({ [other]: lock.servers[place.fingerprint] as never });
   const both = withApproval(lock, { fingerprint: other, address: "x:1" }, "b.ts", two);
-  expect(withNextKey(both, place.fingerprint, other)).toBe(both);
+  expect(withNextKey(both, place.fingerprint, other).servers).toEqual({
+    [other]: { address: "x:1", modules: { "hello.ts": one, "b.ts": two } },
+  });
+  const denied = withDenial(both, place, "constructor", denialOf(one));
+  const own = { fingerprint: other, address: "x:1" };
+  const bothDenied = withDenial(
+    withApproval(denied, own, "hello.ts", two),
+    own,
+    "constructor",
+    denialOf(two),
+  );
+  const joined = withNextKey(bothDenied, place.fingerprint, other).servers[other];
+  expect(joined?.modules).toEqual({ "hello.ts": two, "b.ts": two });
+  expect(joined?.denied).toEqual({ constructor: [denialOf(one), denialOf(two)] } as never);
+});
+
+test("an approval at an address keeps the denials of both keys for the same module", () => {
+  const elsewhere = { ...place, fingerprint: other };
+  const before = withDenial(
+    withDenial(emptyLock, elsewhere, "a.ts", denialOf(one)),
+    place,
+    "a.ts",
+    denialOf(two),
+  );
+  const after = withApproval(before, place, "hello.ts", one);
+  expect(after.servers[place.fingerprint]?.denied).toEqual({ "a.ts": [denialOf(one), denialOf(two)] });
+});
+
+test("what was decided moves along a chain of keys, the latest deciding", () => {
+  const oldest = "c".repeat(64);
+  const lock = withApproval(
+    withApproval(emptyLock, { fingerprint: oldest, address: "x:1" }, "hello.ts", one),
+    { fingerprint: place.fingerprint, address: "y:1" },
+    "hello.ts",
+    two,
+  );
+  const moved = withCurrentKey(lock, other, [place.fingerprint, oldest]);
+  expect(moved.servers).toEqual({ [other]: { address: "y:1", modules: { "hello.ts": two } } });
+  expect(withCurrentKey(moved, other, [place.fingerprint, oldest])).toBe(moved);
 });

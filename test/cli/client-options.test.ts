@@ -8,7 +8,6 @@ import { temporaryDirectory } from "../helpers/temporary.ts";
 const variables = ["VERIPY_HOST", "VERIPY_PORT", "VERIPY_SERVER_FINGERPRINT", "VERIPY_LOCK", "VERIPY_LOCKED"];
 // Not the home of whoever runs the tests.
 const home = await temporaryDirectory();
-process.env.VERIPY_HOME = home.path;
 afterAll(() => home[Symbol.asyncDispose]());
 afterEach(() => {
   for (const name of variables) delete process.env[name];
@@ -22,7 +21,7 @@ function parse(words: string, env: Record<string, string> = {}, server?: string)
   addConnectionFlags(program.command("list")).action((_, self: Command) => {
     command = self;
   });
-  program.parse(words.split(" "), { from: "user" });
+  program.parse(["--home", home.path, ...words.split(" ")], { from: "user" });
   const options = (): Promise<ClientOptions> =>
     optionsOf(command, server === undefined ? undefined : hostAndPort.parse(server));
   return { command, options };

@@ -25,9 +25,10 @@ class ScriptedHost implements Disposable, ExecHost {
   readonly clients: VeripyClient[] = [];
   readonly #server = new AnsweringServer(identities.server);
 
-  constructor(host: string, content: string, { swappedFor = content, lies = false } = {}) {
+  constructor(host: string, content: string, { swappedFor = content, lies = false, isSilent = false } = {}) {
     this.host = host;
     this.#server.script = (line) => {
+      if (line.startsWith("mod:exec:") && isSilent) return "";
       const [, type = "", ref = "", json = "{}"] = /^mod:(\w+):(\S+) (.*)$/.exec(line) ?? [];
       const before = reportOf(content);
       const current = this.asked.includes("verify") ? reportOf(swappedFor) : before;
@@ -131,6 +132,14 @@ test("a host that changes its version after it was verified runs neither", async
   using b = new ScriptedHost("b", source(1), { swappedFor: source(2) });
   expect(shortly(await execOn([a, b], mod))).toEqual(["a a", "b version_mismatch"]);
 });
+
+test("a host may have a deadline of its own", async () => {
+  using a = new ScriptedHost("a", source(1));
+  using slow = new ScriptedHost("slow", source(1), { isSilent: true });
+  const { host, connect } = slow;
+  const outcomes = await execOn([a, { host, connect, timeoutMs: 50 }], mod, "", { timeoutMs: 20_000 });
+  expect(shortly(outcomes)).toEqual(["a a", "slow timeout"]);
+}, 10_000);
 
 test("only a few hosts are connected to at a time, and every host has its turn", async () => {
   const hosts = Array.from({ length: 20 }, (_, index) => new ScriptedHost(`h${index}`, source(1)));

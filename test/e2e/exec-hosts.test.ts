@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { copyFile, mkdir } from "node:fs/promises";
+import { copyFile, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { strayEscapes } from "../helpers/escapes.ts";
 import { type RunOptions, run } from "../helpers/processes.ts";
@@ -132,6 +132,22 @@ describe("exec on several hosts", () => {
       );
     },
   );
+});
+
+test("a host may be a name of the client's settings", async () => {
+  const file = join(site.path, "veripy.toml");
+  await Bun.write(file, `[hosts.one]\naddress = "${a}"\n[hosts.two]\naddress = "${b}"\n`);
+  try {
+    const { stdout } = await client(["exec", "-H", "one", "-H", "two", "stream"]);
+    expect(sorted(stdout)).toEqual(["one| one", "one| two", "two| one", "two| two"]);
+    const same = await client(["exec", "-H", "one", "-H", a, "stream"]);
+    expect({ exitCode: same.exitCode, stderr: same.stderr }).toEqual({
+      exitCode: 2,
+      stderr: `error: one and ${a} are the same server, ${a}.\n`,
+    });
+  } finally {
+    await rm(file);
+  }
 });
 
 describe("--hosts", () => {

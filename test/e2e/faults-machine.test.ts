@@ -5,9 +5,10 @@ import type { Identity } from "../../src/identity/identity.ts";
 import { connect, type VeripyClient, VeripyError } from "../../src/index.ts";
 import { clientOf, newIdentity, trustText } from "../helpers/keys.ts";
 import { LineClient } from "../helpers/line-client.ts";
-import { Running, run } from "../helpers/processes.ts";
+import { Running } from "../helpers/processes.ts";
 import { cpuMsOf } from "../helpers/procfs.ts";
 import { Site } from "../helpers/site.ts";
+import { canMount, SmallDisk } from "../helpers/small-disk.ts";
 import { testModules } from "../helpers/test-modules.ts";
 import { vitalsOf } from "../helpers/vitals.ts";
 import { eventually, within } from "../helpers/within.ts";
@@ -56,8 +57,6 @@ describe("a disk that is full", () => {
     },
   );
 
-  // A file system of a few pages needs the right to mount one.
-  const canMount = process.platform === "linux" && process.getuid?.() === 0;
   test.skipIf(!canMount)("and then has room again: calls go on, and the audit log is whole", async () => {
     await using disk = await SmallDisk.mount(join(site.path, "disk"));
     const audit = join(disk.path, "audit.jsonl");
@@ -182,32 +181,3 @@ describe("descriptors that run out", () => {
     },
   );
 });
-
-/** A file system of 64 KiB. */
-class SmallDisk implements AsyncDisposable {
-  readonly path: string;
-
-  private constructor(path: string) {
-    this.path = path;
-  }
-
-  static async mount(path: string): Promise<SmallDisk> {
-    await mkdir(path);
-    const { exitCode, stderr } = await run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", path]);
-    if (exitCode !== 0) throw new Error(`Cannot mount: ${stderr}`);
-    return new SmallDisk(path);
-  }
-
-  /** To the last byte. */
-  async fill(): Promise<void> {
-    await run(["sh", "-c", `dd if=/dev/zero of=${this.path}/ballast bs=1k; true`]);
-  }
-
-  async free(): Promise<void> {
-    await rm(join(this.path, "ballast"));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await run(["umount", "--lazy", this.path]);
-  }
-}

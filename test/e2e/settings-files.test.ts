@@ -198,7 +198,7 @@ describe("veripy-server.toml", () => {
     server.process.kill("SIGTERM");
     await server.ended();
     await other.start(["--max-result", "1MiB"]);
-    expect((await other.call(["exec", "--certs", "keys", "big"])).stdout).toBe("x".repeat(2000));
+    expect((await other.call(["exec", "--certs", "keys", "big"])).stdout).toBe(`${"x".repeat(2000)}\n`);
   });
 
   test("is another file with --config, whose paths start at its folder, and which must exist", async () => {

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Identity } from "../../src/identity/identity.ts";
 import { sha256, treeOf } from "./tools.ts";
 
 /** A module as the scripted server has it. `files` are what it imports, by path. */
@@ -30,11 +31,13 @@ export interface ExecAnswer {
 export interface Lies {
   sync?(modules: Report[], answer: Record<string, unknown>): void;
   verify?(answer: VerifyAnswer): void;
-  exec?(answer: ExecAnswer): void;
+  exec?(answer: ExecAnswer, asked: { mod: string; tree?: string }): void;
 }
 
 /** A TLS server with the key of `<certs>/server.key` that speaks the whole protocol, and lies on request. */
 export class ScriptedServer implements Disposable {
+  /** Requests of these kinds, such as `mod:verify`, are answered when this promise resolves. */
+  held: Record<string, Promise<void>> = {};
   /** `mod:verify {"mod":"hello.ts"}` for every request that came. */
   readonly requests: string[] = [];
   readonly modules: Record<string, ScriptedModule>;
@@ -42,13 +45,17 @@ export class ScriptedServer implements Disposable {
   readonly #sockets = new Set<Bun.Socket<undefined>>();
   readonly #listener: Bun.TCPSocketListener<undefined>;
 
-  private constructor(modules: Record<string, ScriptedModule>, tls: { key: string; cert: string }) {
+  private constructor(
+    modules: Record<string, ScriptedModule>,
+    tls: { key: string; cert: string },
+    port: number,
+  ) {
     this.modules = modules;
     const rests = new Map<Bun.Socket<undefined>, string>();
     this.#listener = Bun.listen<undefined>({
       data: undefined,
       hostname: "127.0.0.1",
-      port: 0,
+      port,
       tls: { ...tls, requestCert: true, rejectUnauthorized: false },
       socket: {
         open: (socket) => void this.#sockets.add(socket),
@@ -56,7 +63,7 @@ export class ScriptedServer implements Disposable {
         data: (socket, chunk) => {
           const parts = ((rests.get(socket) ?? "") + chunk.toString()).split("\n");
           rests.set(socket, parts.pop() ?? "");
-          for (const line of parts) this.#answer(socket, line);
+          for (const line of parts) void this.#answer(socket, line);
         },
       },
     });
@@ -65,7 +72,16 @@ export class ScriptedServer implements Disposable {
   static async start(certs: string, modules: Record<string, ScriptedModule>): Promise<ScriptedServer> {
     const key = await Bun.file(join(certs, "server.key")).text();
     const cert = await Bun.file(join(certs, "server.crt")).text();
-    return new ScriptedServer(modules, { key, cert });
+    return new ScriptedServer(modules, { key, cert }, 0);
+  }
+
+  /** One with this key, at a port that may have been another's. */
+  static at(
+    port: number,
+    { keyPem, certificatePem }: Identity,
+    modules: Record<string, ScriptedModule>,
+  ): ScriptedServer {
+    return new ScriptedServer(modules, { key: keyPem, cert: certificatePem }, port);
   }
 
   get port(): number {
@@ -85,13 +101,22 @@ export class ScriptedServer implements Disposable {
     for (const socket of this.#sockets) send(socket, `${header}:s1 ${JSON.stringify(payload)}\n`);
   }
 
-  #answer(socket: Bun.Socket<undefined>, line: string): void {
+  /** Ends all connections. */
+  disconnect(): void {
+    for (const socket of this.#sockets) socket.terminate();
+  }
+
+  async #answer(socket: Bun.Socket<undefined>, line: string): Promise<void> {
     const [, header = "", ref = "", json = "{}"] = /^(\w+:\w+):(\S+) +(.*)$/.exec(line) ?? [];
     this.requests.push(`${header} ${json}`);
-    const { mod = "" } = JSON.parse(json) as { mod?: string };
+    const held = this.held[header];
+    if (held !== undefined) await held;
+    const { mod = "", tree } = JSON.parse(json) as { mod?: string; tree?: string };
     const answer = (type: string, payload: object) =>
       send(socket, `mod:${type}:${ref} ${JSON.stringify(payload)}\n`);
-    if (header === "mod:sync") {
+    if (header === "sys:info") {
+      send(socket, `sys:info_resp:${ref} {"server":"scripted","protocol":1,"limits":{}}\n`);
+    } else if (header === "mod:sync") {
       const modules = Object.keys(this.modules).map((name) => this.report(name));
       const payload = { modules };
       this.lies.sync?.(modules, payload);
@@ -109,7 +134,7 @@ export class ScriptedServer implements Disposable {
     } else if (header === "mod:exec") {
       const { desc: _, ...report } = this.report(mod);
       const payload: ExecAnswer = { ...report, result: "it ran" };
-      this.lies.exec?.(payload);
+      this.lies.exec?.(payload, tree === undefined ? { mod } : { mod, tree });
       answer("exec_resp", payload);
     }
   }

@@ -28,8 +28,11 @@ export function sha256(data: string | Uint8Array): string {
   return new Bun.CryptoHasher("sha256").update(data).digest("hex");
 }
 
-/** `sha256sum PATH… | sha256sum`, for files given as path and content. */
+/** `sha256sum PATH… | sha256sum`, for files given as path and content. A path with a line break is escaped, as there. */
 export function treeOf(files: Record<string, string | Uint8Array>): string {
-  const paths = Object.keys(files).sort();
-  return sha256(paths.map((path) => `${sha256(files[path] ?? "")}  ${path}\n`).join(""));
+  const line = (path: string) => {
+    const digest = sha256(files[path] ?? "");
+    return path.includes("\n") ? `\\${digest}  ${path.replaceAll("\n", "\\n")}\n` : `${digest}  ${path}\n`;
+  };
+  return sha256(Object.keys(files).sort().map(line).join(""));
 }

@@ -24,6 +24,12 @@ test("the usage names required fields first as they stand, and others in bracket
   );
 });
 
+test("a name is quoted for a shell, and one that can't be typed is left out", () => {
+  const names = ["$(touch X)", "it's", "plain_1", "a=b", "a:", ""];
+  const properties = Object.fromEntries(names.map((name) => [name, { type: "string" }]));
+  expect(usage({ properties })).toBe("['$(touch X)'=STRING] ['it'\\''s'=STRING] [plain_1=STRING]");
+});
+
 test("other fields are shown as possible where they are", () => {
   expect(usage({ type: "object" })).toBe("[NAME=VALUE …]");
   expect(usage({ properties: { a: {} }, additionalProperties: true })).toBe("[a=STRING] [NAME=VALUE …]");
