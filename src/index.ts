@@ -45,6 +45,7 @@ export {
 } from "./client/exec-on.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
 export type { Mismatch } from "./client/mismatch.ts";
+export { activityBetween, type ModuleActivity } from "./client/module-activity.ts";
 export type { CallArguments } from "./client/module-calls.ts";
 export type { ModuleDescription } from "./client/module-description.ts";
 export {

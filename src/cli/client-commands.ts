@@ -10,6 +10,8 @@ import { runProgram } from "./command-line.ts";
 import { addExecCommand } from "./exec-command.ts";
 import { eachParsed, moduleName, parsed } from "./flag-values.ts";
 import { printStats } from "./module-stats.ts";
+import { addShellCommand } from "./shell-command.ts";
+import { addTopCommand } from "./top-command.ts";
 import { exitCodes } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
 
@@ -85,6 +87,8 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     },
   );
 
+  addShellCommand(connectingCommand, setExitCode);
+  addTopCommand(connectingCommand);
   addApprovalCommands(connectingCommand, setExitCode);
   addKeyCommands(command, setExitCode);
   addPinCommands(command);

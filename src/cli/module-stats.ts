@@ -51,12 +51,12 @@ function unenforcedText({ mode, abi }: SandboxStatus): string {
 }
 
 /** Of the current version, or of one that the server retains. */
-function approvalOf({ mod, tree, current }: ModuleStats, approvals: Approvals): Approval {
+export function approvalOf({ mod, tree, current }: ModuleStats, approvals: Approvals): Approval {
   return current ? approvals.of(mod) : approvals.ofTree(mod, tree);
 }
 
 /** Three significant digits, without an exponent. */
-function milliseconds(value: number | undefined): string {
+export function milliseconds(value: number | undefined): string {
   if (value === undefined) return "-";
   const decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
   return `${value.toFixed(decimals)} ms`;

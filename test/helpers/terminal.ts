@@ -48,6 +48,14 @@ export class Terminal implements AsyncDisposable {
     this.#process.terminal?.write(keys);
   }
 
+  resize(columns: number, rows: number): void {
+    this.#process.terminal?.resize(columns, rows);
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#process.kill(name);
+  }
+
   /** Closes the terminal: the kernel sends SIGHUP to the programs in it. */
   close(): void {
     this.#process.terminal?.close();
