@@ -25,9 +25,9 @@ asked. Otherwise the connection is refused. The key from --server-fingerprint is
 --remember.
 
 Exit codes: 0 success; 1 the module failed, its call could not be carried out, or the output could not be written;
-2 wrong usage, configuration or key files, or no such module; 3 cannot connect, or refused by either side;
-4 verification failed, or
-not approved; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.`;
+2 wrong usage, configuration or key files, no such module, or arguments that do not fit; 3 cannot connect, or refused by
+either side; 4 verification failed, or not approved; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.
+diff: 1 for a difference.`;
 
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export function runClientCommand(args: readonly string[]): Promise<number> {
