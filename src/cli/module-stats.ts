@@ -1,8 +1,8 @@
 import type { Approval, Approvals, ModuleStats, SandboxStatus, StatsResponse } from "../index.ts";
 import { approvalJson, approvalText } from "./approval-text.ts";
-import { table } from "./table.ts";
+import { printList } from "./list.ts";
 import { shortId, styled } from "./text.ts";
-import { note, printAll, printJson } from "./ui.ts";
+import { note, printJson } from "./ui.ts";
 
 /** Prints a line for each version of a module, as `modules` does. */
 export function printStats({ modules, sandbox }: StatsResponse, approvals: Approvals, json = false): void {
@@ -41,7 +41,7 @@ export function printStats({ modules, sandbox }: StatsResponse, approvals: Appro
     milliseconds(one.p50Ms),
     milliseconds(one.p99Ms),
   ]);
-  printAll(table([header, ...rows]));
+  printList(header, rows);
   if (sandbox?.enforced === false) note`${styled("red", "warning")}: ${unenforcedText(sandbox)}`;
 }
 

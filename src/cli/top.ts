@@ -82,7 +82,8 @@ async function printEach(sampler: Sampler, pause: Pause, json: boolean, once: bo
 }
 
 function print(rows: readonly TopRow[], json: boolean): void {
-  if (!json) printAll(topTable(rows, outputColumns()));
+  // As for every list, the header is for people.
+  if (!json) printAll(topTable(rows, outputColumns()).slice(outputIsTerminal() ? 0 : 1));
   else
     for (const { approval, ...row } of rows) {
       // `state` is that of the process.

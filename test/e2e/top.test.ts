@@ -172,12 +172,17 @@ describe("elsewhere, top", () => {
     expect(stderr).toContain("--once");
   });
 
-  test("--once prints one table, with all columns", async () => {
+  test("--once prints one table with all columns, and on a terminal a header", async () => {
     const { exitCode, stdout, stderr } = await site.call(["top", "--once", "--interval", "100ms"]);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-    const [header, ...rows] = stdout.trimEnd().split("\n");
-    expect(header).toMatch(/^module +approval +state +calls\/s +p50 +p99 +memory +in flight +failed$/);
+    const rows = stdout.trimEnd().split("\n");
     expect(rows.map((row) => row.split(" ")[0])).toEqual(["alpha.ts", "hello.ts", "世界.ts"]);
+
+    await using terminal = open({ flags: ["--once"], columns: 200, env: { NO_COLOR: "1" } });
+    expect(await terminal.ended()).toBe(0);
+    expect(terminal.screen[0]).toMatch(
+      /^module +approval +state +calls\/s +p50 +p99 +memory +in flight +failed$/,
+    );
   });
 
   test("--json prints an object for each module at each interval", async () => {
