@@ -2,11 +2,14 @@ import type { Command } from "commander";
 import { addApprovalCommands } from "./approval-commands.ts";
 import { addConfigCommand } from "./client-config-command.ts";
 import { watch, withClient, withModules } from "./client-connection.ts";
+import { addClientDoctorCommand } from "./client-doctor-command.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
+import { clientNames } from "./client-names.ts";
 import { addConnectionFlags, optionsOf } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
 import { addPinCommands } from "./client-pin-commands.ts";
 import { runProgram } from "./command-line.ts";
+import { addCompletionCommand } from "./completion/completion-command.ts";
 import { addExecCommand } from "./exec-command.ts";
 import { eachParsed, moduleName, parsed } from "./flag-values.ts";
 import { printStats } from "./module-stats.ts";
@@ -32,7 +35,7 @@ diff: 1 for a difference.`;
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export function runClientCommand(args: readonly string[]): Promise<number> {
   const description = "Lists, verifies and runs the modules of a VeriPy server.";
-  return runProgram({ name: "veripy-client", description, help, addCommands }, args);
+  return runProgram({ name: "veripy-client", description, help, addCommands, completion: clientNames }, args);
 }
 
 function addCommands(program: Command, setExitCode: (code: number) => void): void {
@@ -93,4 +96,6 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   addKeyCommands(command, setExitCode);
   addPinCommands(command);
   addConfigCommand(command);
+  addClientDoctorCommand(connectingCommand, setExitCode);
+  addCompletionCommand(program);
 }

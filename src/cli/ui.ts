@@ -253,7 +253,7 @@ export function commanderOutput(wantsJson: () => boolean): OutputConfiguration {
 }
 
 /** The exit code of a command that failed with this error. */
-export function exitCodeFor({ code }: VeripyError): number {
+export function exitCodeFor({ code }: Pick<VeripyError, "code">): number {
   return exitCodeOf[code];
 }
 
