@@ -10,9 +10,8 @@ export function printStats({ modules, sandbox }: StatsResponse, approvals: Appro
     for (const one of modules) {
       // `state` is that of the process.
       const { state: approval, changed } = approvalJson(approvalOf(one, approvals));
-      printJson({ ...one, approval, changed });
+      printJson({ ...one, approval, changed, sandbox });
     }
-    if (sandbox !== undefined) printJson({ sandbox });
     return;
   }
   const header = [

@@ -16,7 +16,8 @@ export class Terminal implements AsyncDisposable {
   ) {
     this.#process = Bun.spawn(command, {
       cwd,
-      env: { ...testEnvironment(cwd), ...env },
+      // Where `CI` is set, the runtime colours nothing, even on a terminal.
+      env: { ...testEnvironment(cwd), CI: undefined, ...env },
       terminal: {
         cols: columns,
         data: (_, bytes) => {
