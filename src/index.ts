@@ -35,7 +35,8 @@ export {
 } from "./client/client.ts";
 export { certsFolder, findHome, findLock, type LockQuery, makeHome } from "./client/client-home.ts";
 export type { ConnectOptions, RememberServer } from "./client/connect-options.ts";
-export type { ServerNews } from "./client/connection.ts";
+export type { ClientSession, ServerNews } from "./client/connection.ts";
+export { examineClient } from "./client/doctor.ts";
 export type { ExecOptions, ExecResult } from "./client/exec.ts";
 export {
   type ExecHost,
@@ -43,8 +44,10 @@ export {
   execOn,
   type HostOutcome,
 } from "./client/exec-on.ts";
+export { type Finding, fault as faultFinding } from "./client/finding.ts";
 export { type JoinOptions, type JoinResult, join } from "./client/join.ts";
 export type { Mismatch } from "./client/mismatch.ts";
+export { activityBetween, type ModuleActivity } from "./client/module-activity.ts";
 export type { CallArguments } from "./client/module-calls.ts";
 export type { ModuleDescription } from "./client/module-description.ts";
 export {
@@ -62,6 +65,7 @@ export {
   rotateClientKey,
   type ServerAddress,
 } from "./client/rotate.ts";
+export { seenModules } from "./client/seen-modules.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
 export { readStoredVersion, type StoredVersion } from "./client/stored-version.ts";
 export {
@@ -143,6 +147,7 @@ export {
   type OpenInvitation,
   revokeInvitations,
 } from "./trust/invitations.ts";
+export { readKnownServers } from "./trust/known-servers.ts";
 export { type AssertionResult, parseAssertions, testPolicy } from "./trust/policy.ts";
 export {
   type ForgottenServer,

@@ -68,6 +68,8 @@ const environmentReaders: Record<string, string> = {
 /** Files that use a standard stream or the console, each with its reason. The tools may: they print only their own text. */
 const outputWriters: Record<string, string> = {
   "src/cli/ui.ts": "all output of the commands, escaped",
+  "src/cli/line-editor.ts": "the line that a person types in the shell, which readline draws",
+  "src/cli/screen.ts": "the frames of a table that is redrawn, which are escaped texts",
   "src/host/child/main.ts": "a module's process: its standard error is a pipe to the server, which logs it",
   "src/host/transport.ts":
     "a module's process: its standard streams are the control channel where sockets are not",

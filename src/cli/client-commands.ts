@@ -2,14 +2,19 @@ import type { Command } from "commander";
 import { addApprovalCommands } from "./approval-commands.ts";
 import { addConfigCommand } from "./client-config-command.ts";
 import { watch, withClient, withModules } from "./client-connection.ts";
+import { addClientDoctorCommand } from "./client-doctor-command.ts";
 import { addKeyCommands } from "./client-key-commands.ts";
+import { clientNames } from "./client-names.ts";
 import { addConnectionFlags, optionsOf } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
 import { addPinCommands } from "./client-pin-commands.ts";
 import { runProgram } from "./command-line.ts";
+import { addCompletionCommand } from "./completion/completion-command.ts";
 import { addExecCommand } from "./exec-command.ts";
 import { eachParsed, moduleName, parsed } from "./flag-values.ts";
 import { printStats } from "./module-stats.ts";
+import { addShellCommand } from "./shell-command.ts";
+import { addTopCommand } from "./top-command.ts";
 import { exitCodes } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
 
@@ -23,14 +28,14 @@ asked. Otherwise the connection is refused. The key from --server-fingerprint is
 --remember.
 
 Exit codes: 0 success; 1 the module failed, its call could not be carried out, or the output could not be written;
-2 wrong usage, configuration or key files, or no such module; 3 cannot connect, or refused by either side;
-4 verification failed, or
-not approved; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.`;
+2 wrong usage, configuration or key files, no such module, or arguments that do not fit; 3 cannot connect, or refused by
+either side; 4 verification failed, or not approved; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.
+diff: 1 for a difference.`;
 
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export function runClientCommand(args: readonly string[]): Promise<number> {
   const description = "Lists, verifies and runs the modules of a VeriPy server.";
-  return runProgram({ name: "veripy-client", description, help, addCommands }, args);
+  return runProgram({ name: "veripy-client", description, help, addCommands, completion: clientNames }, args);
 }
 
 function addCommands(program: Command, setExitCode: (code: number) => void): void {
@@ -85,8 +90,12 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     },
   );
 
+  addShellCommand(connectingCommand, setExitCode);
+  addTopCommand(connectingCommand);
   addApprovalCommands(connectingCommand, setExitCode);
   addKeyCommands(command, setExitCode);
   addPinCommands(command);
   addConfigCommand(command);
+  addClientDoctorCommand(connectingCommand, setExitCode);
+  addCompletionCommand(program);
 }

@@ -10,7 +10,7 @@ import {
 import { serverKeyOptions } from "./ask-server-key.ts";
 import type { ClientOptions } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
-import { configureLogs } from "./logs.ts";
+import { logStep, startLogs } from "./logs.ts";
 import { note } from "./ui.ts";
 import { nextKeyText } from "./watch-text.ts";
 
@@ -91,11 +91,7 @@ async function open(given: ClientOptions, clientUse: ClientUse): Promise<VeripyC
 
 /** To call once before `openClient`: starts the log, and prints warnings. */
 export async function prepareConnections(given: ClientOptions): Promise<void> {
-  const { logLevel, json = false } = given;
-  // What keeps a decision from being read or written down must not go unseen.
-  await configureLogs(
-    logLevel === undefined ? { level: "warning", json, part: "approvals" } : { level: logLevel, json },
-  );
+  await startLogs(given);
   await warnOfClientFiles(given.certs);
 }
 
@@ -105,6 +101,7 @@ export async function openClient(
   { reconnect = false, ignoresLocked = false, createsLock = false, mayAsk = true }: ClientUse,
 ): Promise<VeripyClient> {
   const lock = await findLock({ home: given.home, given: given.lock, mayBeMissing: createsLock });
+  logPlaces(given, lock);
   const connecting = connect({
     home: given.home,
     locked: given.locked,
@@ -123,6 +120,12 @@ export async function openClient(
   });
   noteRemembered(client.rememberedIn);
   return client;
+}
+
+/** The first steps of `--verbose`: what the command works with. */
+function logPlaces({ home, certs, fromFile }: ClientOptions, lock: string | undefined): void {
+  logStep("Home {home}, keys in {certs}, lock {lock}.", { home, certs, lock: lock ?? "none" });
+  logStep("Settings from a file: {settings}.", { settings: fromFile.length === 0 ? "none" : fromFile });
 }
 
 /** A host that can't be reached may have been meant as a name of the settings file. */

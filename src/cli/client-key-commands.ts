@@ -14,6 +14,7 @@ import { noteRemembered } from "./client-connection.ts";
 import { type ClientOptions, isGiven, optionsOf } from "./client-options.ts";
 import { ClientOutput } from "./client-output.ts";
 import { parsed } from "./flag-values.ts";
+import { startLogs } from "./logs.ts";
 import { options } from "./options.ts";
 import { exitCodes, print, printJson } from "./ui.ts";
 
@@ -41,6 +42,7 @@ export function addKeyCommands(
     .addOption(options.home)
     .addOption(options.clientCerts)
     .addOption(options.connectTimeout)
+    .addOption(options.verbose)
     .addOption(options.json)
     .action(async (server: HostAndPort, code: string, _, self: Command) =>
       redeem(await optionsOf(self, server), code),
@@ -61,6 +63,7 @@ export function addKeyCommands(
     .addOption(options.remember)
     .addOption(options.noRemember)
     .addOption(options.connectTimeout)
+    .addOption(options.verbose)
     .addOption(options.json)
     .addHelpText("after", "\nWithout --host and --port, all servers in known-servers.json are told.")
     .action(async (_, self: Command) => {
@@ -94,6 +97,7 @@ async function init(given: ClientOptions): Promise<void> {
 
 async function redeem(given: ClientOptions, code: string): Promise<void> {
   const { host, port } = given;
+  await startLogs(given);
   await makeOwnHome(given);
   const joined = await join({ host, port, certsDir: given.certs, code, timeoutMs: given.connectTimeout });
   const { client, server, name, alreadyTrusted } = joined;
@@ -116,6 +120,7 @@ async function renew(given: ClientOptions): Promise<void> {
 /** Resolves with whether every server accepts the new key, so that this client now uses it. */
 async function rotate(given: ClientOptions, { oneServer }: { oneServer: boolean }): Promise<boolean> {
   const { host, port } = given;
+  await startLogs(given);
   const rotation = await rotateClientKey({
     certsDir: given.certs,
     timeoutMs: given.connectTimeout,

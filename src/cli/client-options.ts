@@ -21,6 +21,9 @@ export interface ClientOptions extends ServerKeyFlags {
   keepalive: number;
   timeout: number;
   logLevel?: LogLevel;
+  verbose?: boolean;
+  /** The settings of the file that are in use, and their places: `timeout (veripy.toml:3)`. */
+  fromFile: readonly string[];
 }
 
 /** Adds the flags of a connection. They may stand before or after a command's name, so the program has them too. */
@@ -39,6 +42,7 @@ export function addConnectionFlags(command: Command): Command {
     .addOption(options.connectTimeout)
     .addOption(options.keepalive)
     .addOption(options.logLevel)
+    .addOption(options.verbose)
     .addOption(options.json);
 }
 
@@ -63,13 +67,17 @@ export async function optionsOf(command: Command, server?: HostAndPort): Promise
  * settings file. The server is `server`, an argument of the command, or `--host`: a name of the settings file, or else a
  * host. Throws `bad_config` when `--port` contradicts a HOST:PORT.
  */
-export async function resolveOptions(command: Command, server?: HostAndPort): Promise<ResolvedOptions> {
+export async function resolveOptions(
+  command: Command,
+  server?: HostAndPort,
+  readSettings = readClientSettings,
+): Promise<ResolvedOptions> {
   const given: Record<string, unknown> = { ...command.parent?.opts() };
   for (const [name, value] of Object.entries(command.opts())) {
     if (given[name] === undefined || command.getOptionValueSource(name) === "cli") given[name] = value;
   }
   const home = await findHome(given.home as string | undefined, configFolder());
-  const file = await readClientSettings(home);
+  const file = await readSettings(home);
   const flagSource = server === undefined ? sourceOf(command, "host", noSettings) : "cli";
   const { defaultHost } = file;
   const hostSource = flagSource === "default" && defaultHost !== undefined ? "file" : flagSource;
@@ -93,6 +101,10 @@ export async function resolveOptions(command: Command, server?: HostAndPort): Pr
     home,
     certs: given.certs ?? certsFolder(home),
     locked: lockedFrom(command, given, settings),
+    fromFile: [
+      ...(named === undefined ? [] : [`host ${asked.host} (${named.address.place})`]),
+      ...[...settings].flatMap(([name, { place }]) => (source(name) === "file" ? `${name} (${place})` : [])),
+    ],
     hostHint:
       named === undefined && asked.port === undefined ? didYouMean(asked.host, file.hosts.keys()) : "",
   } as unknown as ClientOptions;

@@ -9,8 +9,10 @@ import type {
 } from "../index.ts";
 import { approvalJson, approvalText } from "./approval-text.ts";
 import { execUsage } from "./argument-table.ts";
+import { printList } from "./list.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
-import { table, tableRow } from "./table.ts";
+import { outputColumns } from "./screen.ts";
+import { tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
 import { note, outputIsTerminal, print, printAll, printJson } from "./ui.ts";
 import { connectionText, eventJson, isOfConnection, type ModuleEvent } from "./watch-text.ts";
@@ -22,6 +24,7 @@ export class ClientOutput {
   readonly #names = new NameColumn();
   readonly #hasTimes: boolean;
   #hasSaidConsistent = false;
+  #hasHeader = false;
 
   /**
    * With `approvals`, what was decided about each module is shown. With `times`, each line about a module begins with the
@@ -48,7 +51,7 @@ export class ClientOutput {
       approvalText(approvals.of(report.mod)),
       shortText(report),
     ]);
-    printAll(table([...(outputIsTerminal() ? [["name", "tree", "state", "description"]] : []), ...rows]));
+    printList(["name", "tree", "state", "description"], rows);
   }
 
   verdict(verdict: Verdict, { full = false }: { full?: boolean } = {}): void {
@@ -60,8 +63,9 @@ export class ClientOutput {
       this.#sayConsistent();
       const { mod, tree, files } = verdict;
       const state = this.#approvals && approvalText(this.#approvals.judge(verdict));
-      const row = this.#names.row(mod, full ? tree : shortId(tree), state, shortText(verdict));
-      print`${this.#time()}${styled("green", "verified")}  ${row}`;
+      if (full) this.#verdictHeader(tree.length);
+      const before = text`${this.#time()}${styled("green", "verified")}  `;
+      print`${before}${this.#names.row(before.width, mod, full ? tree : shortId(tree), state, shortText(verdict))}`;
       // In the form that `sha256sum` prints, so that the two can be compared.
       if (full) for (const file of files) print`          ${file.sum}  ${file.path}`;
       return;
@@ -82,6 +86,14 @@ export class ClientOutput {
       const usage = text`${execUsage(verdict.mod, verdict.input)}`;
       printAll([text`${verdict.mod}  ${verdict.desc}`, usage, ...rest, ...detailsText(verdict)]);
     }
+  }
+
+  /** On a terminal, once, above the first verdict. */
+  #verdictHeader(treeWidth: number): void {
+    if (this.#hasHeader || !outputIsTerminal()) return;
+    this.#hasHeader = true;
+    const state = this.#approvals === undefined ? undefined : text`state`;
+    print`verdict   ${this.#names.row(10, "name", "tree".padEnd(treeWidth), state, text`description`)}`;
   }
 
   /** Says once that nothing of the server was approved, so that "verified" means only that the server agrees with itself. */
@@ -157,7 +169,8 @@ export class ClientOutput {
       case "modload":
       case "modreload": {
         const { report } = event;
-        const row = this.#names.row(report.mod, idOf(report), undefined, shortText(report));
+        const before = this.#time().width + tag.length + 1;
+        const row = this.#names.row(before, report.mod, idOf(report), undefined, shortText(report));
         return text`${styled("cyan", tag)} ${row}`;
       }
       case "pending": {
@@ -182,11 +195,13 @@ const stateWidth = 12;
 class NameColumn {
   #width = 16;
 
-  row(name: string, id: string, state: Text | undefined, desc: Text): Text {
+  /** `before` is the width of what stands before it in its line. */
+  row(before: number, name: string, id: string, state: Text | undefined, desc: Text): Text {
     // A name of more than 40 columns does not move the lines that follow.
     this.#width = Math.min(40, Math.max(this.#width, text`${name}`.width));
     const shown = state === undefined ? [] : [state];
-    return tableRow([name, id, ...shown, desc], [this.#width, id.length, ...shown.map(() => stateWidth)]);
+    const widths = [this.#width, id.length, ...shown.map(() => stateWidth)];
+    return tableRow([name, id, ...shown, desc], widths, outputColumns() - before);
   }
 }
 

@@ -1,5 +1,7 @@
 import { Command } from "commander";
 import { didYouMean, version } from "../index.ts";
+import { answerCompletion, completeWord } from "./completion/answer.ts";
+import type { CompletionSources } from "./completion/completer.ts";
 import { jsonVariable } from "./environment.ts";
 import { commanderOutput, exitCodes, reportFailure, reportUncaught } from "./ui.ts";
 
@@ -10,6 +12,7 @@ export interface ProgramSpec {
   readonly help: string;
   /** `setExitCode` is for a command that did its work and has bad news, such as a module that did not verify. */
   addCommands(program: Command, setExitCode: (code: number) => void): void;
+  readonly completion: CompletionSources;
 }
 
 /** Runs a program with the given arguments and resolves with its exit code. Errors have been reported by then. */
@@ -34,6 +37,10 @@ export async function runProgram(spec: ProgramSpec, args: readonly string[]): Pr
   addVersionFlags(program);
   wantsJson = asksForJson(program, args);
   try {
+    if (args[0] === completeWord) {
+      await answerCompletion(program, args.slice(1), spec.completion);
+      return exitCode;
+    }
     await program.parseAsync(args, { from: "user" });
   } catch (error) {
     return reportFailure(error, wantsJson);

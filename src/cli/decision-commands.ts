@@ -2,8 +2,8 @@ import { findLock, readDecisionLog, removeApprovals, type VeripyClient, VeripyEr
 import { recordRow } from "./approval-text.ts";
 import { withModules } from "./client-connection.ts";
 import type { ClientOptions } from "./client-options.ts";
-import { table } from "./table.ts";
-import { note, outputIsTerminal, print, printAll, printJson } from "./ui.ts";
+import { printList } from "./list.ts";
+import { note, print, printJson } from "./ui.ts";
 
 /** The error of a decision with `--no-lock`. */
 export function noLock(): VeripyError {
@@ -69,5 +69,5 @@ export async function printLog(
   }
   if (records.length === 0) note`Nothing was seen or decided yet.`;
   const header = ["time", "event", "module", "tree", "server", "by", "note"];
-  printAll(table([...(outputIsTerminal() ? [header] : []), ...records.map(recordRow)]));
+  printList(header, records.map(recordRow));
 }

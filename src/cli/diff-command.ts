@@ -14,30 +14,39 @@ const differenceFound = 1;
 export async function diff(given: ClientOptions, mods: readonly string[], stat: boolean): Promise<number> {
   let exitCode: number = exitCodes.ok;
   const use = async (client: VeripyClient) => {
-    const names = mods.length === 0 ? client.approvals.mods : mods.map((mod) => client.approvals.nameOf(mod));
-    const why = await notEnforced(client);
-    noteNotEnforced(why);
-    const verdicts = await verdictsOn(client, [...new Set(names)]);
-    let isRejected = false;
-    let isDifferent = false;
-    for (const [mod, verdict] of verdicts) {
-      if (verdict?.verified === false) {
-        new ClientOutput(given.json).verdict(verdict);
-        isRejected = true;
-        continue;
-      }
-      const difference = await client.approvals.difference(mod, verdict);
-      if (!differs(difference)) continue;
-      if (given.json) printJson(differenceJson(difference, why === undefined, stat));
-      else printAll([...(isDifferent ? [text``] : []), ...(stat ? statLines : differenceLines)(difference)]);
-      isDifferent = true;
-      noteOtherKey(difference);
-    }
-    if (!isDifferent && !isRejected) note`Nothing differs from what was approved.`;
-    exitCode = isRejected ? exitCodes.notVerified : isDifferent ? differenceFound : exitCodes.ok;
+    exitCode = await diffOn(client, mods, { json: given.json, stat });
   };
   await withModules(given, mods, use, { ignoresLocked: true });
   return exitCode;
+}
+
+/** The same on a connection that is there. Resolves with the exit code. */
+export async function diffOn(
+  client: VeripyClient,
+  mods: readonly string[],
+  { json, stat = false }: { json?: boolean | undefined; stat?: boolean } = {},
+): Promise<number> {
+  const names = mods.length === 0 ? client.approvals.mods : mods.map((mod) => client.approvals.nameOf(mod));
+  const why = await notEnforced(client);
+  noteNotEnforced(why);
+  const verdicts = await verdictsOn(client, [...new Set(names)]);
+  let isRejected = false;
+  let isDifferent = false;
+  for (const [mod, verdict] of verdicts) {
+    if (verdict?.verified === false) {
+      new ClientOutput(json).verdict(verdict);
+      isRejected = true;
+      continue;
+    }
+    const difference = await client.approvals.difference(mod, verdict);
+    if (!differs(difference)) continue;
+    if (json) printJson(differenceJson(difference, why === undefined, stat));
+    else printAll([...(isDifferent ? [text``] : []), ...(stat ? statLines : differenceLines)(difference)]);
+    isDifferent = true;
+    noteOtherKey(difference);
+  }
+  if (!isDifferent && !isRejected) note`Nothing differs from what was approved.`;
+  return isRejected ? exitCodes.notVerified : isDifferent ? differenceFound : exitCodes.ok;
 }
 
 /** Says that there are approvals for the server's address, which can't be taken for approvals of this server. */

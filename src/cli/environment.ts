@@ -28,6 +28,11 @@ function yesOrNo(name: string): boolean | undefined {
   );
 }
 
+/** The variables of two flags, for completion, which does not parse the command line. Empty values count as not set. */
+export function pathVariables(): { home: string | undefined; certs: string | undefined } {
+  return { home: process.env.VERIPY_HOME || undefined, certs: process.env.VERIPY_CERTS || undefined };
+}
+
 /** The folder of a user's settings, as the XDG Base Directory Specification has it. */
 export function configFolder(): string {
   const folder = process.env.XDG_CONFIG_HOME ?? "";

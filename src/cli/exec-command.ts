@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { type VeripyClient, VeripyError } from "../index.ts";
+import type { VeripyClient } from "../index.ts";
 import { withArgumentTable } from "./argument-table.ts";
 import { withModules } from "./client-connection.ts";
 import { type ClientOptions, optionsOf } from "./client-options.ts";
@@ -7,8 +7,8 @@ import { type ExecFlags, execOnHosts } from "./exec-hosts.ts";
 import { ExecOutput } from "./exec-output.ts";
 import { moduleName, parsed } from "./flag-values.ts";
 import { collectHosts } from "./host-list.ts";
+import { callModule } from "./module-call.ts";
 import { options } from "./options.ts";
-import { PendingNote } from "./pending-note.ts";
 import { readArguments } from "./read-text.ts";
 import { silenceNotes } from "./ui.ts";
 
@@ -60,26 +60,8 @@ async function exec(given: ClientOptions, own: ExecFlags, mod: string, words: st
     quiet: own.quiet,
   });
   try {
-    const call = async (client: VeripyClient) => {
-      const pending = new PendingNote(client, mod);
-      try {
-        const result = await client.exec(mod, args, {
-          timeoutMs: given.timeout,
-          repeat: own.repeat,
-          onPart: (data) => {
-            pending.say();
-            output.part(data);
-          },
-          onProgress: (progress) => output.progress(progress),
-        });
-        pending.say();
-        await output.result(result);
-      } catch (error) {
-        // A call that was not made ran no version.
-        if (error instanceof VeripyError && error.started !== false) pending.say();
-        throw error;
-      }
-    };
+    const call = (client: VeripyClient) =>
+      callModule(client, mod, args, output, { timeoutMs: given.timeout, repeat: own.repeat });
     // A call that was never sent can use another connection. One that may have started is not repeated.
     await withModules(given, [mod], call, { reconnect: own.repeat });
   } catch (error) {

@@ -8,7 +8,7 @@ import {
   type TrustedKeyFields,
 } from "../index.ts";
 import { styled, type Text, text } from "./text.ts";
-import { print, printJson } from "./ui.ts";
+import { outputIsTerminal, print, printJson } from "./ui.ts";
 
 /** Prints the output of `veripy-server keys`. */
 export async function printKeys(trustedKeysPath: string, certsDir: string, json: boolean): Promise<void> {
@@ -27,11 +27,19 @@ export async function printKeys(trustedKeysPath: string, certsDir: string, json:
     printJson({ kind: "server", running: connections !== undefined });
     return;
   }
-  const names = [...keys, ...(connections ?? [])].map(({ name = "-" }) => name);
+  const hasHeaders = outputIsTerminal();
+  const names = [...keys, ...(connections ?? []), ...(hasHeaders ? [{ name: "name" }] : [])].map(
+    ({ name = "-" }) => name,
+  );
   const width = Math.max(...names.map((name) => Bun.stringWidth(name)), 1);
   const padded = (name = "-") => name + " ".repeat(Math.max(0, width - Bun.stringWidth(name)));
 
+  const header = (last: string) => {
+    if (hasHeaders) print`  ${padded("name")}  ${"key".padEnd(16)}  ${last}`;
+  };
+
   print`Trusted keys (${keys.length}):`;
+  if (keys.length > 0) header("may do");
   for (const key of keys) print`  ${padded(key.name)}  ${short(key.fingerprint)}${rightsOf(key)}`;
   if (invitations.length > 0) print`\nOpen invitations (${invitations.length}):`;
   for (const invitation of invitations) print`  ${invitationText(invitation)}`;
@@ -40,6 +48,7 @@ export async function printKeys(trustedKeysPath: string, certsDir: string, json:
     return;
   }
   print`\nConnected (${connections.length}):`;
+  if (connections.length > 0) header("from");
   for (const connection of connections) {
     print`  ${padded(connection.name)}  ${short(connection.fingerprint)}  ${connectionText(connection)}`;
   }

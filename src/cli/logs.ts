@@ -1,4 +1,4 @@
-import { configure, type LogLevel, type LogRecord } from "@logtape/logtape";
+import { configure, getLogger, type LogLevel, type LogRecord } from "@logtape/logtape";
 import { snakeKeys } from "../index.ts";
 import { type Style, shortId, styled, type Text, text } from "./text.ts";
 import { noteAll } from "./ui.ts";
@@ -17,6 +17,26 @@ export interface LogOptions {
   json: boolean;
   /** Only what this part logs. */
   part?: "approvals";
+}
+
+/**
+ * Sends the logs of a client's command to standard error, as its flags say. `--verbose` asks for the steps of a connection,
+ * which are debug records. Without a flag, only what keeps a decision from being read or written down is shown.
+ */
+export async function startLogs({ logLevel, verbose, json = false }: LogFlags): Promise<void> {
+  const level = verbose && logLevel !== "trace" ? "debug" : logLevel;
+  await configureLogs(level === undefined ? { level: "warning", json, part: "approvals" } : { level, json });
+}
+
+interface LogFlags {
+  logLevel?: LogLevel;
+  verbose?: boolean;
+  json?: boolean;
+}
+
+/** A step that a command takes by itself, for `--verbose`. */
+export function logStep(message: string, properties: Record<string, unknown>): void {
+  getLogger(["veripy", "client"]).debug(message, properties);
 }
 
 /** Sends logs to standard error, one line of text or, with `json`, one JSON object per record. */

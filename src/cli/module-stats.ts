@@ -1,8 +1,8 @@
 import type { Approval, Approvals, ModuleStats, SandboxStatus, StatsResponse } from "../index.ts";
 import { approvalJson, approvalText } from "./approval-text.ts";
-import { table } from "./table.ts";
+import { printList } from "./list.ts";
 import { shortId, styled } from "./text.ts";
-import { note, printAll, printJson } from "./ui.ts";
+import { note, printJson } from "./ui.ts";
 
 /** Prints a line for each version of a module, as `modules` does. */
 export function printStats({ modules, sandbox }: StatsResponse, approvals: Approvals, json = false): void {
@@ -10,9 +10,8 @@ export function printStats({ modules, sandbox }: StatsResponse, approvals: Appro
     for (const one of modules) {
       // `state` is that of the process.
       const { state: approval, changed } = approvalJson(approvalOf(one, approvals));
-      printJson({ ...one, approval, changed });
+      printJson({ ...one, approval, changed, sandbox });
     }
-    if (sandbox !== undefined) printJson({ sandbox });
     return;
   }
   const header = [
@@ -41,7 +40,7 @@ export function printStats({ modules, sandbox }: StatsResponse, approvals: Appro
     milliseconds(one.p50Ms),
     milliseconds(one.p99Ms),
   ]);
-  printAll(table([header, ...rows]));
+  printList(header, rows);
   if (sandbox?.enforced === false) note`${styled("red", "warning")}: ${unenforcedText(sandbox)}`;
 }
 
@@ -51,12 +50,12 @@ function unenforcedText({ mode, abi }: SandboxStatus): string {
 }
 
 /** Of the current version, or of one that the server retains. */
-function approvalOf({ mod, tree, current }: ModuleStats, approvals: Approvals): Approval {
+export function approvalOf({ mod, tree, current }: ModuleStats, approvals: Approvals): Approval {
   return current ? approvals.of(mod) : approvals.ofTree(mod, tree);
 }
 
 /** Three significant digits, without an exponent. */
-function milliseconds(value: number | undefined): string {
+export function milliseconds(value: number | undefined): string {
   if (value === undefined) return "-";
   const decimals = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
   return `${value.toFixed(decimals)} ms`;

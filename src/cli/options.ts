@@ -88,6 +88,7 @@ export const options = {
   logLevel: new Option("--log-level <level>", "log messages of this level and above")
     .choices(["trace", "debug", "info", "warning", "error", "fatal"])
     .env("VERIPY_LOG_LEVEL"),
+  verbose: new Option("-v, --verbose", "print the steps of the connection on standard error"),
   // Not `.env(…)`: commander takes any value of a flag's variable for yes. See `jsonVariable`.
   json: new Option("--json", "print one JSON object per line instead of text (env: VERIPY_JSON)"),
   expires: new Option("--expires <duration>", "how long the code is valid")

@@ -14,6 +14,7 @@ import {
 } from "../index.ts";
 import { addCheckCommand } from "./check-command.ts";
 import { runProgram } from "./command-line.ts";
+import { addCompletionCommand } from "./completion/completion-command.ts";
 import { addDoctorCommand } from "./doctor-command.ts";
 import { addLimitFlags } from "./limit-flags.ts";
 import { options } from "./options.ts";
@@ -35,7 +36,8 @@ second SIGTERM.`;
 /** Runs `veripy-server` with the given arguments and resolves with its exit code. */
 export function runServerCommand(args: readonly string[]): Promise<number> {
   const description = "Serves the modules of a folder to clients whose keys are trusted.";
-  return runProgram({ name: "veripy-server", description, help, addCommands }, args);
+  const completion = { defaultCommand: "start", hosts: async () => [], modules: async () => [] };
+  return runProgram({ name: "veripy-server", description, help, addCommands, completion }, args);
 }
 
 function addCommands(program: Command, setExitCode: (code: number) => void): void {
@@ -119,6 +121,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
   addDoctorCommand(program);
   addConfigCommand(program, start, addStartFlags);
   addSettingsFile(program, start);
+  addCompletionCommand(program);
 }
 
 function addStartFlags(command: Command): Command {

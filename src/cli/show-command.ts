@@ -28,19 +28,28 @@ export async function show(given: ClientOptions, mod: string, tree: string | und
 async function showCurrent(given: ClientOptions, mod: string, tree?: string): Promise<number> {
   let exitCode: number = exitCodes.ok;
   const use = async (client: VeripyClient) => {
-    const verdict = await client.verify(mod);
-    if (!verdict.verified) {
-      new ClientOutput(given.json).verdict(verdict);
-      exitCode = exitCodes.notVerified;
-      return;
-    }
-    if (tree !== undefined && !verdict.tree.startsWith(tree)) throw unknownTree(verdict, tree);
-    const open = await notEnforced(client);
-    noteNotEnforced(open);
-    print(verdict, { approval: client.approvals.judge(verdict), isEnforced: open === undefined }, given.json);
+    exitCode = await showOn(client, mod, { json: given.json, tree });
   };
   await withModules(given, [mod], use, { ignoresLocked: true });
   return exitCode;
+}
+
+/** The same on a connection that is there. Resolves with the exit code. */
+export async function showOn(
+  client: VeripyClient,
+  mod: string,
+  { json, tree }: { json?: boolean | undefined; tree?: string | undefined } = {},
+): Promise<number> {
+  const verdict = await client.verify(mod);
+  if (!verdict.verified) {
+    new ClientOutput(json).verdict(verdict);
+    return exitCodes.notVerified;
+  }
+  if (tree !== undefined && !verdict.tree.startsWith(tree)) throw unknownTree(verdict, tree);
+  const open = await notEnforced(client);
+  noteNotEnforced(open);
+  print(verdict, { approval: client.approvals.judge(verdict), isEnforced: open === undefined }, json);
+  return exitCodes.ok;
 }
 
 function unknownTree({ mod, tree: current }: VerifiedModule, tree: string): VeripyError {

@@ -5,7 +5,17 @@
  */
 const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
 
-process.on("SIGTERM", () => process.exit(exitCodes.SIGTERM));
-process.on("SIGINT", () => process.exit(exitCodes.SIGINT));
+let interrupted = leaveInterrupted;
 
-export {};
+process.on("SIGTERM", () => process.exit(exitCodes.SIGTERM));
+process.on("SIGINT", () => interrupted());
+
+/** Ends the program as SIGINT does. */
+export function leaveInterrupted(): void {
+  process.exit(exitCodes.SIGINT);
+}
+
+/** For a command that goes on after SIGINT: calls this instead of ending the program. */
+export function onInterrupt(handler: () => void): void {
+  interrupted = handler;
+}

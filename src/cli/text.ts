@@ -97,18 +97,21 @@ export function joined(texts: readonly Text[]): Text {
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
-/** As much of a line as fits into this many columns, without its styles; `…` replaces the rest. */
+/** As much of a line as fits into this many columns; `…` replaces the rest. */
 export function cut(line: Text, columns: number): Text {
   if (line.width <= columns) return line;
-  let fitting = "";
-  let width = 0;
-  for (const { segment } of graphemes.segment(line.plain)) {
-    width += Bun.stringWidth(segment);
-    // The ellipsis takes one column.
-    if (width >= columns) break;
-    fitting += segment;
+  if (columns < 1) return text``;
+  const fitting: Piece[] = [];
+  // The ellipsis takes one column.
+  let left = columns - 1;
+  for (const piece of line.pieces) {
+    for (const { segment } of graphemes.segment(piece.text)) {
+      left -= Bun.stringWidth(segment);
+      if (left < 0) return new Text([...fitting, { text: "…" }]);
+      fitting.push({ ...piece, text: segment });
+    }
   }
-  return columns < 1 ? text`` : text`${fitting}…`;
+  return line;
 }
 
 function piecesOf(value: Value): readonly Piece[] {

@@ -112,6 +112,20 @@ export function endStatus(): void {
   statusLine.end();
 }
 
+/** What stands below all output: a line that a person is typing. */
+export interface TypedLine {
+  /** Makes room for output. */
+  clear(): void;
+  draw(): void;
+}
+
+/** From now on, output goes above this line; undefined: nothing is being typed. */
+export function keepBelow(line: TypedLine | undefined): void {
+  typedLine = line;
+}
+
+let typedLine: TypedLine | undefined;
+
 /** With `--quiet`. */
 let isSilenced = false;
 
@@ -132,13 +146,16 @@ const statusLine = new StatusLine({
 function writeOutput(data: string): void {
   if (data === "") return;
   statusLine.clear();
+  typedLine?.clear();
   const stream = standardOutput();
   stream.write(data);
   if (stream.isTTY) isMidLine = !data.endsWith("\n");
+  typedLine?.draw();
 }
 
 function writeNotes(lines: readonly Text[], onError: (error: NodeJS.ErrnoException) => void): void {
   statusLine.clear();
+  typedLine?.clear();
   const stream = standardError();
   // Most likely, standard output is the same terminal.
   const lineEnd = isMidLine && stream.isTTY ? "\n" : "";
@@ -147,6 +164,7 @@ function writeNotes(lines: readonly Text[], onError: (error: NodeJS.ErrnoExcepti
   stream.write(`${lineEnd}${data}`, (error) => {
     if (error) onError(error);
   });
+  typedLine?.draw();
 }
 
 let output: NodeJS.WriteStream | undefined;
@@ -235,7 +253,7 @@ export function commanderOutput(wantsJson: () => boolean): OutputConfiguration {
 }
 
 /** The exit code of a command that failed with this error. */
-export function exitCodeFor({ code }: VeripyError): number {
+export function exitCodeFor({ code }: Pick<VeripyError, "code">): number {
   return exitCodeOf[code];
 }
 

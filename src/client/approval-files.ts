@@ -28,7 +28,8 @@ export async function approvalFiles(
   { host, port }: { host: string; port: number },
   { home, lock, locked = false, decide = false }: ConnectOptions,
 ): Promise<ApprovalFiles> {
-  const by = await decider();
+  // A connection without decisions does not wait for a name that it has no use for.
+  const by = home === undefined && lock === undefined ? "" : await decider();
   return {
     lockFile: lock,
     homeLockFile: home === undefined ? undefined : lockPath(home),

@@ -2,6 +2,7 @@ import { EventEmitter } from "node:events";
 import { join } from "node:path";
 import type { Approval } from "../approvals/approval.ts";
 import { VeripyError } from "../base/errors.ts";
+import { loggerOf } from "../base/log.ts";
 import {
   type InfoResponse,
   infoResponse,
@@ -16,7 +17,7 @@ import { type ApprovalFiles, approvalFiles } from "./approval-files.ts";
 import { Approvals } from "./approvals.ts";
 import type { ConnectOptions } from "./connect-options.ts";
 import { type ConnectTarget, resolveTarget } from "./connect-target.ts";
-import type { ServerNews } from "./connection.ts";
+import type { ClientSession, ServerNews } from "./connection.ts";
 import type { ExecOptions, ExecResult } from "./exec.ts";
 import { KnownModules } from "./known-modules.ts";
 import { type CallArguments, ModuleCalls } from "./module-calls.ts";
@@ -25,6 +26,8 @@ import { ReconnectingConnection } from "./reconnecting-connection.ts";
 import { differenceOf, type ModuleDifference } from "./report-difference.ts";
 import type { Verdict } from "./verifier.ts";
 import { type VerifyAllOptions, verifyEach } from "./verify-each.ts";
+
+const log = loggerOf("client");
 
 export interface VeripyClientEvents {
   /** A broadcast from the server. */
@@ -116,6 +119,11 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   /** The file to which `rememberServer` wrote the server's key; undefined when it wrote nothing. */
   get rememberedIn(): string | undefined {
     return this.#rememberedIn;
+  }
+
+  /** The current connection; undefined while there is none. */
+  get session(): ClientSession | undefined {
+    return this.#connection.current?.session;
   }
 
   get isConnected(): boolean {
@@ -211,10 +219,16 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   }
 
   async #sync(): Promise<void> {
+    const startedAt = performance.now();
     const frame = await this.#connection.request("mod", "sync", "{}");
     const { modules, rotation } = parseAnswer(syncResponse, frame.json);
     if (rotation !== undefined) this.#connection.announced(rotation);
     this.#modules.replace(modules);
+    const ms = Math.round(performance.now() - startedAt);
+    log.debug("The server accepts this client and reports {count} modules, after {ms} ms.", {
+      count: modules.length,
+      ms,
+    });
     this.approvals.reported();
     // A server of the plain protocol reports no trees and knows no pings.
     if (modules.some(({ tree }) => tree !== undefined)) this.#connection.current?.startPinging();

@@ -13,7 +13,7 @@ export interface ConnectOptions {
    */
   home?: string;
   /** The `veripy.lock` that says which modules are approved. It need not exist. Without one, nothing is. */
-  lock?: string;
+  lock?: string | undefined;
   /** Refuses, with `not_approved`, a server of which the lock says nothing. Default: false. */
   locked?: boolean;
   /**

@@ -1,7 +1,10 @@
+import { loggerOf } from "../base/log.ts";
 import { type Fingerprint, parseFingerprint } from "../identity/fingerprint.ts";
 import { type Identity, loadIdentity } from "../identity/identity.ts";
-import { resolveServerPin } from "../trust/known-servers.ts";
+import { resolveServerPin, serverName } from "../trust/known-servers.ts";
 import type { ConnectOptions } from "./connect-options.ts";
+
+const log = loggerOf("client");
 
 /** Where to connect, with which key, and which key the server must show. */
 export interface ConnectTarget {
@@ -33,6 +36,14 @@ export async function resolveTarget(
     port,
     ...(fingerprintOption === undefined ? {} : { fingerprintOption }),
   });
+  log.debug("This client's key is {fingerprint}.", { fingerprint: identity.fingerprint });
+  if (pin === undefined) log.debug("No file names the key of {server}.", { server: serverName(host, port) });
+  else
+    log.debug("{source} names the key of {server}: {expected}.", {
+      source: pin.source,
+      server: serverName(host, port),
+      expected: pin.fingerprints,
+    });
   return {
     host,
     port,

@@ -13,7 +13,7 @@ import {
   parseAnswer,
   removedModule,
 } from "../protocol/messages.ts";
-import type { Peer } from "../tls/peer.ts";
+import type { Peer, TlsSession } from "../tls/peer.ts";
 import { Keepalive } from "./keepalive.ts";
 import type { ServerKeyNews } from "./server-key-follower.ts";
 
@@ -45,6 +45,14 @@ export interface ConnectionOptions {
   onClosed(reason: VeripyError): void;
 }
 
+/** What a client knows of its connection. */
+export interface ClientSession extends TlsSession {
+  /** `ip:port` of the server. */
+  readonly address: string;
+  /** How long connecting took, including the handshake. */
+  readonly connectMs: number;
+}
+
 /** One authenticated connection to a server: its channel, its broadcasts and its keepalive. */
 export class Connection {
   readonly channel: Channel;
@@ -69,6 +77,12 @@ export class Connection {
       explain: (reason) => this.#explain(reason),
       onClosed: (reason) => this.#closed(reason),
     });
+  }
+
+  get session(): ClientSession | undefined {
+    const { address, connectMs = 0 } = this.#peer;
+    const session = this.#peer.session?.();
+    return session && { ...session, address, connectMs };
   }
 
   /** Closes once everything written has left. The process need not stay for the server's close, a round trip later. */

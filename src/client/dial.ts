@@ -1,4 +1,5 @@
 import { VeripyError } from "../base/errors.ts";
+import { loggerOf } from "../base/log.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { BrokenHandshakeError, connectTls, UntrustedServerError } from "../tls/connector.ts";
 import type { Peer } from "../tls/peer.ts";
@@ -8,6 +9,8 @@ import type { ConnectTarget } from "./connect-target.ts";
 import { pause } from "./repeat.ts";
 import { wrongServerKey } from "./wrong-server-key.ts";
 
+const log = loggerOf("client");
+
 /**
  * Makes one TLS connection to the target. When nothing names the server's key, a first handshake learns it and is broken
  * off before this client's certificate is sent; `confirmServer` decides, and a second handshake requires that key.
@@ -16,6 +19,7 @@ export async function dial(target: ConnectTarget, timeoutMs: number, signal: Abo
   try {
     const peer = await dialAgain(target, timeoutMs, signal);
     target.seenFingerprint = peer.fingerprint;
+    log.debug("The server has the expected key {fingerprint}.", { fingerprint: peer.fingerprint });
     return peer;
   } catch (error) {
     if (!(error instanceof UntrustedServerError)) throw error;

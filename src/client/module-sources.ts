@@ -1,10 +1,13 @@
 import type { SourceStore } from "../approvals/source-store.ts";
+import { loggerOf } from "../base/log.ts";
 import { type ModuleReport, parseAnswer, type VerifyResponse, verifyResponse } from "../protocol/messages.ts";
 import type { Approvals } from "./approvals.ts";
 import type { KnownModules } from "./known-modules.ts";
 import type { ReconnectingConnection } from "./reconnecting-connection.ts";
 import type { Verdict } from "./verifier.ts";
 import { verifyLatest } from "./verify-latest.ts";
+
+const log = loggerOf("client");
 
 /** Where a client gets the sources that it verifies: from its store, or else from the server. */
 export class ModuleSources {
@@ -32,6 +35,7 @@ export class ModuleSources {
       const report = this.#modules.reports.get(mod);
       const stored = report && (await storedAnswer(this.#approvals.store, report));
       isFetched = stored === undefined;
+      if (stored !== undefined) log.debug("{mod} is in the store.", { mod });
       return stored ?? (await this.#fetch(mod));
     };
     const verdict = await verifyLatest(name, this.#modules, { sync: this.#sync, fetch });
@@ -40,7 +44,9 @@ export class ModuleSources {
   }
 
   async #fetch(mod: string): Promise<VerifyResponse> {
+    const startedAt = performance.now();
     const answer = await this.#connection.request("mod", "verify", JSON.stringify({ mod }));
+    log.debug("{mod} was fetched in {ms} ms.", { mod, ms: Math.round(performance.now() - startedAt) });
     return parseAnswer(verifyResponse, answer.json);
   }
 }

@@ -7,14 +7,17 @@ import type { VerdictCause, WatchEvent } from "./watch-event.ts";
 /**
  * Verifies every module and keeps watching: reports every broadcast, verifies modules that are loaded or reloaded, and after
  * a reconnect those without a current verdict. Resolves when every module has been verified once; the events go on until the
- * client is closed.
+ * client is closed. Without `verify`, nothing is verified, and it resolves at once.
  */
 export async function watchModules(
   client: VeripyClient,
   onEvent: (event: WatchEvent) => void,
+  { verify: verifies = true }: { verify?: boolean } = {},
 ): Promise<void> {
   const verifications = new Verifications(client, onEvent);
-  const verify: Verify = (mod, cause) => verifications.add(mod, cause);
+  const verify: Verify = async (mod, cause) => {
+    if (verifies) await verifications.add(mod, cause);
+  };
 
   client.on("news", (news) => {
     if (news.kind === "resync") void resync(client, onEvent, verify);

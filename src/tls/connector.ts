@@ -2,6 +2,7 @@ import { isIP } from "node:net";
 import { type Deadline, deadlines, type Expirable } from "../base/deadlines.ts";
 import { isSystemError, VeripyError } from "../base/errors.ts";
 import { defaultLimits } from "../base/limits.ts";
+import { loggerOf } from "../base/log.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Identity } from "../identity/identity.ts";
 import { plainAddress, socketAddress } from "./address.ts";
@@ -10,6 +11,8 @@ import { nothingThere, preciseError, whyNot } from "./connect-failure.ts";
 import type { Peer } from "./peer.ts";
 import { brokenBy, closeReasonOf, peerFingerprint, SocketPeer, tls13Only } from "./socket-peer.ts";
 import { TcpDial, type Upgrade } from "./tcp-dial.ts";
+
+const log = loggerOf("tls");
 
 export interface ConnectTlsOptions {
   /** A name or an address; `localhost` is 127.0.0.1, and ::1 if nothing listens there. */
@@ -164,6 +167,8 @@ class Attempt implements Expirable {
     this.peer = new SocketPeer(socket, fingerprint, { address, remoteAddress }, maxQueuedBytes);
     this.peer.connectMs = performance.now() - this.#startedAt;
     this.#end();
+    if (log.isEnabledFor("debug"))
+      log.debug("{version} with {cipher}, ALPN {protocol}, after {ms} ms.", sessionRecord(this.peer));
     this.#settle.resolve(this.peer);
   }
 
@@ -219,6 +224,11 @@ class Attempt implements Expirable {
     this.#deadline.disarm();
     this.#options.signal?.removeEventListener("abort", this.#aborted);
   }
+}
+
+function sessionRecord(peer: SocketPeer): Record<string, unknown> {
+  const { version, cipher, protocol = "none" } = peer.session() ?? {};
+  return { version, cipher, protocol, ms: Math.round(peer.connectMs ?? 0) };
 }
 
 /** Shared by all connections. Each has its state in `socket.data`. */

@@ -4,7 +4,7 @@ import { reasonOf } from "../base/plain-reason.ts";
 import { type Fingerprint, fingerprintOfSpki } from "../identity/fingerprint.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
 import { SocketDuplex } from "../protocol/socket-duplex.ts";
-import type { Peer } from "./peer.ts";
+import type { Peer, TlsSession } from "./peer.ts";
 
 /** `SSL_OP_NO_TLSv1_2`. Bun already disables older versions. */
 const noTls12 = 0x0800_0000;
@@ -40,6 +40,21 @@ export class SocketPeer implements Peer {
   exportKeyingMaterial(length: number, label: string): Uint8Array {
     // The types say void. Omitting the context is the same as an empty one in TLS 1.3.
     return this.#socket.exportKeyingMaterial(length, label) as unknown as Uint8Array;
+  }
+
+  session(): TlsSession | undefined {
+    try {
+      const { validFromDate, validToDate } = this.#socket.getPeerX509Certificate();
+      return {
+        version: this.#socket.getTLSVersion(),
+        cipher: this.#socket.getCipher().name,
+        protocol: this.#socket.alpnProtocol || undefined,
+        certificate: { notBefore: validFromDate, notAfter: validToDate },
+      };
+    } catch {
+      // It has been closed meanwhile.
+      return undefined;
+    }
   }
 
   unref(): void {

@@ -1,4 +1,7 @@
 import { connect, type Socket } from "node:net";
+import { loggerOf } from "../base/log.ts";
+
+const log = loggerOf("tls");
 
 /** The outcome of a TCP connection attempt. At most one of the two is called, once. */
 export interface TcpDialHandler {
@@ -17,9 +20,14 @@ export class TcpDial {
   readonly #socket: Socket;
 
   constructor(host: string, port: number, handler: TcpDialHandler) {
+    log.debug("Connecting to {host} port {port}.", { host, port });
     this.#socket = connect({ host, port, noDelay: true });
+    this.#socket.once("lookup", (error, address) => {
+      if (error === null) log.debug("{host} is {address}.", { host, address });
+    });
     this.#socket.once("error", (error) => handler.failed(error));
     this.#socket.once("connect", () => {
+      log.debug("TCP is connected to {host} port {port}.", { host, port });
       handler.opened((options) => {
         const [, tls] = insideOf(this.#socket).upgradeTLS(options);
         return tls;

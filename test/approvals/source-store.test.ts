@@ -94,3 +94,15 @@ test.skipIf(process.getuid?.() === 0)(
     await chmod(kept.folder, 0o700);
   },
 );
+
+test("pruning is due at first, and again whenever much was written", async () => {
+  await using kept = await stored(false);
+  const { store } = kept;
+  expect(store.isPruneDue).toBe(true);
+  await store.prune([tree]);
+  expect(store.isPruneDue).toBe(false);
+  await store.keep([file("big.ts", "x".repeat(31 * 1024 * 1024))]);
+  expect(store.isPruneDue).toBe(false);
+  await store.keep([file("big.ts", "y".repeat(2 * 1024 * 1024))]);
+  expect(store.isPruneDue).toBe(true);
+});

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { table } from "../../src/cli/table.ts";
-import { styled } from "../../src/cli/text.ts";
+import { styled, text } from "../../src/cli/text.ts";
 
 const shown = (rows: Parameters<typeof table>[0]) => table(rows).map(({ plain }) => plain);
 
@@ -42,5 +42,18 @@ describe("a table", () => {
     ]);
     expect(long).toEndWith("xx  1");
     expect(short).toBe(`y${" ".repeat(61)}2`);
+  });
+
+  test("cuts the last column to a terminal's width, and no other, and keeps its styles", () => {
+    const rows = [["日本語.ts", "aa95", text`${styled("red", "[all]")} Says 漢字漢字漢字`]];
+    const lines = (columns: number) => table(rows, columns).map(({ plain }) => plain);
+    expect(lines(80)).toEqual(["日本語.ts  aa95  [all] Says 漢字漢字漢字"]);
+    expect(lines(33)).toEqual(["日本語.ts  aa95  [all] Says 漢字…"]);
+    expect(lines(1)).toEqual(["日本語.ts  aa95  [all] Says …"]);
+    expect(table(rows, 33)[0]?.pieces.some(({ style }) => style === "red")).toBe(true);
+    // A row that ends before the last column has nothing to cut.
+    expect(table([["x".repeat(40), "aa95", ""]], 20).map(({ plain }) => plain)).toEqual([
+      `${"x".repeat(40)}  aa95`,
+    ]);
   });
 });

@@ -194,7 +194,9 @@ describe("a call", () => {
       };
       const certs = join(site.path, "elsewhere");
       await site.call(["init", "--certs", certs]);
-      const to = ["--host", "127.0.0.1", "--port", String(broken.port), "--certs", certs];
+      // In a home of its own, so that the module is not in the store already.
+      const home = join(site.path, `home${flags.length}`);
+      const to = ["--home", home, "--host", "127.0.0.1", "--port", String(broken.port), "--certs", certs];
       const key = ["--server-fingerprint", identity.fingerprint, "--no-remember"];
       expect(await site.call(["exec", ...to, ...key, ...flags, "echo", "once"])).toMatchObject(outcome);
       expect(seen.filter((type) => type === "exec")).toHaveLength(calls);

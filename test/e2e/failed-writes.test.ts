@@ -45,7 +45,7 @@ describe.skipIf(process.platform !== "linux")(
       [["--version"]],
     ])("veripy-client %p", async (args) => {
       const { exitCode, stderr } = await shell("> /dev/full", client(args));
-      const said = stderr.replace(/^Connected to .*\n/, "");
+      const said = stderr.replaceAll(/^(Connected to|consistent, not approved:) .*\n/gm, "");
       expect({ exitCode, said: said.replace("/dev/stdout", "standard output") }).toEqual({
         exitCode: 1,
         said: failure,

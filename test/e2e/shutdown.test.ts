@@ -27,7 +27,7 @@ async function hostsOf(site: Site): Promise<number[]> {
 
 async function running(flags: string[] = []): Promise<{ site: Site; server: Running; hosts: number[] }> {
   const site = await Site.create(modules);
-  const server = await site.start(flags);
+  const server = await site.start(["--eager", ...flags]);
   const hosts = await hostsOf(site);
   expect(hosts).toHaveLength(2);
   expect(hosts.every(isAlive)).toBe(true);

@@ -37,14 +37,19 @@ afterAll(async () => {
 
 const call = async (...args: string[]) => {
   const { exitCode, stdout, stderr } = await site.call(["--port", port, ...args]);
-  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+  expect({ exitCode, stderr: stderr.replace(/^consistent, not approved: .*\n/, "") }).toEqual({
+    exitCode: 0,
+    stderr: "",
+  });
   return stdout;
 };
 const lineOf = (text: string, mod: string) => text.split("\n").find((line) => line.includes(mod)) ?? "";
 
 describe("a version is known by its tree", () => {
   test("in lists, short, and whole with --json", async () => {
-    expect(lineOf(await call("list"), "shout.ts")).toMatch(new RegExp(`^shout\\.ts +${short}  Shouts$`));
+    expect(lineOf(await call("list"), "shout.ts")).toMatch(
+      new RegExp(`^shout\\.ts +${short}  not approved  Shouts$`),
+    );
     expect(jsonLines(await call("list", "--json"))).toContainEqual(expect.objectContaining({ tree }));
 
     await call("exec", "shout");
@@ -54,7 +59,7 @@ describe("a version is known by its tree", () => {
 
   test("in verify, whole, with the sums of its files as sha256sum prints them", async () => {
     expect(await call("verify", "shout")).toBe(
-      `verified  shout.ts          ${tree}  Shouts\n` +
+      `verified  shout.ts          ${tree}  not approved  Shouts\n` +
         `          ${sha256(content("one"))}  shout.ts\n` +
         `          ${sha256(library)}  lib/shout.ts\n`,
     );
@@ -63,12 +68,12 @@ describe("a version is known by its tree", () => {
 
   test("in watch and in the server's log, short", async () => {
     await using watching = new Running([site.client, "--port", port], { cwd: site.path });
-    await watching.line(new RegExp(`^verified  shout\\.ts +${short}  Shouts$`));
+    await watching.line(new RegExp(`^verified  shout\\.ts +${short}  not approved  Shouts$`));
     await server.line(new RegExp(`: modload: shout\\.ts ${short}$`));
     const next = treeOf(filesOf("two"));
     await site.write("shout.ts", content("two"));
     await watching.line(new RegExp(`^modreload +shout\\.ts +${next.slice(0, 16)}  Shouts$`));
-    await watching.line(new RegExp(`^verified  shout\\.ts +${next.slice(0, 16)}  Shouts$`));
+    await watching.line(new RegExp(`^verified  shout\\.ts +${next.slice(0, 16)}  not approved  Shouts$`));
     await server.line(new RegExp(`: modreload: shout\\.ts ${next.slice(0, 16)}$`));
   });
 });
@@ -132,6 +137,6 @@ describe("run times", () => {
     await Bun.file(`${site.path}/times/server.crt`).delete();
     const flags = ["--port", String(answering.port), "--certs", "times"];
     const output = await call(...flags, "--server-fingerprint", identity.fingerprint, "modules");
-    expect(lineOf(output, "a.ts")).toEndWith(`  0         ${shown}`);
+    expect(lineOf(output, "a.ts")).toEndWith(`  0  ${shown}`);
   });
 });

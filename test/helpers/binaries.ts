@@ -23,6 +23,6 @@ function builtAt(path: string): number {
 }
 
 function newestSource(): number {
-  const files = ["package.json", "bun.lock", ...new Bun.Glob("{src,mods}/**/*.ts").scanSync(root)];
+  const files = ["package.json", "bun.lock", ...new Bun.Glob("{src,mods}/**/*.{ts,txt}").scanSync(root)];
   return Math.max(...files.map((file) => statSync(join(root, file)).mtimeMs));
 }

@@ -64,10 +64,16 @@ export class Site implements AsyncDisposable {
     await Bun.write(path, content);
   }
 
-  /** Starts `veripy-server` on a free port, and waits until it listens. */
+  /**
+   * Starts `veripy-server` on a free port, and waits until it listens. Its modules' temporary folders are below the
+   * site's, so that a process that is left is found there.
+   */
   async start(flags: string[] = [], env?: Record<string, string>, withinMs = 10_000): Promise<Running> {
     const command = [this.server, "--port", String(this.#port), "--json", ...flags];
-    const server = new Running(command, { cwd: this.path, ...(env === undefined ? {} : { env }) });
+    const temporary = join(this.path, ".tmp");
+    await mkdir(temporary, { recursive: true });
+    const own = { TMPDIR: temporary, ...(env ?? withoutTemporary()) };
+    const server = new Running(command, { cwd: this.path, env: own });
     this.#running.push(server);
     const line = await server.line('"port":', withinMs);
     this.#port = (JSON.parse(line) as { port: number }).port;
@@ -117,6 +123,11 @@ export class Site implements AsyncDisposable {
     await Promise.all(this.#running.map((process) => process[Symbol.asyncDispose]()));
     await this.#directory[Symbol.asyncDispose]();
   }
+}
+
+function withoutTemporary(): Record<string, string> {
+  const entries = Object.entries(process.env).filter(([name]) => name !== "TMPDIR");
+  return Object.fromEntries(entries) as Record<string, string>;
 }
 
 /** A site whose server runs for all tests of a file. Await it at the top of the file. */

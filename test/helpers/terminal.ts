@@ -16,7 +16,8 @@ export class Terminal implements AsyncDisposable {
   ) {
     this.#process = Bun.spawn(command, {
       cwd,
-      env: { ...testEnvironment(cwd), ...env },
+      // Where `CI` is set, the runtime colours nothing, even on a terminal.
+      env: { ...testEnvironment(cwd), CI: undefined, ...env },
       terminal: {
         cols: columns,
         data: (_, bytes) => {
@@ -46,6 +47,14 @@ export class Terminal implements AsyncDisposable {
 
   type(keys: string): void {
     this.#process.terminal?.write(keys);
+  }
+
+  resize(columns: number, rows: number): void {
+    this.#process.terminal?.resize(columns, rows);
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#process.kill(name);
   }
 
   /** Closes the terminal: the kernel sends SIGHUP to the programs in it. */
