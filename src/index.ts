@@ -62,6 +62,7 @@ export {
   rotateClientKey,
   type ServerAddress,
 } from "./client/rotate.ts";
+export { type CatalogueSignature, ServerCatalogue } from "./client/server-catalogue.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
 export { readStoredVersion, type StoredVersion } from "./client/stored-version.ts";
 export {

@@ -6,6 +6,7 @@ import { approvalError, goneError } from "./approval-errors.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
 import { ExecTarget } from "./exec.ts";
 import { type KnownModules, versionOfReport } from "./known-modules.ts";
+import type { CatalogueSignature } from "./server-catalogue.ts";
 
 /** How what was decided about a server acts on calls of its modules. */
 export class CallRules {
@@ -59,8 +60,8 @@ export class CallRules {
     return this.#targets.get(name);
   }
 
-  prepare(name: string, approved: ApprovedModule): ExecTarget {
-    const target = new ExecTarget(name, approved.tree, approved.files[name]);
+  prepare(name: string, approved: ApprovedModule, signed: CatalogueSignature | undefined): ExecTarget {
+    const target = new ExecTarget(name, approved.tree, approved.files[name], signed);
     this.#targets.set(name, target);
     return target;
   }
@@ -70,6 +71,7 @@ export class CallRules {
     return goneError(name, tree, this.#modules.reports.get(name));
   }
 
+  /** What was decided has changed, or the catalogue. */
   decisionsChanged(): void {
     this.#targets.clear();
   }
