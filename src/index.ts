@@ -27,6 +27,7 @@ export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { type ParsedToml, readToml, type TomlTable } from "./base/strict-toml.ts";
 export { version } from "./base/version.ts";
+export type { CatalogueSignature } from "./catalogue/signed-catalogue.ts";
 export { Approvals, type DecideOptions } from "./client/approvals.ts";
 export {
   connect,
@@ -62,7 +63,7 @@ export {
   rotateClientKey,
   type ServerAddress,
 } from "./client/rotate.ts";
-export { type CatalogueSignature, ServerCatalogue } from "./client/server-catalogue.ts";
+export { ServerCatalogue } from "./client/server-catalogue.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
 export { readStoredVersion, type StoredVersion } from "./client/stored-version.ts";
 export {

@@ -2,11 +2,11 @@ import { approvalOf, approvedModule, isGoverned } from "../approvals/approval.ts
 import type { ApprovedModule } from "../approvals/lock.ts";
 import type { ServerDecisions } from "../approvals/server-decisions.ts";
 import type { VeripyError } from "../base/errors.ts";
+import type { CatalogueSignature } from "../catalogue/signed-catalogue.ts";
 import { approvalError, goneError } from "./approval-errors.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
 import { ExecTarget } from "./exec.ts";
 import { type KnownModules, versionOfReport } from "./known-modules.ts";
-import type { CatalogueSignature } from "./server-catalogue.ts";
 
 /** How what was decided about a server acts on calls of its modules. */
 export class CallRules {

@@ -4,9 +4,9 @@ import {
   type CatalogueMark,
   type CatalogueTexts,
   markOf,
-  type SerialRecord,
   serialProblem,
-} from "../catalogue/serial-record.ts";
+} from "../catalogue/catalogue-mark.ts";
+import type { SerialRecord } from "../catalogue/serial-record.ts";
 import { checkCatalogue, type SignedCatalogue, timeProblem } from "../catalogue/signed-catalogue.ts";
 import type { CatalogueReport } from "../protocol/messages.ts";
 

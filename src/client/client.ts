@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Approval } from "../approvals/approval.ts";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { SerialRecord } from "../catalogue/serial-record.ts";
+import type { CatalogueSignature } from "../catalogue/signed-catalogue.ts";
 import {
   type CatalogueReport,
   catalogueResponse,
@@ -26,7 +27,7 @@ import { type CallArguments, ModuleCalls } from "./module-calls.ts";
 import { ModuleSources } from "./module-sources.ts";
 import { ReconnectingConnection } from "./reconnecting-connection.ts";
 import { differenceOf, type ModuleDifference } from "./report-difference.ts";
-import { type CatalogueSignature, ServerCatalogue } from "./server-catalogue.ts";
+import { ServerCatalogue } from "./server-catalogue.ts";
 import type { Verdict } from "./verifier.ts";
 import { type VerifyAllOptions, verifyEach } from "./verify-each.ts";
 

@@ -1,5 +1,6 @@
 import { VeripyError } from "../base/errors.ts";
 import { isSha256Hex } from "../base/sha256.ts";
+import type { CatalogueSignature } from "../catalogue/signed-catalogue.ts";
 import type { Channel } from "../protocol/channel.ts";
 import {
   decodeExecAnswer,
@@ -16,7 +17,6 @@ import type { ExecProgress } from "../protocol/messages.ts";
 import type { DecodedRequest } from "../protocol/pending-request.ts";
 import { treeSum } from "../protocol/tree.ts";
 import { NotSentError, startedOf, withStarted } from "./call-fate.ts";
-import type { CatalogueSignature } from "./server-catalogue.ts";
 
 export interface ExecOptions {
   /** The call's deadline; the server may have a lower ceiling. Default 30 s. */

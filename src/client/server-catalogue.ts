@@ -2,8 +2,8 @@ import { messageOf, VeripyError } from "../base/errors.ts";
 import { stampOf } from "../base/file-stamp.ts";
 import { loggerOf } from "../base/log.ts";
 import { modsPrefix } from "../catalogue/catalogue.ts";
-import { type CatalogueMark, markOf } from "../catalogue/serial-record.ts";
-import type { SignedCatalogue } from "../catalogue/signed-catalogue.ts";
+import { type CatalogueMark, markOf } from "../catalogue/catalogue-mark.ts";
+import type { CatalogueSignature, SignedCatalogue } from "../catalogue/signed-catalogue.ts";
 import type { CatalogueReport } from "../protocol/messages.ts";
 import { CatalogueCheck, type CatalogueRules, type CatalogueSource } from "./catalogue-check.ts";
 import type { Mismatch } from "./mismatch.ts";
@@ -13,15 +13,6 @@ const log = loggerOf("approvals");
 
 /** How often the signers' file is looked at for changes. */
 const pollMs = 500;
-
-/** Who signed the catalogue that a server is held to. */
-export interface CatalogueSignature {
-  /** As the signers' file names them. */
-  readonly principal: string;
-  readonly serial: number;
-  /** The catalogue's name. */
-  readonly name: string;
-}
 
 /** What a catalogue needs from its client. */
 export interface CatalogueHandler {

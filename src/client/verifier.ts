@@ -1,10 +1,10 @@
 import { VeripyError } from "../base/errors.ts";
 import { type Sha256Hex, sha256Hex } from "../base/sha256.ts";
+import type { CatalogueSignature } from "../catalogue/signed-catalogue.ts";
 import type { ModuleReport, VerifyResponse } from "../protocol/messages.ts";
 import { type TreeEntry, treeSum } from "../protocol/tree.ts";
 import type { Mismatch } from "./mismatch.ts";
 import { describeModule, type ModuleDescription } from "./module-description.ts";
-import type { CatalogueSignature } from "./server-catalogue.ts";
 
 export interface VerifiedFile extends TreeEntry {
   readonly content: string;

@@ -1,8 +1,8 @@
 import type { Approval } from "../approvals/approval.ts";
 import type { VeripyError } from "../base/errors.ts";
+import type { CatalogueSignature } from "../catalogue/signed-catalogue.ts";
 import type { ModuleReport } from "../protocol/messages.ts";
 import type { ModuleDifference } from "./report-difference.ts";
-import type { CatalogueSignature } from "./server-catalogue.ts";
 import type { Verdict } from "./verifier.ts";
 
 /** What led to a verdict. */
