@@ -133,6 +133,8 @@ export class ScriptedServer implements Disposable {
         Object.assign(payload, { catalogue: catalogueReport(this.catalogue) });
       this.lies.sync?.(modules, payload);
       answer("sync_resp", payload);
+    } else if (header === "mod:stats") {
+      answer("stats_resp", { modules: [] });
     } else if (header === "mod:verify") {
       const { content, files = {} } = this.#module(mod);
       const listed = Object.entries(files).map(([path, text]) => ({
