@@ -14,7 +14,7 @@ const mayImport: Record<string, readonly string[]> = {
   modules: ["host", "source", "manifest", "protocol", "base"],
   trust: ["identity", "protocol", "base"],
   tls: ["identity", "protocol", "base"],
-  approvals: ["manifest", "identity", "protocol", "base"],
+  approvals: ["catalogue", "manifest", "identity", "protocol", "base"],
   catalogue: ["identity", "protocol", "base"],
   client: ["approvals", "catalogue", "manifest", "tls", "trust", "identity", "protocol", "base"],
   server: ["modules", "host", "source", "manifest", "tls", "trust", "identity", "protocol", "base"],

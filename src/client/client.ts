@@ -69,13 +69,14 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       this.emit("pending", { mod, approval });
     });
     const { signers, signer, home } = options;
+    const record = home === undefined ? undefined : new SerialRecord(home);
     this.catalogue = new ServerCatalogue(
       signers === undefined
         ? undefined
         : {
             signersFile: signers,
             signer,
-            record: home === undefined ? undefined : new SerialRecord(home),
+            record,
             address: files.address,
           },
       {
@@ -85,7 +86,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
           const { json } = await this.#connection.request("sys", "catalogue", "{}");
           return parseAnswer(catalogueResponse, json);
         },
-        lockMark: () => undefined,
+        lockMark: (name) => this.approvals.markOf(name),
+        joined: (catalogue) => this.approvals.joined(catalogue),
         changed: () => {
           if (this.catalogue.isUsable) this.#modules.judgeAgain((one) => this.catalogue.sealed(one));
           else this.#modules.forgetVerdicts();
@@ -97,9 +99,11 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     this.#connection = new ReconnectingConnection(target, options, {
       sync: async () => {
         const { earlierKeys } = this.#connection;
-        this.catalogue.connected({ server: this.serverFingerprint, earlierKeys });
-        await this.approvals.connected(this.serverFingerprint, earlierKeys);
+        const server = this.serverFingerprint;
+        this.catalogue.connected({ server, earlierKeys });
+        await this.approvals.connected(server, earlierKeys, await record?.nameOf(server, earlierKeys));
         await this.#sync(options.decide);
+        this.approvals.refuseServer();
       },
       news: (news) => {
         this.#modules.update(news);

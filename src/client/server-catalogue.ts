@@ -1,3 +1,4 @@
+import type { PlaceCatalogue } from "../approvals/lock-edits.ts";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { stampOf } from "../base/file-stamp.ts";
 import { loggerOf } from "../base/log.ts";
@@ -20,6 +21,8 @@ export interface CatalogueHandler {
   fetch(): Promise<{ catalogue: string; signature: string }>;
   /** The mark of a name in the lock. */
   lockMark(name: string): CatalogueMark | undefined;
+  /** Another catalogue holds from now on. */
+  joined(catalogue: PlaceCatalogue): Promise<void>;
   /** Another catalogue holds from now on, or none. */
   changed(): void;
 }
@@ -170,6 +173,8 @@ export class ServerCatalogue {
       expiresMs: expires === undefined ? Number.POSITIVE_INFINITY : Date.parse(expires),
     };
     this.#handler.changed();
+    const members = signed.catalogue.servers.map(({ fingerprint }) => fingerprint);
+    await this.#handler.joined({ name, mark: markOf(signed), members });
   }
 
   #watchSigners(check: CatalogueCheck): void {
