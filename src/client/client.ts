@@ -102,6 +102,8 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
         const server = this.serverFingerprint;
         this.catalogue.connected({ server, earlierKeys });
         await this.approvals.connected(server, earlierKeys, await record?.nameOf(server, earlierKeys));
+        // Nothing is asked of a server that is refused, unless its catalogue may bring approvals that apply to it.
+        if (!this.catalogue.isRequired) this.approvals.refuseServer();
         await this.#sync(options.decide);
         this.approvals.refuseServer();
       },

@@ -1,5 +1,6 @@
 import { afterAll, expect, test } from "bun:test";
 import { readFile, writeFile } from "node:fs/promises";
+import { removeApprovals } from "../../src/index.ts";
 import { approve, ended, source, treeOfModule } from "../helpers/approval-desk.ts";
 import { CatalogueDesk } from "../helpers/catalogue-desk.ts";
 import { LogRecords } from "../helpers/log-records.ts";
@@ -85,6 +86,22 @@ test("a server that is known to belong to a catalogue is held to its approvals w
   // Its decisions go to the same entry.
   await client.approvals.unapprove("a.ts");
   expect((await desk.approvals.locked()).catalogues?.prod?.modules).toEqual({});
+});
+
+test("an approval that servers share can be removed without a connection", async () => {
+  await using desk = await CatalogueDesk.open({ "a.ts": one });
+  await desk.publish();
+  await approve(await desk.connect(), "a.ts");
+  const { home, approvals } = desk;
+  const { certs: certsDir, lock } = approvals;
+  const place = { host: "127.0.0.1", port: desk.server.port, certsDir, home, lock };
+  const server = approvals.identity.fingerprint;
+  expect(await removeApprovals(place, ["a"])).toEqual([
+    { mod: "a.ts", tree: treeOfModule("a.ts", one), server },
+  ]);
+  const { servers, catalogues } = await approvals.locked();
+  expect([servers, catalogues?.prod?.modules]).toEqual([{}, {}]);
+  await expect(removeApprovals(place, ["a"])).rejects.toMatchObject({ code: "not_found" });
 });
 
 test("a lock remembers the serial, so that an empty home is protected from older catalogues too", async () => {
