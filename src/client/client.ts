@@ -1,11 +1,9 @@
 import { EventEmitter } from "node:events";
 import { join } from "node:path";
 import type { Approval } from "../approvals/approval.ts";
-import { messageOf, VeripyError } from "../base/errors.ts";
+import { VeripyError } from "../base/errors.ts";
 import { SerialRecord } from "../catalogue/serial-record.ts";
-import type { CatalogueSignature } from "../catalogue/signed-catalogue.ts";
 import {
-  type CatalogueReport,
   catalogueResponse,
   type InfoResponse,
   infoResponse,
@@ -27,7 +25,7 @@ import { type CallArguments, ModuleCalls } from "./module-calls.ts";
 import { ModuleSources } from "./module-sources.ts";
 import { ReconnectingConnection } from "./reconnecting-connection.ts";
 import { differenceOf, type ModuleDifference } from "./report-difference.ts";
-import { ServerCatalogue } from "./server-catalogue.ts";
+import { type CatalogueNews, ServerCatalogue } from "./server-catalogue.ts";
 import type { Verdict } from "./verifier.ts";
 import { type VerifyAllOptions, verifyEach } from "./verify-each.ts";
 
@@ -41,7 +39,7 @@ export interface VeripyClientEvents {
   /** A module has become pending: it, or what was decided about it, has changed. Once for each version. */
   pending: [{ mod: string; approval: Approval }];
   /** The server has another catalogue, which was accepted, or refused: then the earlier one holds. Only with `signers`. */
-  catalogue: [{ signature: CatalogueSignature } | { error: VeripyError }];
+  catalogue: [CatalogueNews];
   /** The client is closed: by `close()`, or because the connection broke and `reconnect` is off. */
   closed: [VeripyError];
 }
@@ -87,6 +85,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
           return parseAnswer(catalogueResponse, json);
         },
         lockMark: (name) => this.approvals.markOf(name),
+        announced: (news) => this.emit("catalogue", news),
         joined: (catalogue) => this.approvals.joined(catalogue),
         changed: () => {
           if (this.catalogue.isUsable) this.#modules.judgeAgain((one) => this.catalogue.sealed(one));
@@ -111,7 +110,7 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
         this.#modules.update(news);
         if (news.kind === "rotate") this.approvals.rotated(news.previous, news.fingerprint);
         this.emit("news", news);
-        if (news.kind === "catalogue") void this.#catalogueNews(news.report);
+        if (news.kind === "catalogue") void this.catalogue.announced(news.report);
         if ("mod" in news && news.kind !== "moderror") this.approvals.reported(news.mod);
       },
       disconnected: (reason, retryMs) => {
@@ -274,19 +273,6 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     });
     // A server of the plain protocol knows no pings.
     if (modules.length > 0 && !this.#isPlain) this.#connection.current?.startPinging();
-  }
-
-  async #catalogueNews(report: CatalogueReport): Promise<void> {
-    if (!this.catalogue.isRequired) return;
-    try {
-      await this.catalogue.offered(report);
-      const { signature } = this.catalogue;
-      if (signature !== undefined) this.emit("catalogue", { signature });
-    } catch (error) {
-      this.emit("catalogue", {
-        error: error instanceof VeripyError ? error : new VeripyError("protocol_error", messageOf(error)),
-      });
-    }
   }
 }
 

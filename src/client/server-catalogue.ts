@@ -15,12 +15,17 @@ const log = loggerOf("approvals");
 /** How often the signers' file is looked at for changes. */
 const pollMs = 500;
 
+/** A catalogue that a server told of was accepted, or refused. */
+export type CatalogueNews = { readonly signature: CatalogueSignature } | { readonly error: VeripyError };
+
 /** What a catalogue needs from its client. */
 export interface CatalogueHandler {
   /** Asks the server for its catalogue. */
   fetch(): Promise<{ catalogue: string; signature: string }>;
   /** The mark of a name in the lock. */
   lockMark(name: string): CatalogueMark | undefined;
+  /** A catalogue that the server told of was taken up or refused. */
+  announced(news: CatalogueNews): void;
   /** Another catalogue holds from now on. */
   joined(catalogue: PlaceCatalogue): Promise<void>;
   /** Another catalogue holds from now on, or none. */
@@ -97,6 +102,20 @@ export class ServerCatalogue {
     const turn = this.#turn.then(() => this.#take(check, report));
     this.#turn = turn.catch(() => {});
     return turn;
+  }
+
+  /** The server has told that it has another catalogue. Reports whether that was taken up; never rejects. */
+  async announced(report: CatalogueReport): Promise<void> {
+    if (!this.isRequired) return;
+    try {
+      await this.offered(report);
+      const { signature } = this;
+      if (signature !== undefined) this.#handler.announced({ signature });
+    } catch (error) {
+      const known =
+        error instanceof VeripyError ? error : new VeripyError("protocol_error", messageOf(error));
+      this.#handler.announced({ error: known });
+    }
   }
 
   /** Resolves when every catalogue that was offered so far has been taken up or refused. */
