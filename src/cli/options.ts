@@ -41,6 +41,13 @@ export const options = {
   trustedKeys: new Option("--trusted-keys <file>", "file that lists the trusted clients")
     .default("./trusted-keys.json")
     .env("VERIPY_TRUSTED_KEYS"),
+  catalogue: new Option("--catalogue <file>", "catalogue of what is served; its signature is FILE.sig")
+    .default("./veripy.catalogue")
+    .env("VERIPY_CATALOGUE"),
+  catalogueSigners: new Option("--signers <file>", "allowed signers of the catalogue, as ssh-keygen(1) has them")
+    .argParser(parsed(path))
+    .env("VERIPY_SIGNERS"),
+  catalogueSigner: new Option("--signer <name>", "the one of them that must have signed it"),
   config: new Option(
     "--config <file>",
     "settings file, TOML (default: ./veripy-server.toml if it exists)",
