@@ -112,6 +112,7 @@ export type {
   SandboxStatus,
   StatsResponse,
 } from "./protocol/messages.ts";
+export type { CatalogueRules } from "./server/catalogue/catalogue-source.ts";
 export {
   type CatalogueDifference,
   type CatalogueState,
@@ -124,6 +125,7 @@ export {
   type SignOptions,
   signCatalogue,
 } from "./server/catalogue/sign-catalogue.ts";
+export { refuseSignedTrust, trustIsSigned } from "./server/catalogue/signed-trust.ts";
 export { readSigners } from "./server/catalogue/signers-file.ts";
 export { defaultSigningKey } from "./server/catalogue/ssh-keygen.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
@@ -138,6 +140,7 @@ export {
 export type { AuditOptions } from "./server/observers/audit-log.ts";
 export type {
   CallRecord,
+  CatalogueChange,
   ClientLabel,
   PeerLabel,
   RefusedConnection,
@@ -172,6 +175,7 @@ export {
   type Grant as TrustedKey,
   readTrustedKeys,
   removeTrustedKey,
+  revokeTrustedKey,
   type TrustedKeyChanges,
   type TrustedKeyFields,
   trustKey,

@@ -64,7 +64,10 @@ function stateJson({ catalogue, principal, problem, differences, unlisted }: Cat
   };
 }
 
-function printState({ catalogue, principal, problem, differences, unlisted }: CatalogueState, isChecked: boolean) {
+function printState(
+  { catalogue, principal, problem, differences, unlisted }: CatalogueState,
+  isChecked: boolean,
+) {
   const { name, serial, issued, expires, servers, files } = catalogue;
   print`${name}, serial ${serial}`;
   if (problem !== undefined) print`${styled("red", "FAILED")}  ${problem}`;

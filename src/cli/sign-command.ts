@@ -1,5 +1,5 @@
-import { join } from "node:path";
 import { homedir } from "node:os";
+import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import {
   type CatalogueServer,
@@ -31,11 +31,16 @@ export function addSignCommand(program: Command): void {
   program
     .command("sign")
     .description("list what the server serves in the next catalogue, and sign it with ssh-keygen")
-    .option("--key <file>", "private key, or public key whose private half an agent has (default: the only key in ~/.ssh)")
+    .option(
+      "--key <file>",
+      "private key, or public key whose private half an agent has (default: the only key in ~/.ssh)",
+    )
     .option("--name <name>", "name of the catalogue; required for the first one, then kept")
     .addOption(
       new Option("--expires <duration>", "how long the catalogue is valid (default: without end)").argParser(
-        parsed(duration.refine((ms) => ms >= 1_000 && ms <= 36_500 * 86_400_000, "It must be from 1s to 36500d.")),
+        parsed(
+          duration.refine((ms) => ms >= 1_000 && ms <= 36_500 * 86_400_000, "It must be from 1s to 36500d."),
+        ),
       ),
     )
     .addOption(
@@ -44,7 +49,9 @@ export function addSignCommand(program: Command): void {
         "servers that may use it (default: those of the catalogue before; none means every server)",
       ).argParser(servers),
     )
-    .addOption(new Option("--print", "print the text for somebody else to sign; write nothing").conflicts("key"))
+    .addOption(
+      new Option("--print", "print the text for somebody else to sign; write nothing").conflicts("key"),
+    )
     .addOption(options.catalogue)
     .addOption(options.catalogueSigners)
     .addOption(options.catalogueSigner)

@@ -1,10 +1,10 @@
 import { isSystemError, VeripyError } from "../../base/errors.ts";
 import { readFileBounded } from "../../base/files.ts";
+import { bulkSha256Hex, type Sha256Hex, sha256Hex } from "../../base/sha256.ts";
+import { modsPrefix, trustFilePath } from "../../catalogue/catalogue.ts";
 import type { ScanLimits } from "../../source/module-scanner.ts";
 import { ModuleScanner } from "../../source/module-scanner.ts";
 import type { ModuleSource } from "../../source/module-source.ts";
-import { bulkSha256Hex, type Sha256Hex, sha256Hex } from "../../base/sha256.ts";
-import { modsPrefix, trustFilePath } from "../../catalogue/catalogue.ts";
 import { parseTrustedKeys, readTrustedKeysText } from "../../trust/trust-file.ts";
 import type { CataloguePlaces } from "./catalogue-files.ts";
 
@@ -40,7 +40,9 @@ async function readModules(modsDir: string, limits: ScanLimits): Promise<ModuleS
   const [fault] = faults;
   if (fault === undefined) return sources;
   const others = faults.length === 1 ? "" : ` ${faults.length - 1} more modules can't be loaded.`;
-  throw new VeripyError("bad_module", `A module can't be loaded: ${fault.message}${others}`, { cause: fault });
+  throw new VeripyError("bad_module", `A module can't be loaded: ${fault.message}${others}`, {
+    cause: fault,
+  });
 }
 
 function addFile(files: Map<string, Sha256Hex>, path: string, sum: Sha256Hex): void {

@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { VeripyError } from "../../base/errors.ts";
 import { withFileLock } from "../../base/file-lock.ts";
 import { flushDirectory, writeFileAtomic } from "../../base/files.ts";
 import { withDefaultLimits } from "../../base/limits.ts";
 import { reasonOf } from "../../base/plain-reason.ts";
-import { dirname } from "node:path";
-import { type AllowedSigner } from "../../catalogue/allowed-signers.ts";
+import type { AllowedSigner } from "../../catalogue/allowed-signers.ts";
 import {
   type Catalogue,
   type CatalogueServer,
@@ -41,7 +41,9 @@ export interface SignOptions extends NewCatalogueOptions {
  * The text of the next catalogue of the files that are there now, unsigned. Writes nothing. Throws `bad_config` for a
  * missing name, a catalogue before it that can't be parsed, and one that has the highest serial.
  */
-export async function nextCatalogue(options: NewCatalogueOptions): Promise<{ text: string; catalogue: Catalogue }> {
+export async function nextCatalogue(
+  options: NewCatalogueOptions,
+): Promise<{ text: string; catalogue: Catalogue }> {
   const { cataloguePath, nowMs = Date.now(), expiresMs } = options;
   const before = await previousCatalogue(cataloguePath);
   const name = options.name ?? before?.name;
@@ -74,7 +76,9 @@ export async function nextCatalogue(options: NewCatalogueOptions): Promise<{ tex
  * Lists the files that are there now, has them signed, checks the signature, and replaces the catalogue and its signature.
  * When it throws, both are as before.
  */
-export async function signCatalogue(options: SignOptions): Promise<{ catalogue: Catalogue; principal?: string }> {
+export async function signCatalogue(
+  options: SignOptions,
+): Promise<{ catalogue: Catalogue; principal?: string }> {
   const { cataloguePath, key, signers, signer, nowMs = Date.now() } = options;
   try {
     return await withFileLock(cataloguePath, async () => {
@@ -91,7 +95,9 @@ export async function signCatalogue(options: SignOptions): Promise<{ catalogue: 
     });
   } catch (error) {
     if (error instanceof VeripyError) throw error;
-    throw new VeripyError("bad_config", `Cannot write ${cataloguePath}: ${reasonOf(error)}.`, { cause: error });
+    throw new VeripyError("bad_config", `Cannot write ${cataloguePath}: ${reasonOf(error)}.`, {
+      cause: error,
+    });
   }
 }
 

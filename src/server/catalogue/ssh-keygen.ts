@@ -55,6 +55,10 @@ export async function defaultSigningKey(folder: string): Promise<string> {
   }
   const [key] = found;
   if (key !== undefined && found.length === 1) return key;
-  const why = key === undefined ? `there is no key in ${folder}` : `there is more than one: ${found.join(", ")}`;
-  throw new VeripyError("bad_config", `Cannot choose the key to sign with: ${why}. Name one with --key FILE.`);
+  const why =
+    key === undefined ? `there is no key in ${folder}` : `there is more than one: ${found.join(", ")}`;
+  throw new VeripyError(
+    "bad_config",
+    `Cannot choose the key to sign with: ${why}. Name one with --key FILE.`,
+  );
 }
