@@ -38,7 +38,8 @@ export class ModuleAccess {
 
   /** Whether the client may sync everything. A catalogue names every module. */
   get mayHaveCatalogue(): boolean {
-    return this.#grant.mayAct("sync") && this.#grant.modules === undefined;
+    const { modules } = this.#grant;
+    return this.#grant.mayAct("sync") && (modules === undefined || modules.includes("*"));
   }
 
   /** Throws `forbidden` when the client may not have the catalogue. */
