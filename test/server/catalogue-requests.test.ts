@@ -44,9 +44,8 @@ test("clients that may sync everything get the catalogue and hear of a new one; 
   expect((await ask(other, "mod:sync:1 {}\n", "1")).catalogue).toBeUndefined();
   expect(await ask(other, "sys:catalogue:2 {}\n", "2")).toMatchObject({ code: "forbidden" });
 
-  const [{ tree }] = (synced.modules as { mod: string; tree: string }[]).filter(
-    ({ mod }) => mod === "a.ts",
-  ) as [{ tree: string }];
+  const reports = synced.modules as { mod: string; tree: string }[];
+  const tree = reports.find(({ mod }) => mod === "a.ts")?.tree;
   const call = (ref: string) => `mod:exec:${ref} ${JSON.stringify({ mod: "a.ts", args: "", tree })}\n`;
   expect(await ask(client, call("3"), "3")).toMatchObject({ result: "one" });
   await site.write("a.ts", moduleOf("two"));
