@@ -29,6 +29,7 @@ export { type ParsedToml, readToml, type TomlTable } from "./base/strict-toml.ts
 export { version } from "./base/version.ts";
 export type { AllowedSigner } from "./catalogue/allowed-signers.ts";
 export type { Catalogue, CatalogueServer } from "./catalogue/catalogue.ts";
+export type { CatalogueSignature } from "./catalogue/signed-catalogue.ts";
 export { Approvals, type DecideOptions } from "./client/approvals.ts";
 export {
   connect,
@@ -64,6 +65,7 @@ export {
   rotateClientKey,
   type ServerAddress,
 } from "./client/rotate.ts";
+export { ServerCatalogue } from "./client/server-catalogue.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
 export { readStoredVersion, type StoredVersion } from "./client/stored-version.ts";
 export {

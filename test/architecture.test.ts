@@ -14,9 +14,9 @@ const mayImport: Record<string, readonly string[]> = {
   modules: ["host", "source", "manifest", "protocol", "base"],
   trust: ["identity", "protocol", "base"],
   tls: ["identity", "protocol", "base"],
-  approvals: ["manifest", "identity", "protocol", "base"],
+  approvals: ["catalogue", "manifest", "identity", "protocol", "base"],
   catalogue: ["identity", "protocol", "base"],
-  client: ["approvals", "manifest", "tls", "trust", "identity", "protocol", "base"],
+  client: ["approvals", "catalogue", "manifest", "tls", "trust", "identity", "protocol", "base"],
   server: [
     "modules",
     "host",

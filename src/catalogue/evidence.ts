@@ -2,7 +2,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomic } from "../base/files.ts";
 import { reasonOf } from "../base/plain-reason.ts";
-import type { CatalogueMark, CatalogueTexts } from "./serial-record.ts";
+import type { CatalogueMark, CatalogueTexts } from "./catalogue-mark.ts";
 
 /** What was found first says most; and a server that signs many catalogues must not fill the disk. */
 const maxEvidenceFiles = 40;

@@ -110,6 +110,7 @@ export async function openClient(
     locked: given.locked,
     decide: ignoresLocked,
     ...(lock === undefined ? {} : { lock }),
+    ...signerOptions(given),
     host: given.host,
     port: given.port,
     certsDir: given.certs,
@@ -123,6 +124,15 @@ export async function openClient(
   });
   noteRemembered(client.rememberedIn);
   return client;
+}
+
+function signerOptions({ signers, signer }: ClientOptions): { signers?: string; signer?: string } {
+  if (signer !== undefined && signers === undefined)
+    throw new VeripyError(
+      "bad_config",
+      "--signer names one of the signers, and nothing says who they are. Add --signers FILE.",
+    );
+  return { ...(signers === undefined ? {} : { signers }), ...(signer === undefined ? {} : { signer }) };
 }
 
 /** A host that can't be reached may have been meant as a name of the settings file. */

@@ -4,12 +4,14 @@ import type {
   ModuleReport,
   RotatedServer,
   Verdict,
+  VerifyOutcome,
   VeripyError,
   WatchEvent,
 } from "../index.ts";
 import { approvalJson, approvalText } from "./approval-text.ts";
 import { execUsage } from "./argument-table.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
+import { outcomeJson, outcomeText, signedJson, signedText } from "./signature-text.ts";
 import { table, tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
 import { note, outputIsTerminal, print, printAll, printJson } from "./ui.ts";
@@ -33,9 +35,17 @@ export class ClientOutput {
     this.#hasTimes = times && outputIsTerminal();
   }
 
-  list(reports: readonly ModuleReport[], approvals: Approvals): void {
+  /** With `outcomes`, a column says who signed each module. */
+  list(
+    reports: readonly ModuleReport[],
+    approvals: Approvals,
+    outcomes?: ReadonlyMap<string, VerifyOutcome>,
+  ): void {
     if (this.#json) {
-      for (const report of reports) printJson({ ...report, ...approvalJson(approvals.of(report.mod)) });
+      for (const report of reports) {
+        const signed = outcomes && outcomeJson(outcomes.get(report.mod));
+        printJson({ ...report, ...approvalJson(approvals.of(report.mod)), ...signed });
+      }
       return;
     }
     if (reports.length === 0) {
@@ -46,9 +56,11 @@ export class ClientOutput {
       report.mod,
       idOf(report),
       approvalText(approvals.of(report.mod)),
+      ...(outcomes === undefined ? [] : [outcomeText(outcomes.get(report.mod))]),
       shortText(report),
     ]);
-    printAll(table([...(outputIsTerminal() ? [["name", "tree", "state", "description"]] : []), ...rows]));
+    const header = ["name", "tree", "state", ...(outcomes === undefined ? [] : ["signature"]), "description"];
+    printAll(table([...(outputIsTerminal() ? [header] : []), ...rows]));
   }
 
   verdict(verdict: Verdict, { full = false }: { full?: boolean } = {}): void {
@@ -57,10 +69,11 @@ export class ClientOutput {
       return;
     }
     if (verdict.verified) {
-      this.#sayConsistent();
+      if (verdict.signed === undefined) this.#sayConsistent();
       const { mod, tree, files } = verdict;
       const state = this.#approvals && approvalText(this.#approvals.judge(verdict));
-      const row = this.#names.row(mod, full ? tree : shortId(tree), state, shortText(verdict));
+      const signed = verdict.signed && signedText(verdict.signed);
+      const row = this.#names.row(mod, full ? tree : shortId(tree), [state, signed], shortText(verdict));
       print`${this.#time()}${styled("green", "verified")}  ${row}`;
       // In the form that `sha256sum` prints, so that the two can be compared.
       if (full) for (const file of files) print`          ${file.sum}  ${file.path}`;
@@ -79,6 +92,7 @@ export class ClientOutput {
     else {
       const state = this.#approvals === undefined ? [] : [approvalText(this.#approvals.judge(verdict))];
       const rest = state.map((one) => text`  state         ${one}`);
+      if (verdict.signed !== undefined) rest.push(text`  signature     ${signedText(verdict.signed)}`);
       const usage = text`${execUsage(verdict.mod, verdict.input)}`;
       printAll([text`${verdict.mod}  ${verdict.desc}`, usage, ...rest, ...detailsText(verdict)]);
     }
@@ -93,9 +107,9 @@ export class ClientOutput {
   }
 
   #stateJson(verdict: Verdict): object {
-    return verdict.verified && this.#approvals !== undefined
-      ? approvalJson(this.#approvals.judge(verdict))
-      : {};
+    if (!verdict.verified) return {};
+    const state = this.#approvals === undefined ? {} : approvalJson(this.#approvals.judge(verdict));
+    return { ...state, ...signedJson(verdict.signed) };
   }
 
   /** A module that could not be fetched. */
@@ -157,7 +171,7 @@ export class ClientOutput {
       case "modload":
       case "modreload": {
         const { report } = event;
-        const row = this.#names.row(report.mod, idOf(report), undefined, shortText(report));
+        const row = this.#names.row(report.mod, idOf(report), [], shortText(report));
         return text`${styled("cyan", tag)} ${row}`;
       }
       case "pending": {
@@ -165,6 +179,10 @@ export class ClientOutput {
         const what = approval.changed.join(", ");
         return text`${styled("yellow", tag)} ${mod}: ${what}. See 'veripy-client diff ${mod}'.`;
       }
+      case "catalogue":
+        return "error" in event
+          ? text`${styled("red", "REFUSED  ")} ${event.error.message}`
+          : text`${styled("cyan", tag)} ${event.signature.name}: ${signedText(event.signature)}`;
       case "modunload":
         return text`${styled("cyan", tag)} ${event.mod}`;
       case "moderror":
@@ -182,10 +200,10 @@ const stateWidth = 12;
 class NameColumn {
   #width = 16;
 
-  row(name: string, id: string, state: Text | undefined, desc: Text): Text {
+  row(name: string, id: string, states: readonly (Text | undefined)[], desc: Text): Text {
     // A name of more than 40 columns does not move the lines that follow.
     this.#width = Math.min(40, Math.max(this.#width, text`${name}`.width));
-    const shown = state === undefined ? [] : [state];
+    const shown = states.filter((state) => state !== undefined);
     return tableRow([name, id, ...shown, desc], [this.#width, id.length, ...shown.map(() => stateWidth)]);
   }
 }

@@ -10,7 +10,8 @@ import { collectHosts } from "./host-list.ts";
 import { options } from "./options.ts";
 import { PendingNote } from "./pending-note.ts";
 import { readArguments } from "./read-text.ts";
-import { silenceNotes } from "./ui.ts";
+import { signedText } from "./signature-text.ts";
+import { note, silenceNotes } from "./ui.ts";
 
 const help = `
 If the module's schema describes an object, its arguments are NAME=VALUE, where VALUE is what the schema says, NAME:=JSON, and
@@ -74,6 +75,8 @@ async function exec(given: ClientOptions, own: ExecFlags, mod: string, words: st
         });
         pending.say();
         await output.result(result);
+        const { mod: name, signed } = result;
+        if (signed !== undefined && !given.json) note`${name}: ${signedText(signed)}`;
       } catch (error) {
         // A call that was not made ran no version.
         if (error instanceof VeripyError && error.started !== false) pending.say();

@@ -36,7 +36,7 @@ export const options = {
   noLock: new Option("--no-lock", "use no lock; what the home's lock denies still does not run"),
   // Not `.env(…)`, as for `--json`.
   locked: new Option("--locked", "refuse a server that the lock has no entry for (env: VERIPY_LOCKED)"),
-  signers: new Option("--signers <file>", "allowed signers of a server's catalogue"),
+  signers: new Option("--signers <file>", "allowed signers of a server's catalogue").argParser(parsed(path)),
   signer: new Option("--signer <name>", "the one of them that must have signed it"),
   trustedKeys: new Option("--trusted-keys <file>", "file that lists the trusted clients")
     .default("./trusted-keys.json")
