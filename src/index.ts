@@ -27,6 +27,8 @@ export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { type ParsedToml, readToml, type TomlTable } from "./base/strict-toml.ts";
 export { version } from "./base/version.ts";
+export type { AllowedSigner } from "./catalogue/allowed-signers.ts";
+export type { Catalogue, CatalogueServer } from "./catalogue/catalogue.ts";
 export type { CatalogueSignature } from "./catalogue/signed-catalogue.ts";
 export { Approvals, type DecideOptions } from "./client/approvals.ts";
 export {
@@ -112,6 +114,22 @@ export type {
   SandboxStatus,
   StatsResponse,
 } from "./protocol/messages.ts";
+export type { CatalogueRules } from "./server/catalogue/catalogue-source.ts";
+export {
+  type CatalogueDifference,
+  type CatalogueState,
+  type CatalogueStateOptions,
+  catalogueState,
+} from "./server/catalogue/catalogue-state.ts";
+export {
+  type NewCatalogueOptions,
+  nextCatalogue,
+  type SignOptions,
+  signCatalogue,
+} from "./server/catalogue/sign-catalogue.ts";
+export { refuseSignedTrust, trustIsSigned } from "./server/catalogue/signed-trust.ts";
+export { readSigners } from "./server/catalogue/signers-file.ts";
+export { defaultSigningKey } from "./server/catalogue/ssh-keygen.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";
 export type { ConnectionRecord, DisconnectedKey, RetiredVersions } from "./server/control-messages.ts";
@@ -124,6 +142,7 @@ export {
 export type { AuditOptions } from "./server/observers/audit-log.ts";
 export type {
   CallRecord,
+  CatalogueChange,
   ClientLabel,
   PeerLabel,
   RefusedConnection,
@@ -158,6 +177,7 @@ export {
   type Grant as TrustedKey,
   readTrustedKeys,
   removeTrustedKey,
+  revokeTrustedKey,
   type TrustedKeyChanges,
   type TrustedKeyFields,
   trustKey,

@@ -17,7 +17,18 @@ const mayImport: Record<string, readonly string[]> = {
   approvals: ["catalogue", "manifest", "identity", "protocol", "base"],
   catalogue: ["identity", "protocol", "base"],
   client: ["approvals", "catalogue", "manifest", "tls", "trust", "identity", "protocol", "base"],
-  server: ["modules", "host", "source", "manifest", "tls", "trust", "identity", "protocol", "base"],
+  server: [
+    "modules",
+    "host",
+    "source",
+    "manifest",
+    "catalogue",
+    "tls",
+    "trust",
+    "identity",
+    "protocol",
+    "base",
+  ],
   index: [
     "server",
     "client",
@@ -78,7 +89,10 @@ const outputWriters: Record<string, string> = {
 const maxFileLines = 300;
 
 /** Files of `src/` that are longer than that, each with its reason. */
-const longFiles: Record<string, string> = {};
+const longFiles: Record<string, string> = {
+  "src/modules/registry.ts": "one state: the slots, and what of them is admitted, prepared and barred",
+  "src/server/server.ts": "puts all parts of a server together",
+};
 
 /** No room of `src/` may have more than this part of all lines. */
 const maxRoomShare = 1 / 5;
