@@ -27,6 +27,9 @@ export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { type ParsedToml, readToml, type TomlTable } from "./base/strict-toml.ts";
 export { version } from "./base/version.ts";
+export type { AllowedSigner } from "./catalogue/allowed-signers.ts";
+export type { Catalogue, CatalogueServer } from "./catalogue/catalogue.ts";
+export type { CatalogueSignature } from "./catalogue/signed-catalogue.ts";
 export { Approvals, type DecideOptions } from "./client/approvals.ts";
 export {
   connect,
@@ -66,6 +69,7 @@ export {
   type ServerAddress,
 } from "./client/rotate.ts";
 export { seenModules } from "./client/seen-modules.ts";
+export { ServerCatalogue } from "./client/server-catalogue.ts";
 export type { ServerKeyNews } from "./client/server-key-follower.ts";
 export { readStoredVersion, type StoredVersion } from "./client/stored-version.ts";
 export {
@@ -114,6 +118,22 @@ export type {
   SandboxStatus,
   StatsResponse,
 } from "./protocol/messages.ts";
+export type { CatalogueRules } from "./server/catalogue/catalogue-source.ts";
+export {
+  type CatalogueDifference,
+  type CatalogueState,
+  type CatalogueStateOptions,
+  catalogueState,
+} from "./server/catalogue/catalogue-state.ts";
+export {
+  type NewCatalogueOptions,
+  nextCatalogue,
+  type SignOptions,
+  signCatalogue,
+} from "./server/catalogue/sign-catalogue.ts";
+export { refuseSignedTrust, trustIsSigned } from "./server/catalogue/signed-trust.ts";
+export { readSigners } from "./server/catalogue/signers-file.ts";
+export { defaultSigningKey } from "./server/catalogue/ssh-keygen.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";
 export type { ConnectionRecord, DisconnectedKey, RetiredVersions } from "./server/control-messages.ts";
@@ -126,6 +146,7 @@ export {
 export type { AuditOptions } from "./server/observers/audit-log.ts";
 export type {
   CallRecord,
+  CatalogueChange,
   ClientLabel,
   PeerLabel,
   RefusedConnection,
@@ -161,6 +182,7 @@ export {
   type Grant as TrustedKey,
   readTrustedKeys,
   removeTrustedKey,
+  revokeTrustedKey,
   type TrustedKeyChanges,
   type TrustedKeyFields,
   trustKey,

@@ -14,14 +14,26 @@ const mayImport: Record<string, readonly string[]> = {
   modules: ["host", "source", "manifest", "protocol", "base"],
   trust: ["identity", "protocol", "base"],
   tls: ["identity", "protocol", "base"],
-  approvals: ["manifest", "identity", "protocol", "base"],
+  approvals: ["catalogue", "manifest", "identity", "protocol", "base"],
   catalogue: ["identity", "protocol", "base"],
-  client: ["approvals", "manifest", "tls", "trust", "identity", "protocol", "base"],
-  server: ["modules", "host", "source", "manifest", "tls", "trust", "identity", "protocol", "base"],
+  client: ["approvals", "catalogue", "manifest", "tls", "trust", "identity", "protocol", "base"],
+  server: [
+    "modules",
+    "host",
+    "source",
+    "manifest",
+    "catalogue",
+    "tls",
+    "trust",
+    "identity",
+    "protocol",
+    "base",
+  ],
   index: [
     "server",
     "client",
     "approvals",
+    "catalogue",
     "modules",
     "host",
     "manifest",
@@ -79,7 +91,10 @@ const outputWriters: Record<string, string> = {
 const maxFileLines = 300;
 
 /** Files of `src/` that are longer than that, each with its reason. */
-const longFiles: Record<string, string> = {};
+const longFiles: Record<string, string> = {
+  "src/modules/registry.ts": "one state: the slots, and what of them is admitted, prepared and barred",
+  "src/server/server.ts": "puts all parts of a server together",
+};
 
 /** No room of `src/` may have more than this part of all lines. */
 const maxRoomShare = 1 / 5;

@@ -1,3 +1,4 @@
+import type { CatalogueMark } from "../catalogue/catalogue-mark.ts";
 import type { ApprovedModule, DeniedTree, Lock, LockedServer } from "./lock.ts";
 
 /** Whose decisions are edited: the server's key, and the address where it was reached. */
@@ -5,6 +6,16 @@ export interface ServerPlace {
   readonly fingerprint: string;
   /** `host:port`. */
   readonly address: string;
+  /** The catalogue that the server belongs to, as far as is known: see `shared-entry.ts`. */
+  readonly catalogue?: PlaceCatalogue;
+}
+
+export interface PlaceCatalogue {
+  readonly name: string;
+  /** Of the catalogue that the server serves; undefined unless its signature was checked. */
+  readonly mark: CatalogueMark | undefined;
+  /** The keys of the servers that it is for; empty if it does not say. */
+  readonly members: readonly string[];
 }
 
 // Pure edits of a lock. Each returns another lock, or its argument when nothing changes.
@@ -72,7 +83,11 @@ export function otherKeysAt({ servers }: Lock, { fingerprint, address }: ServerP
   return Object.keys(servers).filter((key) => key !== fingerprint && servers[key]?.address === address);
 }
 
-function withDenialsOf(entry: LockedServer, other: LockedServer | undefined): LockedServer {
+/** The entry with the denials of another beside its own. */
+export function withDenialsOf(
+  entry: LockedServer,
+  other: Pick<LockedServer, "denied"> | undefined,
+): LockedServer {
   const denied = new Map(Object.entries(entry.denied ?? {}));
   for (const [mod, trees] of Object.entries(other?.denied ?? {})) {
     const own = denied.get(mod) ?? [];

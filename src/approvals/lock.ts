@@ -3,6 +3,7 @@ import { VeripyError } from "../base/errors.ts";
 import { plainWords, strictKeys } from "../base/plain-issue.ts";
 import { isSha256Hex, type Sha256Hex } from "../base/sha256.ts";
 import { parseStrictJson } from "../base/strict-json.ts";
+import { isCatalogueName } from "../catalogue/catalogue.ts";
 import { maxDescription } from "../manifest/export-faults.ts";
 import { type DeclaredPermissions, permissionLists } from "../manifest/permissions.ts";
 import { byPath, treeSum } from "../protocol/tree.ts";
@@ -66,10 +67,26 @@ const lockedServer = strict({
 /** What was decided about the modules of one server. */
 export type LockedServer = z.infer<typeof lockedServer>;
 
+const lockedCatalogue = strict({
+  /** Of the catalogue that was accepted last, and the SHA-256 of its text. */
+  serial: z.number().int().positive(),
+  sum,
+  /** As for a server. They are for every server of the catalogue that has no `modules` of its own. */
+  modules: record(moduleName, approvedModule).exactOptional(),
+  denied: record(moduleName, z.array(deniedTree).min(1).max(1_000)).exactOptional(),
+});
+/** What was decided about the modules of all servers of a signed catalogue. */
+export type LockedCatalogue = z.infer<typeof lockedCatalogue>;
+
 const lockFile = strict({
   version: z.literal(lockVersion),
   /** By the SHA-256 of the server's public key. */
   servers: record(fingerprint, lockedServer),
+  /** By the catalogue's name. */
+  catalogues: record(
+    z.string().refine(isCatalogueName, "must be the name of a catalogue"),
+    lockedCatalogue,
+  ).exactOptional(),
 });
 /** The content of `veripy.lock`. */
 export type Lock = z.infer<typeof lockFile>;
@@ -91,9 +108,10 @@ export function parseLock(text: string, file: string): Lock {
     const message = (issue?.message ?? "not valid").replace(/\.$/, "");
     throw new VeripyError("bad_config", `${file}: ${path === "" ? "" : `${path}: `}${message}.`);
   }
-  for (const [server, { modules = {} }] of Object.entries(parsed.data.servers)) {
+  const { servers, catalogues = {} } = parsed.data;
+  for (const [owner, { modules = {} }] of [...Object.entries(servers), ...Object.entries(catalogues)]) {
     for (const [mod, approved] of Object.entries(modules))
-      checkTree(mod, approved, `${file}: [${JSON.stringify(server)}]`);
+      checkTree(mod, approved, `${file}: [${JSON.stringify(owner)}]`);
   }
   return parsed.data;
 }
@@ -120,15 +138,30 @@ function checkTree(mod: string, { tree, files }: ApprovedModule, where: string):
 }
 
 /** The text of a lock: JSON in a stable order, so that a change is a small difference. */
-export function formatLock({ servers }: Lock): string {
-  const sorted = sortedBy(servers, ({ address, modules, denied }) => ({
-    address,
+export function formatLock({ servers, catalogues = {} }: Lock): string {
+  const lock = {
+    version: lockVersion,
+    servers: sortedBy(servers, (one) => ({ address: one.address, ...decisionsOf(one) })),
+    ...(Object.keys(catalogues).length === 0
+      ? {}
+      : {
+          catalogues: sortedBy(catalogues, (one) => ({
+            serial: one.serial,
+            sum: one.sum,
+            ...decisionsOf(one),
+          })),
+        }),
+  };
+  return `${JSON.stringify(lock, null, 2)}\n`;
+}
+
+function decisionsOf({ modules, denied }: LockedServer | LockedCatalogue) {
+  return {
     ...(modules === undefined ? {} : { modules: sortedBy(modules, formattedModule) }),
     ...(denied === undefined || Object.keys(denied).length === 0
       ? {}
       : { denied: sortedBy(denied, (trees) => trees) }),
-  }));
-  return `${JSON.stringify({ version: lockVersion, servers: sorted }, null, 2)}\n`;
+  };
 }
 
 function formattedModule(approved: ApprovedModule): ApprovedModule {

@@ -2,6 +2,7 @@ import type { Decisions } from "./approval.ts";
 import type { DecisionRecord } from "./decision-log.ts";
 import type { Lock, LockedServer } from "./lock.ts";
 import { otherKeysAt, type ServerPlace, withCurrentKey } from "./lock-edits.ts";
+import { withSharedEntry } from "./shared-entry.ts";
 
 export interface DecisionSources {
   /** The lock in use. */
@@ -20,19 +21,22 @@ export class ServerDecisions implements Decisions {
   readonly entry: LockedServer | undefined;
   readonly isOtherKey: boolean;
   readonly locked: boolean;
-  /** The keys of entries for this address that are not this server's, as far as is proven. */
+  /**
+   * The keys of entries for this address, or for other servers of its catalogue, that are not this server's, as far as is
+   * proven.
+   */
   readonly otherKeys: readonly string[];
   readonly #denied: ReadonlySet<string>;
 
   constructor(place: ServerPlace, sources: DecisionSources) {
     const { fingerprint, address } = place;
     const [lock, homeLock] = [sources.lock, sources.homeLock].map(
-      (one) => one && withCurrentKey(one, fingerprint, sources.earlierKeys),
+      (one) => one && withSharedEntry(withCurrentKey(one, fingerprint, sources.earlierKeys), place),
     );
     this.place = place;
     this.locked = sources.locked;
     this.entry = lock?.servers[fingerprint];
-    this.otherKeys = lock === undefined ? [] : otherKeysAt(lock, place);
+    this.otherKeys = lock === undefined ? [] : [...otherKeysAt(lock, place), ...otherMembers(lock, place)];
     // A denial under this key is no answer to the question whether the approvals under another are for this server.
     this.isOtherKey =
       this.entry?.modules === undefined &&
@@ -52,6 +56,15 @@ export class ServerDecisions implements Decisions {
   isDenied(mod: string, tree: string): boolean {
     return this.hasDenials && this.#denied.has(deniedId(mod, tree));
   }
+}
+
+/** Servers of the same catalogue that have approvals of their own, which say nothing of this one. */
+function otherMembers({ servers }: Lock, { fingerprint, address, catalogue }: ServerPlace): string[] {
+  const members = catalogue?.members ?? [];
+  return members.filter((key) => {
+    const entry = Object.hasOwn(servers, key) ? servers[key] : undefined;
+    return key !== fingerprint && entry?.modules !== undefined && entry.address !== address;
+  });
 }
 
 function deniedId(mod: string, tree: string): string {

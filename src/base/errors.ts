@@ -30,6 +30,8 @@ export type LocalCode =
   | "verification_failed"
   /** The code was not approved, or was denied, or it is unclear whose approvals apply. */
   | "not_approved"
+  /** There is no catalogue that an allowed signer has signed and that can be accepted. */
+  | "not_signed"
   /** The other end broke the protocol: an invalid frame, a line that is too long, an answer of the wrong shape. */
   | "protocol_error"
   /** A module can't be read, hashed or loaded. */

@@ -1,4 +1,6 @@
 import { messageOf, VeripyError } from "../base/errors.ts";
+import { readTextIfThere } from "../base/files.ts";
+import { reasonOf } from "../base/plain-reason.ts";
 import { keyTypes, parseSshPublicKey, type SshPublicKey } from "./ssh-public-key.ts";
 
 /** One line of an `allowed_signers` file: see ALLOWED SIGNERS in ssh-keygen(1). */
@@ -34,6 +36,20 @@ export function parseAllowedSigners(text: string, file: string): AllowedSigner[]
   }
   if (signers.length === 0) throw new VeripyError("bad_config", `${file}: there is no signer in it.`);
   return signers;
+}
+
+/** Reads an `allowed_signers` file. Throws `bad_config`, also when there is none: missing is an error, never a skipped check. */
+export async function readAllowedSigners(file: string): Promise<AllowedSigner[]> {
+  let text: string | undefined;
+  try {
+    text = await readTextIfThere(file, maxSignersBytes);
+  } catch (error) {
+    throw new VeripyError("bad_config", `Cannot read the signers in ${file}: ${reasonOf(error)}.`, {
+      cause: error,
+    });
+  }
+  if (text !== undefined) return parseAllowedSigners(text, file);
+  throw new VeripyError("bad_config", `Cannot read the signers in ${file}: it does not exist.`);
 }
 
 /** The signer that may sign with this key, in this namespace and at this time, as this principal if one is named. */

@@ -18,6 +18,15 @@ export interface SignedCatalogue {
   readonly signature: string;
 }
 
+/** Who signed the catalogue that a server is held to. */
+export interface CatalogueSignature {
+  /** As the signers' file names them. */
+  readonly principal: string;
+  readonly serial: number;
+  /** The catalogue's name. */
+  readonly name: string;
+}
+
 export interface SignatureRules {
   readonly signers: readonly AllowedSigner[];
   /** Only this principal may have signed. */

@@ -12,8 +12,10 @@ import { runProgram } from "./command-line.ts";
 import { addCompletionCommand } from "./completion/completion-command.ts";
 import { addExecCommand } from "./exec-command.ts";
 import { eachParsed, moduleName, parsed } from "./flag-values.ts";
+import { addListCommand } from "./list-command.ts";
 import { printStats } from "./module-stats.ts";
 import { addShellCommand } from "./shell-command.ts";
+import { noteCatalogue } from "./signature-text.ts";
 import { addTopCommand } from "./top-command.ts";
 import { exitCodes } from "./ui.ts";
 import { verifyModules } from "./verify-command.ts";
@@ -29,8 +31,8 @@ asked. Otherwise the connection is refused. The key from --server-fingerprint is
 
 Exit codes: 0 success; 1 the module failed, its call could not be carried out, or the output could not be written;
 2 wrong usage, configuration or key files, no such module, or arguments that do not fit; 3 cannot connect, or refused by
-either side; 4 verification failed, or not approved; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by SIGTERM.
-diff: 1 for a difference.`;
+either side; 4 verification failed, not approved, or not signed; 5 timed out; 130 interrupted by SIGINT (Ctrl-C), 143 by
+SIGTERM. diff: 1 for a difference.`;
 
 /** Runs `veripy-client` with the given arguments and resolves with its exit code. */
 export function runClientCommand(args: readonly string[]): Promise<number> {
@@ -49,12 +51,10 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
     .description("verify all modules, then keep running and show every change (the default)")
     .action(async (_, self: Command) => watch(await optionsOf(self)));
 
-  connectingCommand("list", "list the modules without verifying them").action(async (_, self: Command) => {
-    const given = await optionsOf(self);
-    return withClient(given, (client) => {
-      new ClientOutput(given.json).list([...client.reports.values()], client.approvals);
-    });
-  });
+  addListCommand(
+    connectingCommand("list", "list the modules; without --signers, nothing is verified"),
+    setExitCode,
+  );
 
   connectingCommand("verify", "fetch and verify the named modules, or all modules")
     .argument("[mod...]", "'hello' is short for 'hello.ts'", eachParsed(moduleName))
@@ -86,6 +86,7 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
       const given = await optionsOf(self);
       return withClient(given, async (client) => {
         printStats(await client.processes(), client.approvals, given.json);
+        noteCatalogue(client, given.json);
       });
     },
   );

@@ -107,6 +107,7 @@ export async function openClient(
     locked: given.locked,
     decide: ignoresLocked,
     ...(lock === undefined ? {} : { lock }),
+    ...signerOptions(given),
     host: given.host,
     port: given.port,
     certsDir: given.certs,
@@ -126,6 +127,15 @@ export async function openClient(
 function logPlaces({ home, certs, fromFile }: ClientOptions, lock: string | undefined): void {
   logStep("Home {home}, keys in {certs}, lock {lock}.", { home, certs, lock: lock ?? "none" });
   logStep("Settings from a file: {settings}.", { settings: fromFile.length === 0 ? "none" : fromFile });
+}
+
+function signerOptions({ signers, signer }: ClientOptions): { signers?: string; signer?: string } {
+  if (signer !== undefined && signers === undefined)
+    throw new VeripyError(
+      "bad_config",
+      "--signer names one of the signers, and nothing says who they are. Add --signers FILE.",
+    );
+  return { ...(signers === undefined ? {} : { signers }), ...(signer === undefined ? {} : { signer }) };
 }
 
 /** A host that can't be reached may have been meant as a name of the settings file. */

@@ -15,6 +15,8 @@ export interface ClientOptions extends ServerKeyFlags {
   /** As given: `findLock` says which lock that is. */
   lock?: string | false;
   locked: boolean;
+  signers?: string;
+  signer?: string;
   /** For an error: names of the settings file that are like the host. */
   hostHint: string;
   connectTimeout: number;
@@ -36,6 +38,8 @@ export function addConnectionFlags(command: Command): Command {
     .addOption(options.lock)
     .addOption(options.noLock)
     .addOption(options.locked)
+    .addOption(options.signers)
+    .addOption(options.signer)
     .addOption(options.serverFingerprint)
     .addOption(options.remember)
     .addOption(options.noRemember)

@@ -4,6 +4,7 @@ import type {
   ModuleReport,
   RotatedServer,
   Verdict,
+  VerifyOutcome,
   VeripyError,
   WatchEvent,
 } from "../index.ts";
@@ -12,6 +13,7 @@ import { execUsage } from "./argument-table.ts";
 import { printList } from "./list.ts";
 import { detailsJson, detailsText, permissionsTag } from "./module-details.ts";
 import { outputColumns } from "./screen.ts";
+import { outcomeJson, outcomeText, signedJson, signedText } from "./signature-text.ts";
 import { tableRow } from "./table.ts";
 import { shortId, styled, type Text, text } from "./text.ts";
 import { note, outputIsTerminal, print, printAll, printJson } from "./ui.ts";
@@ -36,9 +38,17 @@ export class ClientOutput {
     this.#hasTimes = times && outputIsTerminal();
   }
 
-  list(reports: readonly ModuleReport[], approvals: Approvals): void {
+  /** With `outcomes`, a column says who signed each module. */
+  list(
+    reports: readonly ModuleReport[],
+    approvals: Approvals,
+    outcomes?: ReadonlyMap<string, VerifyOutcome>,
+  ): void {
     if (this.#json) {
-      for (const report of reports) printJson({ ...report, ...approvalJson(approvals.of(report.mod)) });
+      for (const report of reports) {
+        const signed = outcomes && outcomeJson(outcomes.get(report.mod));
+        printJson({ ...report, ...approvalJson(approvals.of(report.mod)), ...signed });
+      }
       return;
     }
     if (reports.length === 0) {
@@ -49,9 +59,13 @@ export class ClientOutput {
       report.mod,
       idOf(report),
       approvalText(approvals.of(report.mod)),
+      ...(outcomes === undefined ? [] : [outcomeText(outcomes.get(report.mod))]),
       shortText(report),
     ]);
-    printList(["name", "tree", "state", "description"], rows);
+    printList(
+      ["name", "tree", "state", ...(outcomes === undefined ? [] : ["signature"]), "description"],
+      rows,
+    );
   }
 
   verdict(verdict: Verdict, { full = false }: { full?: boolean } = {}): void {
@@ -60,12 +74,14 @@ export class ClientOutput {
       return;
     }
     if (verdict.verified) {
-      this.#sayConsistent();
+      if (verdict.signed === undefined) this.#sayConsistent();
       const { mod, tree, files } = verdict;
       const state = this.#approvals && approvalText(this.#approvals.judge(verdict));
-      if (full) this.#verdictHeader(tree.length);
+      const signed = verdict.signed && signedText(verdict.signed);
+      if (full) this.#verdictHeader(tree.length, signed !== undefined);
       const before = text`${this.#time()}${styled("green", "verified")}  `;
-      print`${before}${this.#names.row(before.width, mod, full ? tree : shortId(tree), state, shortText(verdict))}`;
+      const states = [state, signed];
+      print`${before}${this.#names.row(before.width, mod, full ? tree : shortId(tree), states, shortText(verdict))}`;
       // In the form that `sha256sum` prints, so that the two can be compared.
       if (full) for (const file of files) print`          ${file.sum}  ${file.path}`;
       return;
@@ -83,17 +99,18 @@ export class ClientOutput {
     else {
       const state = this.#approvals === undefined ? [] : [approvalText(this.#approvals.judge(verdict))];
       const rest = state.map((one) => text`  state         ${one}`);
+      if (verdict.signed !== undefined) rest.push(text`  signature     ${signedText(verdict.signed)}`);
       const usage = text`${execUsage(verdict.mod, verdict.input)}`;
       printAll([text`${verdict.mod}  ${verdict.desc}`, usage, ...rest, ...detailsText(verdict)]);
     }
   }
 
   /** On a terminal, once, above the first verdict. */
-  #verdictHeader(treeWidth: number): void {
+  #verdictHeader(treeWidth: number, isSigned: boolean): void {
     if (this.#hasHeader || !outputIsTerminal()) return;
     this.#hasHeader = true;
-    const state = this.#approvals === undefined ? undefined : text`state`;
-    print`verdict   ${this.#names.row(10, "name", "tree".padEnd(treeWidth), state, text`description`)}`;
+    const states = [this.#approvals && text`state`, isSigned ? text`signature` : undefined];
+    print`verdict   ${this.#names.row(10, "name", "tree".padEnd(treeWidth), states, text`description`)}`;
   }
 
   /** Says once that nothing of the server was approved, so that "verified" means only that the server agrees with itself. */
@@ -105,9 +122,9 @@ export class ClientOutput {
   }
 
   #stateJson(verdict: Verdict): object {
-    return verdict.verified && this.#approvals !== undefined
-      ? approvalJson(this.#approvals.judge(verdict))
-      : {};
+    if (!verdict.verified) return {};
+    const state = this.#approvals === undefined ? {} : approvalJson(this.#approvals.judge(verdict));
+    return { ...state, ...signedJson(verdict.signed) };
   }
 
   /** A module that could not be fetched. */
@@ -170,7 +187,7 @@ export class ClientOutput {
       case "modreload": {
         const { report } = event;
         const before = this.#time().width + tag.length + 1;
-        const row = this.#names.row(before, report.mod, idOf(report), undefined, shortText(report));
+        const row = this.#names.row(before, report.mod, idOf(report), [], shortText(report));
         return text`${styled("cyan", tag)} ${row}`;
       }
       case "pending": {
@@ -178,6 +195,10 @@ export class ClientOutput {
         const what = approval.changed.join(", ");
         return text`${styled("yellow", tag)} ${mod}: ${what}. See 'veripy-client diff ${mod}'.`;
       }
+      case "catalogue":
+        return "error" in event
+          ? text`${styled("red", "REFUSED  ")} ${event.error.message}`
+          : text`${styled("cyan", tag)} ${event.signature.name}: ${signedText(event.signature)}`;
       case "modunload":
         return text`${styled("cyan", tag)} ${event.mod}`;
       case "moderror":
@@ -196,10 +217,10 @@ class NameColumn {
   #width = 16;
 
   /** `before` is the width of what stands before it in its line. */
-  row(before: number, name: string, id: string, state: Text | undefined, desc: Text): Text {
+  row(before: number, name: string, id: string, states: readonly (Text | undefined)[], desc: Text): Text {
     // A name of more than 40 columns does not move the lines that follow.
     this.#width = Math.min(40, Math.max(this.#width, text`${name}`.width));
-    const shown = state === undefined ? [] : [state];
+    const shown = states.filter((state) => state !== undefined);
     const widths = [this.#width, id.length, ...shown.map(() => stateWidth)];
     return tableRow([name, id, ...shown, desc], widths, outputColumns() - before);
   }

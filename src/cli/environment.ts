@@ -44,6 +44,11 @@ export function terminalIsDumb(): boolean {
   return process.env.TERM === "dumb";
 }
 
+/** The first folder that systemd made for the service's state; undefined when there is none. See systemd.exec(5). */
+export function stateDirectory(): string | undefined {
+  return process.env.STATE_DIRECTORY?.split(":").find((folder) => isAbsolute(folder));
+}
+
 /** What systemd tells a service of `Type=notify`; see sd_notify(3) and sd_watchdog_enabled(3). */
 export function systemdEnvironment(): { socket: string | undefined; watchdogUsec: string | undefined } {
   return { socket: process.env.NOTIFY_SOCKET, watchdogUsec: process.env.WATCHDOG_USEC };

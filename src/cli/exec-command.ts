@@ -10,7 +10,8 @@ import { collectHosts } from "./host-list.ts";
 import { callModule } from "./module-call.ts";
 import { options } from "./options.ts";
 import { readArguments } from "./read-text.ts";
-import { silenceNotes } from "./ui.ts";
+import { signedText } from "./signature-text.ts";
+import { note, silenceNotes } from "./ui.ts";
 
 const help = `
 If the module's schema describes an object, its arguments are NAME=VALUE, where VALUE is what the schema says, NAME:=JSON, and
@@ -60,8 +61,13 @@ async function exec(given: ClientOptions, own: ExecFlags, mod: string, words: st
     quiet: own.quiet,
   });
   try {
-    const call = (client: VeripyClient) =>
-      callModule(client, mod, args, output, { timeoutMs: given.timeout, repeat: own.repeat });
+    const call = async (client: VeripyClient) => {
+      const { mod: name, signed } = await callModule(client, mod, args, output, {
+        timeoutMs: given.timeout,
+        repeat: own.repeat,
+      });
+      if (signed !== undefined && !given.json) note`${name}: ${signedText(signed)}`;
+    };
     // A call that was never sent can use another connection. One that may have started is not repeated.
     await withModules(given, [mod], call, { reconnect: own.repeat });
   } catch (error) {

@@ -1,4 +1,10 @@
-import { type CallArguments, type ExecOptions, type VeripyClient, VeripyError } from "../index.ts";
+import {
+  type CallArguments,
+  type ExecOptions,
+  type ExecResult,
+  type VeripyClient,
+  VeripyError,
+} from "../index.ts";
 import type { ExecOutput } from "./exec-output.ts";
 import { PendingNote } from "./pending-note.ts";
 
@@ -12,7 +18,7 @@ export async function callModule(
   args: CallArguments,
   output: ExecOutput,
   options: Pick<ExecOptions, "timeoutMs" | "repeat" | "signal">,
-): Promise<void> {
+): Promise<ExecResult> {
   const pending = new PendingNote(client, mod);
   try {
     const result = await client.exec(mod, args, {
@@ -25,6 +31,7 @@ export async function callModule(
     });
     pending.say();
     await output.result(result);
+    return result;
   } catch (error) {
     // A call that was not made ran no version.
     if (error instanceof VeripyError && error.started !== false) pending.say();

@@ -36,11 +36,39 @@ export const options = {
   noLock: new Option("--no-lock", "use no lock; what the home's lock denies still does not run"),
   // Not `.env(…)`, as for `--json`.
   locked: new Option("--locked", "refuse a server that the lock has no entry for (env: VERIPY_LOCKED)"),
-  signers: new Option("--signers <file>", "allowed signers of a server's catalogue"),
+  signers: new Option("--signers <file>", "allowed signers of a server's catalogue").argParser(parsed(path)),
   signer: new Option("--signer <name>", "the one of them that must have signed it"),
   trustedKeys: new Option("--trusted-keys <file>", "file that lists the trusted clients")
     .default("./trusted-keys.json")
     .env("VERIPY_TRUSTED_KEYS"),
+  catalogue: new Option("--catalogue <file>", "catalogue of what is served; its signature is FILE.sig")
+    .default("./veripy.catalogue")
+    .env("VERIPY_CATALOGUE")
+    .helpGroup("Catalogue:"),
+  catalogueSigners: new Option(
+    "--signers <file>",
+    "allowed signers of the catalogue, see ssh-keygen(1); 'start' then loads nothing else",
+  )
+    .argParser(parsed(path))
+    .env("VERIPY_SIGNERS")
+    .helpGroup("Catalogue:"),
+  catalogueName: new Option(
+    "--catalogue-name <name>",
+    "name that the catalogue must have (default: that of the first one)",
+  ).helpGroup("Catalogue:"),
+  minSerial: new Option("--min-serial <number>", "lowest serial of a catalogue that is accepted")
+    .argParser(parsed(wholeNumber(1, 999_999_999_999_999)))
+    .helpGroup("Catalogue:"),
+  state: new Option(
+    "--state <folder>",
+    "folder for the serials that were accepted (default: $STATE_DIRECTORY, else ./.veripy)",
+  )
+    .argParser(parsed(path))
+    .env("VERIPY_STATE")
+    .helpGroup("Catalogue:"),
+  catalogueSigner: new Option("--signer <name>", "the one of them that must have signed it").helpGroup(
+    "Catalogue:",
+  ),
   config: new Option(
     "--config <file>",
     "settings file, TOML (default: ./veripy-server.toml if it exists)",

@@ -12,6 +12,7 @@ import {
   systemdUnit,
   testPolicy,
 } from "../index.ts";
+import { addCatalogueCommand } from "./catalogue-command.ts";
 import { addCheckCommand } from "./check-command.ts";
 import { runProgram } from "./command-line.ts";
 import { addCompletionCommand } from "./completion/completion-command.ts";
@@ -24,6 +25,7 @@ import { addConfigCommand } from "./server-config-command.ts";
 import { addSettingsFile } from "./server-settings.ts";
 import { type StartOptions, start as startServer } from "./server-start.ts";
 import { addTypesCommand } from "./server-types.ts";
+import { addSignCommand } from "./sign-command.ts";
 import { styled } from "./text.ts";
 import { addTrustCommands } from "./trust-commands.ts";
 import { exitCodes, note, print, printData, printJson } from "./ui.ts";
@@ -59,6 +61,8 @@ function addCommands(program: Command, setExitCode: (code: number) => void): voi
 
   addTrustCommands(program);
   addRetireCommand(program);
+  addSignCommand(program);
+  addCatalogueCommand(program, setExitCode);
 
   program
     .command("fingerprint")
@@ -131,6 +135,12 @@ function addStartFlags(command: Command): Command {
     .addOption(options.mods)
     .addOption(options.certs)
     .addOption(options.trustedKeys)
+    .addOption(options.catalogue)
+    .addOption(options.catalogueSigners)
+    .addOption(options.catalogueSigner)
+    .addOption(options.catalogueName)
+    .addOption(options.minSerial)
+    .addOption(options.state)
     .addOption(options.logLevel)
     .addOption(options.json)
     .addOption(options.logCalls)

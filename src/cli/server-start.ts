@@ -10,7 +10,7 @@ import {
   VeripyError,
   type VeripyServer,
 } from "../index.ts";
-import { systemdEnvironment } from "./environment.ts";
+import { stateDirectory, systemdEnvironment } from "./environment.ts";
 import { limitsFrom } from "./limit-flags.ts";
 import { configureLogs } from "./logs.ts";
 import { styled } from "./text.ts";
@@ -23,6 +23,12 @@ export interface StartOptions extends Record<string, unknown> {
   mods: string;
   certs: string;
   trustedKeys: string;
+  catalogue: string;
+  signers?: string;
+  signer?: string;
+  catalogueName?: string;
+  minSerial?: number;
+  state?: string;
   logLevel?: LogLevel;
   json?: boolean;
   logCalls?: boolean;
@@ -49,6 +55,7 @@ export async function start(given: StartOptions): Promise<void> {
     modsDir: given.mods,
     certsDir: given.certs,
     trustedKeysPath: given.trustedKeys,
+    catalogue: catalogueRules(given),
     control: true,
     eager: given.eager ?? false,
     limits: limitsFrom(given),
@@ -61,6 +68,24 @@ export async function start(given: StartOptions): Promise<void> {
   notifier?.ready(`Listening on ${server.addresses.join(", ")}`);
   notifier?.startWatchdog(systemd.watchdogUsec);
   await signalled(server, () => notifier?.stopping());
+}
+
+function catalogueRules(given: StartOptions): NonNullable<ServeOptions["catalogue"]> {
+  const { catalogue: path, signers: signersPath, signer, catalogueName: name, minSerial } = given;
+  const stateDir = given.state ?? stateDirectory();
+  const rules = { signer, name, minSerial };
+  for (const [flag, value] of Object.entries({
+    "--signer": signer,
+    "--catalogue-name": name,
+    "--min-serial": minSerial,
+  })) {
+    if (value !== undefined && signersPath === undefined)
+      throw new VeripyError("bad_config", `${flag} needs --signers FILE as well.`);
+  }
+  const known = Object.entries({ signersPath, stateDir, ...rules }).filter(
+    ([, value]) => value !== undefined,
+  );
+  return { path, ...Object.fromEntries(known) };
 }
 
 async function hostOptions(given: StartOptions): Promise<Partial<HostOptions>> {

@@ -3,9 +3,12 @@ import {
   createInvitation,
   disconnectKey,
   parseFingerprint,
+  refuseSignedTrust,
   refuseWithoutServer,
   removeTrustedKey,
   revokeInvitations,
+  revokeTrustedKey,
+  trustIsSigned,
   trustKey,
 } from "../index.ts";
 import { printKeys } from "./key-list.ts";
@@ -15,6 +18,7 @@ import { note, print, printJson } from "./ui.ts";
 
 interface TrustOptions extends KeyFlags {
   trustedKeys: string;
+  catalogue: string;
   certs: string;
   json?: boolean;
 }
@@ -25,6 +29,7 @@ export function addTrustCommands(program: Command): void {
     .description("trust a client's key, or change what a trusted key may do")
     .argument("<fingerprint>", "as 'veripy-client fingerprint' prints it")
     .addOption(options.trustedKeys)
+    .addOption(options.catalogue)
     .addOption(options.json)
     .addHelpText("after", "\nIf the key is already trusted, the given fields change and the others stay.")
     .action(trust);
@@ -34,6 +39,7 @@ export function addTrustCommands(program: Command): void {
     .description("stop trusting a key; its connections are closed within a second")
     .argument("<fingerprint|name>")
     .addOption(options.trustedKeys)
+    .addOption(options.catalogue)
     .addOption(options.json)
     .action(untrust);
 
@@ -52,6 +58,7 @@ export function addTrustCommands(program: Command): void {
     )
     .addOption(options.certs)
     .addOption(options.trustedKeys)
+    .addOption(options.catalogue)
     .addOption(options.json)
     .addHelpText(
       "after",
@@ -91,6 +98,7 @@ type InviteFlags = TrustOptions & { expires: number; keyExpires?: string; revoke
 async function trust(text: string, given: TrustOptions & { expires?: string }): Promise<void> {
   const fingerprint = parseFingerprint(text);
   const changes = { ...fieldsFrom(given), ...expiryFrom(given.expires) };
+  await refuseSignedTrust(given.catalogue, "trust a key");
   const { changed, added, warning } = await trustKey(given.trustedKeys, fingerprint, changes);
   if (given.json) printJson({ fingerprint, changed, added });
   else if (added) print`Trusted ${fingerprint}.`;
@@ -100,13 +108,24 @@ async function trust(text: string, given: TrustOptions & { expires?: string }): 
 }
 
 async function untrust(who: string, given: TrustOptions): Promise<void> {
+  // A revocation does not wait for a signature.
+  if (await trustIsSigned(given.catalogue)) return revokeSigned(who, given);
   const { changed, warning } = await removeTrustedKey(given.trustedKeys, who, { mustBeThere: true });
   if (warning !== undefined) note`${warning}`;
   if (given.json) printJson({ who, changed });
   else print`${who} is no longer trusted.`;
 }
 
+async function revokeSigned(who: string, { trustedKeys, json }: TrustOptions): Promise<void> {
+  const { changed } = await revokeTrustedKey(trustedKeys, who);
+  if (json) printJson({ who, changed });
+  else if (changed) print`${who} is no longer trusted: it is in revoked-keys.json now.`;
+  else print`${who} was revoked before; nothing was changed.`;
+  if (changed) note`Remove it from trusted-keys.json as well before the catalogue is signed anew.`;
+}
+
 async function invite(given: InviteFlags): Promise<void> {
+  await refuseSignedTrust(given.catalogue, "invite a client");
   const { expires: until } = expiryFrom(given.keyExpires);
   const fields = { ...fieldsFrom(given), ...(until == null ? {} : { expires: until }) };
   const invited = { validMs: given.expires, fields, trustedKeysPath: given.trustedKeys };

@@ -41,6 +41,7 @@ const exitCodeOf: Record<ErrorCode, number> = {
   version_mismatch: exitCodes.notVerified,
   verification_failed: exitCodes.notVerified,
   not_approved: exitCodes.notVerified,
+  not_signed: exitCodes.notVerified,
   timeout: exitCodes.timedOut,
 };
 

@@ -23,6 +23,10 @@ export function eventJson(event: Exclude<WatchEvent, { event: "verdict" }>): obj
       retryMs: event.retryMs,
     };
   }
+  if (event.event === "catalogue") {
+    if (!("error" in event)) return { event: "catalogue", signed: event.signature };
+    return { event: "catalogue", error: event.error.message, code: event.error.code };
+  }
   if (event.event === "pending") return { event: "pending", mod: event.mod, ...approvalJson(event.approval) };
   return event;
 }

@@ -38,6 +38,12 @@ export function otherKeyError(
   { place, otherKeys }: ServerDecisions,
   { lockFile = "the lock" }: Pick<ApprovalFiles, "lockFile">,
 ): VeripyError {
+  if (otherKeys.every((key) => place.catalogue?.members.includes(key) === true))
+    return new VeripyError(
+      "not_approved",
+      `Nothing of ${place.address} may run: ${lockFile} has approvals for other servers of the catalogue ${place.catalogue?.name}, ` +
+        "and none for this one. Approve its modules, for every server of the catalogue: veripy-client approve",
+    );
   return new VeripyError(
     "not_approved",
     `Nothing of ${place.address} may run: ${lockFile} has approvals for it, but for the key ${otherKeys.join(" or ")}. ` +

@@ -8,7 +8,9 @@ import {
 import type { DecisionRecord } from "../approvals/decision-log.ts";
 import { compareVersions, type VersionDifference } from "../approvals/difference.ts";
 import type { ApprovedModule } from "../approvals/lock.ts";
+import type { PlaceCatalogue } from "../approvals/lock-edits.ts";
 import type { SourceStore } from "../approvals/source-store.ts";
+import type { CatalogueMark } from "../catalogue/catalogue-mark.ts";
 import type { ModuleReport } from "../protocol/messages.ts";
 import { lockedError, notApprovedHere, otherKeyError } from "./approval-errors.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
@@ -151,9 +153,26 @@ export class Approvals {
 
   // What follows is for the client only.
 
-  /** A connection was made: reads what was decided about the server that showed this key. Throws `not_approved`, `bad_config`. */
-  async connected(fingerprint: string, earlierKeys: readonly string[]): Promise<void> {
-    await this.#decisions.connected(fingerprint, earlierKeys);
+  /**
+   * A connection was made: reads what was decided about the server that showed this key, and whose catalogue had this name
+   * before. Throws `bad_config`.
+   */
+  connected(fingerprint: string, earlierKeys: readonly string[], catalogue?: string): Promise<void> {
+    return this.#decisions.connected(fingerprint, earlierKeys, catalogue);
+  }
+
+  /** The server has this catalogue, whose signature was checked. */
+  joined(catalogue: PlaceCatalogue): Promise<void> {
+    return this.#decisions.joined(catalogue);
+  }
+
+  /** What the lock in use says of a catalogue. */
+  markOf(name: string): CatalogueMark | undefined {
+    return this.#decisions.markOf(name);
+  }
+
+  /** Throws `not_approved` for a server of which nothing may run. */
+  refuseServer(): void {
     const { current } = this.#decisions;
     if (current === undefined || this.#files.decide) return;
     if (current.isOtherKey) throw otherKeyError(current, this.#files);

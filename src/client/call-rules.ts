@@ -2,6 +2,7 @@ import { approvalOf, approvedModule, isGoverned } from "../approvals/approval.ts
 import type { ApprovedModule } from "../approvals/lock.ts";
 import type { ServerDecisions } from "../approvals/server-decisions.ts";
 import type { VeripyError } from "../base/errors.ts";
+import type { CatalogueSignature } from "../catalogue/signed-catalogue.ts";
 import { approvalError, goneError } from "./approval-errors.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
 import { ExecTarget } from "./exec.ts";
@@ -59,8 +60,8 @@ export class CallRules {
     return this.#targets.get(name);
   }
 
-  prepare(name: string, approved: ApprovedModule): ExecTarget {
-    const target = new ExecTarget(name, approved.tree, approved.files[name]);
+  prepare(name: string, approved: ApprovedModule, signed: CatalogueSignature | undefined): ExecTarget {
+    const target = new ExecTarget(name, approved.tree, approved.files[name], signed);
     this.#targets.set(name, target);
     return target;
   }
@@ -70,6 +71,7 @@ export class CallRules {
     return goneError(name, tree, this.#modules.reports.get(name));
   }
 
+  /** What was decided has changed, or the catalogue. */
   decisionsChanged(): void {
     this.#targets.clear();
   }

@@ -3,7 +3,9 @@ import { join } from "node:path";
 import type { Approval } from "../approvals/approval.ts";
 import { VeripyError } from "../base/errors.ts";
 import { loggerOf } from "../base/log.ts";
+import { SerialRecord } from "../catalogue/serial-record.ts";
 import {
+  catalogueResponse,
   type InfoResponse,
   infoResponse,
   type ModuleReport,
@@ -24,6 +26,7 @@ import { type CallArguments, ModuleCalls } from "./module-calls.ts";
 import { ModuleSources } from "./module-sources.ts";
 import { ReconnectingConnection } from "./reconnecting-connection.ts";
 import { differenceOf, type ModuleDifference } from "./report-difference.ts";
+import { type CatalogueNews, ServerCatalogue } from "./server-catalogue.ts";
 import type { Verdict } from "./verifier.ts";
 import { type VerifyAllOptions, verifyEach } from "./verify-each.ts";
 
@@ -38,6 +41,8 @@ export interface VeripyClientEvents {
   reconnected: [ModuleDifference];
   /** A module has become pending: it, or what was decided about it, has changed. Once for each version. */
   pending: [{ mod: string; approval: Approval }];
+  /** The server has another catalogue, which was accepted, or refused: then the earlier one holds. Only with `signers`. */
+  catalogue: [CatalogueNews];
   /** The client is closed: by `close()`, or because the connection broke and `reconnect` is off. */
   closed: [VeripyError];
 }
@@ -48,11 +53,15 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
   readonly #modules = new KnownModules();
   /** What was decided about this server's modules, and the way to decide. */
   readonly approvals: Approvals;
+  /** The signed catalogue that this server's modules are held to, with `signers`. */
+  readonly catalogue: ServerCatalogue;
   readonly #sources: ModuleSources;
   readonly #calls: ModuleCalls;
   /** The reports at the time when the connection was lost. */
   #reportsBefore: ReadonlyMap<string, ModuleReport> = new Map();
   #rememberedIn: string | undefined;
+  /** The server reports modules without trees, and must not be asked for what it does not know. */
+  #isPlain = false;
 
   /** Use `connect`. */
   private constructor(target: ConnectTarget, options: ConnectOptions, files: ApprovalFiles) {
@@ -60,16 +69,51 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     this.approvals = new Approvals(files, this.#modules, (mod, approval) => {
       this.emit("pending", { mod, approval });
     });
+    const { signers, signer, home } = options;
+    const record = home === undefined ? undefined : new SerialRecord(home);
+    this.catalogue = new ServerCatalogue(
+      signers === undefined
+        ? undefined
+        : {
+            signersFile: signers,
+            signer,
+            record,
+            address: files.address,
+          },
+      {
+        fetch: async () => {
+          if (this.#isPlain)
+            throw new VeripyError("not_found", "it speaks only the plain form of the protocol");
+          const { json } = await this.#connection.request("sys", "catalogue", "{}");
+          return parseAnswer(catalogueResponse, json);
+        },
+        lockMark: (name) => this.approvals.markOf(name),
+        announced: (news) => this.emit("catalogue", news),
+        joined: (catalogue) => this.approvals.joined(catalogue),
+        changed: () => {
+          if (this.catalogue.isUsable) this.#modules.judgeAgain((one) => this.catalogue.sealed(one));
+          else this.#modules.forgetVerdicts();
+          this.approvals.calls.decisionsChanged();
+        },
+      },
+    );
     const sync = () => this.#sync();
     this.#connection = new ReconnectingConnection(target, options, {
       sync: async () => {
-        await this.approvals.connected(this.serverFingerprint, this.#connection.earlierKeys);
-        await this.#sync();
+        const { earlierKeys } = this.#connection;
+        const server = this.serverFingerprint;
+        this.catalogue.connected({ server, earlierKeys });
+        await this.approvals.connected(server, earlierKeys, await record?.nameOf(server, earlierKeys));
+        // Nothing is asked of a server that is refused, unless its catalogue may bring approvals that apply to it.
+        if (!this.catalogue.isRequired) this.approvals.refuseServer();
+        await this.#sync(options.decide);
+        this.approvals.refuseServer();
       },
       news: (news) => {
         this.#modules.update(news);
         if (news.kind === "rotate") this.approvals.rotated(news.previous, news.fingerprint);
         this.emit("news", news);
+        if (news.kind === "catalogue") void this.catalogue.announced(news.report);
         if ("mod" in news && news.kind !== "moderror") this.approvals.reported(news.mod);
       },
       disconnected: (reason, retryMs) => {
@@ -81,12 +125,16 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       },
       closed: (reason) => {
         this.approvals.close();
+        this.catalogue.close();
         this.emit("closed", reason);
       },
     });
-    this.#sources = new ModuleSources(this.#connection, this.#modules, this.approvals, sync);
+    this.#sources = new ModuleSources(this.#connection, this.#modules, this.approvals, this.catalogue, sync);
     const verify = (name: string) => this.#sources.verify(name);
-    this.#calls = new ModuleCalls(this.#connection, this.#modules, this.approvals.calls, { sync, verify });
+    this.#calls = new ModuleCalls(this.#connection, this.#modules, this.approvals.calls, this.catalogue, {
+      sync,
+      verify,
+    });
   }
 
   static async open(options: ConnectOptions): Promise<VeripyClient> {
@@ -218,11 +266,13 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
     this.close();
   }
 
-  async #sync(): Promise<void> {
+  /** With `decide`, a catalogue that is not accepted does not end the connection; nothing is verified without one. */
+  async #sync(decide = false): Promise<void> {
     const startedAt = performance.now();
     const frame = await this.#connection.request("mod", "sync", "{}");
-    const { modules, rotation } = parseAnswer(syncResponse, frame.json);
+    const { modules, rotation, catalogue } = parseAnswer(syncResponse, frame.json);
     if (rotation !== undefined) this.#connection.announced(rotation);
+    // Before anything is awaited: a broadcast that follows the answer is newer.
     this.#modules.replace(modules);
     const ms = Math.round(performance.now() - startedAt);
     log.debug("The server accepts this client and reports {count} modules, after {ms} ms.", {
@@ -230,8 +280,13 @@ export class VeripyClient extends EventEmitter<VeripyClientEvents> {
       ms,
     });
     this.approvals.reported();
-    // A server of the plain protocol reports no trees and knows no pings.
-    if (modules.some(({ tree }) => tree !== undefined)) this.#connection.current?.startPinging();
+    this.#isPlain = modules.length > 0 && modules.every(({ tree }) => tree === undefined);
+    await this.catalogue.offered(catalogue).catch((error) => {
+      if (!decide || !(error instanceof VeripyError) || error.code !== "not_signed") throw error;
+      this.catalogue.refused(error);
+    });
+    // A server of the plain protocol knows no pings.
+    if (modules.length > 0 && !this.#isPlain) this.#connection.current?.startPinging();
   }
 }
 

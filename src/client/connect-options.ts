@@ -21,6 +21,13 @@ export interface ConnectOptions {
    * entry for it (`locked`), or only one for another key at its address. Calls are still held to the lock.
    */
   decide?: boolean;
+  /**
+   * An `allowed_signers` file, as ssh-keygen(1) describes it. Only modules in the server's catalogue are verified and run, and
+   * only if one of these signers has signed it; a server without such a catalogue is refused with `not_signed`.
+   */
+  signers?: string;
+  /** The one of the signers that must have signed, such as `ops@example`. */
+  signer?: string;
   /** The folder with this client's `client.key` and `client.crt`, and `server.crt` or `known-servers.json`. Default: `certs` in the home. */
   certsDir?: string;
   /** Used instead of the key in `certsDir`. */

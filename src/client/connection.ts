@@ -5,6 +5,8 @@ import { Channel } from "../protocol/channel.ts";
 import type { CloseReason } from "../protocol/duplex.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
+  type CatalogueReport,
+  catalogueReport,
   errorAnswer,
   type ModuleReport,
   maxPayloadDepth,
@@ -26,6 +28,8 @@ export type WireNews =
   | { readonly kind: "modunload"; readonly mod: string }
   | { readonly kind: "moderror"; readonly mod: string; readonly error: string }
   | { readonly kind: "drain" }
+  /** The server has another catalogue. */
+  | { readonly kind: "catalogue"; readonly report: CatalogueReport }
   /** This client read too slowly and missed some broadcasts. A sync brings it up to date. */
   | { readonly kind: "resync" };
 
@@ -124,6 +128,9 @@ export class Connection {
         break;
       case "sys:drain":
         onNews({ kind: "drain" });
+        break;
+      case "sys:catalogue":
+        onNews({ kind: "catalogue", report: parseAnswer(catalogueReport, frame.json) });
         break;
       case "sys:resync":
         onNews({ kind: "resync" });

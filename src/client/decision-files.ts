@@ -1,11 +1,13 @@
 import type { DecisionRecord } from "../approvals/decision-log.ts";
 import type { Lock } from "../approvals/lock.ts";
-import { type ServerPlace, withCurrentKey } from "../approvals/lock-edits.ts";
+import { type PlaceCatalogue, type ServerPlace, withCurrentKey } from "../approvals/lock-edits.ts";
 import { editLock, readLock } from "../approvals/lock-file.ts";
 import { earlierKeysOf, ServerDecisions } from "../approvals/server-decisions.ts";
+import { catalogueIn, withMark } from "../approvals/shared-entry.ts";
 import { messageOf, VeripyError } from "../base/errors.ts";
 import { stampOf } from "../base/file-stamp.ts";
 import { loggerOf } from "../base/log.ts";
+import type { CatalogueMark } from "../catalogue/catalogue-mark.ts";
 import type { ApprovalFiles } from "./approval-files.ts";
 import type { VerifiedModule } from "./verifier.ts";
 
@@ -49,12 +51,15 @@ export class DecisionFiles {
   }
 
   /** Reads the files for the server that showed this key. Throws `bad_config` for one that can't be read, if none was read before. */
-  async connected(fingerprint: string, earlierKeys: readonly string[]): Promise<void> {
+  async connected(fingerprint: string, earlierKeys: readonly string[], catalogue?: string): Promise<void> {
     const { lockFile, homeLockFile, locked, address } = this.#files;
     if (lockFile === undefined && homeLockFile === undefined && !locked) return;
     const isFirst = this.#place === undefined;
     if (this.#place?.fingerprint !== fingerprint) this.#loggedKeys = [];
-    this.#place = { fingerprint, address };
+    const known = this.#place?.catalogue;
+    const named = catalogue === undefined ? undefined : { name: catalogue, mark: undefined, members: [] };
+    const its = catalogue === undefined || catalogue === known?.name ? known : named;
+    this.#place = { fingerprint, address, ...(its === undefined ? {} : { catalogue: its }) };
     this.#earlierKeys = earlierKeys;
     try {
       await this.refresh();
@@ -68,6 +73,35 @@ export class DecisionFiles {
     if (this.#isClosed) return;
     this.#timer ??= setInterval(() => void this.#poll(), pollMs);
     this.#timer.unref();
+  }
+
+  /** The server has this catalogue, whose signature was checked. Notes its serial in the lock, if there is one. */
+  async joined(catalogue: PlaceCatalogue): Promise<void> {
+    if (this.#place === undefined) return;
+    this.#place = { ...this.#place, catalogue };
+    this.#decide();
+    const { lockFile, locked } = this.#files;
+    const { name, mark } = catalogue;
+    const [lock] = this.#locks;
+    if (lockFile === undefined || locked || lock === undefined || mark === undefined) return;
+    if (withMark(lock, name, mark) === lock) return;
+    try {
+      await editLock(lockFile, (before) => withMark(before, name, mark));
+      await this.refresh();
+    } catch (error) {
+      log.warn("The serial {serial} of the catalogue {name} is not noted in {path}: {error}", {
+        serial: mark.serial,
+        name,
+        path: lockFile,
+        error: messageOf(error),
+      });
+    }
+  }
+
+  /** What the lock in use says of a catalogue. */
+  markOf(name: string): CatalogueMark | undefined {
+    const [lock] = this.#locks;
+    return lock && catalogueIn(lock, name);
   }
 
   /** Reads the files again. Rejects with `bad_config`; what was read last stays in force then. */
@@ -120,8 +154,8 @@ export class DecisionFiles {
   /** Of all servers, and of other locks, as far as the log knows them: they share the store. */
   async #approvedTrees(): Promise<string[]> {
     const inLocks = this.#locks.flatMap((lock) =>
-      Object.values(lock?.servers ?? {}).flatMap(({ modules = {} }) =>
-        Object.values(modules).map(({ tree }) => tree),
+      [...Object.values(lock?.servers ?? {}), ...Object.values(lock?.catalogues ?? {})].flatMap(
+        ({ modules = {} }) => Object.values(modules).map(({ tree }) => tree),
       ),
     );
     const logged = (await this.#files.log?.read()) ?? [];

@@ -3,6 +3,7 @@ import { now } from "../approvals/decision-log.ts";
 import type { ApprovedModule, Lock } from "../approvals/lock.ts";
 import { type ServerPlace, withApproval, withDenial, withoutApproval } from "../approvals/lock-edits.ts";
 import { editLock } from "../approvals/lock-file.ts";
+import { editShared } from "../approvals/shared-entry.ts";
 import { VeripyError } from "../base/errors.ts";
 import { reasonOf } from "../base/plain-reason.ts";
 import { isSha256Hex } from "../base/sha256.ts";
@@ -81,7 +82,10 @@ export class DecisionWriter {
     const { current } = this.#decisions;
     if (lockFile === undefined || current === undefined) throw noLockError();
     // An entry that a proven rotation carries to this key moves with the first edit.
-    await editLock(lockFile, (lock) => edit(this.#decisions.carried(lock), current.place));
+    const { place } = current;
+    await editLock(lockFile, (lock) =>
+      editShared(this.#decisions.carried(lock), place, (own) => edit(own, place)),
+    );
     await this.#decisions.refresh();
   }
 

@@ -1,5 +1,6 @@
 import { VeripyError } from "../base/errors.ts";
 import { isSha256Hex } from "../base/sha256.ts";
+import type { CatalogueSignature } from "../catalogue/signed-catalogue.ts";
 import type { Channel } from "../protocol/channel.ts";
 import {
   decodeExecAnswer,
@@ -44,6 +45,8 @@ export interface ExecResult {
    * client has not verified, of a module with imports.
    */
   readonly sum?: string;
+  /** Who signed the catalogue that lists the version, if the client has signers. */
+  readonly signed?: CatalogueSignature;
 }
 
 export const defaultTimeoutMs = 30_000;
@@ -56,12 +59,14 @@ export class ExecTarget {
   readonly tree: string;
   /** Undefined when only the tree is known. */
   readonly sum: string | undefined;
+  readonly signed: CatalogueSignature | undefined;
   /** Of the last request: a program that calls a module over and over rarely changes the deadline. */
   #requestForm: ExecRequestForm;
   readonly #answerForm: ExecAnswerForm | undefined;
 
-  constructor(mod: string, tree: string, sum: string | undefined) {
+  constructor(mod: string, tree: string, sum: string | undefined, signed?: CatalogueSignature) {
     this.mod = mod;
+    this.signed = signed;
     this.tree = tree;
     this.sum = sum;
     this.#requestForm = execRequestForm(mod, tree, defaultTimeoutMs);
@@ -87,7 +92,8 @@ export class ExecTarget {
     }
     const { result } = answer;
     const isKnown = sum !== undefined || provesSum(this, answer.sum);
-    return isKnown ? { mod, result, sum: answer.sum, tree } : { mod, result, tree };
+    const done = isKnown ? { mod, result, sum: answer.sum, tree } : { mod, result, tree };
+    return this.signed === undefined ? done : { ...done, signed: this.signed };
   }
 }
 

@@ -59,6 +59,19 @@ export class KnownModules {
     this.#verdicts.set(report.mod, { report, verdict, target });
   }
 
+  /** Judges every verified module anew, because what modules are held to has changed, and forgets those that are now rejected. */
+  judgeAgain(judge: (verdict: Verdict) => Verdict): void {
+    for (const [mod, { report, verdict }] of this.#verdicts) {
+      const next = verdict.verified ? judge(verdict) : verdict;
+      if (next.verified) this.judged(report, next);
+      else this.#verdicts.delete(mod);
+    }
+  }
+
+  forgetVerdicts(): void {
+    this.#verdicts.clear();
+  }
+
   /** The verdict on the version that is reported now. */
   current(name: string): KnownVerdict | undefined {
     const known = this.#verdicts.get(name);
@@ -80,7 +93,7 @@ export class KnownModules {
 /** Throws for a module that is not what the server said, and for a server that runs no modules. */
 export function targetOf(verdict: Verdict): ExecTarget {
   if (!verdict.verified) throw new VerificationError(verdict);
-  if (verdict.isCallable) return new ExecTarget(verdict.mod, verdict.tree, verdict.sum);
+  if (verdict.isCallable) return new ExecTarget(verdict.mod, verdict.tree, verdict.sum, verdict.signed);
   throw new VeripyError(
     "unsupported",
     "This server speaks only the plain form of the protocol: it lists and verifies modules, but does not run them.",

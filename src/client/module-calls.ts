@@ -14,6 +14,7 @@ import {
 import { type KnownModules, targetOf } from "./known-modules.ts";
 import type { ReconnectingConnection } from "./reconnecting-connection.ts";
 import { repeat } from "./repeat.ts";
+import type { ServerCatalogue } from "./server-catalogue.ts";
 import type { Verdict } from "./verifier.ts";
 
 /** A call's arguments: text, or words that become what the schema of the called version says (see `buildArguments`). */
@@ -31,17 +32,20 @@ export class ModuleCalls {
   readonly #connection: ReconnectingConnection;
   readonly #modules: KnownModules;
   readonly #rules: CallRules;
+  readonly #catalogue: ServerCatalogue;
   readonly #preparation: CallPreparation;
 
   constructor(
     connection: ReconnectingConnection,
     modules: KnownModules,
     rules: CallRules,
+    catalogue: ServerCatalogue,
     preparation: CallPreparation,
   ) {
     this.#connection = connection;
     this.#modules = modules;
     this.#rules = rules;
+    this.#catalogue = catalogue;
     this.#preparation = preparation;
   }
 
@@ -67,6 +71,7 @@ export class ModuleCalls {
 
   /** What a call names, if nothing has to be fetched or looked up for that. */
   #readyTarget(name: string): ExecTarget | undefined {
+    if (this.#catalogue.isRequired && !this.#catalogue.isUsable) return undefined;
     if (this.#rules.isGoverned) return this.#rules.prepared(name);
     const target = this.#modules.current(name)?.target;
     return target !== undefined && this.#rules.isDenied(name, target.tree) ? undefined : target;
@@ -164,8 +169,11 @@ export class ModuleCalls {
   }
 
   async #targetFor(name: string, tree: string | undefined): Promise<ExecTarget> {
+    await this.#catalogue.settled();
+    this.#catalogue.refuseUnusable();
     const approved = this.#rules.approvedFor(name, tree);
     if (approved !== undefined) {
+      this.#catalogue.refuseUnlisted(name, approved.files);
       const report = this.#modules.reports.get(name);
       // An earlier version, which the server may still retain, can't be fetched. Its name is its digest.
       const isCurrent = report !== undefined && (report.tree ?? approved.tree) === approved.tree;
@@ -173,12 +181,20 @@ export class ModuleCalls {
         targetOf(await this.#preparation.verify(name));
       // Something else may have been decided meanwhile.
       const isStill = this.#rules.approvedFor(name, tree)?.tree === approved.tree;
-      return isStill ? this.#rules.prepare(name, approved) : this.#targetFor(name, tree);
+      if (isStill) this.#catalogue.refuseUnlisted(name, approved.files);
+      return isStill
+        ? this.#rules.prepare(name, approved, this.#catalogue.signature)
+        : this.#targetFor(name, tree);
     }
     if (tree !== undefined) {
       this.#rules.refuseDenied(name, tree);
       const verified = this.#modules.latest(name)?.target;
-      return verified?.tree === tree ? verified : new ExecTarget(name, tree, undefined);
+      if (verified?.tree === tree) return verified;
+      if (!this.#catalogue.isRequired) return new ExecTarget(name, tree, undefined);
+      throw new VeripyError(
+        "not_signed",
+        `Cannot tell whether the version ${tree} of ${name} is signed: it was not verified here. Verify it before the call, or name no version.`,
+      );
     }
     const target = this.#modules.current(name)?.target ?? targetOf(await this.#preparation.verify(name));
     if (this.#rules.isGoverned) return this.#targetFor(name, tree);

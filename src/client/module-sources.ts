@@ -4,6 +4,7 @@ import { type ModuleReport, parseAnswer, type VerifyResponse, verifyResponse } f
 import type { Approvals } from "./approvals.ts";
 import type { KnownModules } from "./known-modules.ts";
 import type { ReconnectingConnection } from "./reconnecting-connection.ts";
+import type { ServerCatalogue } from "./server-catalogue.ts";
 import type { Verdict } from "./verifier.ts";
 import { verifyLatest } from "./verify-latest.ts";
 
@@ -14,22 +15,36 @@ export class ModuleSources {
   readonly #connection: ReconnectingConnection;
   readonly #modules: KnownModules;
   readonly #approvals: Approvals;
+  readonly #catalogue: ServerCatalogue;
   readonly #sync: () => Promise<void>;
 
   constructor(
     connection: ReconnectingConnection,
     modules: KnownModules,
     approvals: Approvals,
+    catalogue: ServerCatalogue,
     sync: () => Promise<void>,
   ) {
     this.#connection = connection;
     this.#modules = modules;
     this.#approvals = approvals;
+    this.#catalogue = catalogue;
     this.#sync = sync;
   }
 
   /** Verifies the version of a module that the server reports. What was fetched for that goes into the store. */
   async verify(name: string): Promise<Verdict> {
+    await this.#catalogue.settled();
+    this.#catalogue.refuseUnusable();
+    const { signature } = this.#catalogue;
+    const verdict = await this.#verify(name);
+    if (verdict.verified || signature === undefined) return verdict;
+    // The news of a module may come before that of the catalogue which lists it.
+    if (signature === this.#catalogue.signature) await this.#sync();
+    return signature === this.#catalogue.signature ? verdict : this.#verify(name);
+  }
+
+  async #verify(name: string): Promise<Verdict> {
     let isFetched = false;
     const fetch = async (mod: string) => {
       const report = this.#modules.reports.get(mod);
@@ -38,7 +53,11 @@ export class ModuleSources {
       if (stored !== undefined) log.debug("{mod} is in the store.", { mod });
       return stored ?? (await this.#fetch(mod));
     };
-    const verdict = await verifyLatest(name, this.#modules, { sync: this.#sync, fetch });
+    const verdict = await verifyLatest(name, this.#modules, {
+      sync: this.#sync,
+      fetch,
+      sealed: (unsealed) => this.#catalogue.sealed(unsealed),
+    });
     if (isFetched && verdict.verified) this.#approvals.fetched(verdict);
     return verdict;
   }

@@ -1,7 +1,9 @@
 import { DecisionLog, type DecisionRecord } from "../approvals/decision-log.ts";
 import type { Lock } from "../approvals/lock.ts";
-import { withoutApproval } from "../approvals/lock-edits.ts";
+import { type ServerPlace, withoutApproval } from "../approvals/lock-edits.ts";
 import { editLock, readLock } from "../approvals/lock-file.ts";
+import { editShared, withSharedEntry } from "../approvals/shared-entry.ts";
+import { SerialRecord } from "../catalogue/serial-record.ts";
 import { resolveServerPin, serverName } from "../trust/known-servers.ts";
 import { notApprovedHere } from "./approval-errors.ts";
 import { decider, logPath } from "./approval-files.ts";
@@ -38,15 +40,27 @@ export async function removeApprovals(
   // Missing, it stays missing.
   if ((await readLock(lock)) === undefined)
     throw notApprovedHere(mods.join(", "), { lockFile: lock, address });
+  const pinned = await Promise.all(
+    (pin?.fingerprints ?? []).map((key) => placeOf(key, address, new SerialRecord(home))),
+  );
   await editLock(lock, (before) => {
-    const keys = serversOf(before, pin?.fingerprints ?? [], address);
+    const places = placesIn(before, pinned, address);
     return mods.reduce((edited, mod) => {
-      const found = approvalsOf(edited, keys, mod);
+      const found = places.flatMap((place) => approvalOf(edited, place, mod) ?? []);
       // A module that is named twice is removed once.
       if (found.length === 0 && !removed.some((one) => isNamed(one.mod, mod)))
         throw notApprovedHere(mod, { lockFile: lock, address });
       removed.push(...found);
-      return found.reduce((rest, one) => withoutApproval(rest, one.server, one.mod), edited);
+      return found.reduce(
+        (rest, { server, mod: name }) =>
+          places
+            .filter(({ fingerprint }) => fingerprint === server)
+            .reduce(
+              (one, place) => editShared(one, place, (own) => withoutApproval(own, server, name)),
+              rest,
+            ),
+        edited,
+      );
     }, before);
   });
   const log = new DecisionLog(logPath(home), await decider());
@@ -75,18 +89,33 @@ export async function readDecisionLog(
   );
 }
 
-function serversOf({ servers }: Lock, pinned: readonly string[], address: string): string[] {
-  const keys = pinned.filter((key) => Object.hasOwn(servers, key));
-  return keys.length > 0 ? keys : Object.keys(servers).filter((key) => servers[key]?.address === address);
+/** A server by its key, and by the catalogue that it had when it was last seen. */
+async function placeOf(fingerprint: string, address: string, record: SerialRecord): Promise<ServerPlace> {
+  const name = await record.nameOf(fingerprint);
+  return {
+    fingerprint,
+    address,
+    ...(name === undefined ? {} : { catalogue: { name, mark: undefined, members: [] } }),
+  };
 }
 
-function approvalsOf({ servers }: Lock, keys: readonly string[], mod: string): RemovedApproval[] {
-  return keys.flatMap((server) => {
-    const modules = servers[server]?.modules ?? {};
-    const name = [mod, `${mod}.ts`, `${mod}.js`].find((one) => Object.hasOwn(modules, one));
-    const approved = name === undefined ? undefined : modules[name];
-    return name === undefined || approved === undefined ? [] : [{ mod: name, tree: approved.tree, server }];
-  });
+function placesIn(lock: Lock, pinned: readonly ServerPlace[], address: string): ServerPlace[] {
+  const known = pinned.filter((place) =>
+    Object.hasOwn(withSharedEntry(lock, place).servers, place.fingerprint),
+  );
+  if (known.length > 0) return known;
+  const keys = Object.keys(lock.servers).filter((key) => lock.servers[key]?.address === address);
+  return keys.map((fingerprint) => ({ fingerprint, address }));
+}
+
+function approvalOf(lock: Lock, place: ServerPlace, mod: string): RemovedApproval | undefined {
+  const { fingerprint: server } = place;
+  const modules = withSharedEntry(lock, place).servers[server]?.modules ?? {};
+  const name = [mod, `${mod}.ts`, `${mod}.js`].find((one) => Object.hasOwn(modules, one));
+  const approved = name === undefined ? undefined : modules[name];
+  return name === undefined || approved === undefined
+    ? undefined
+    : { mod: name, tree: approved.tree, server };
 }
 
 function isNamed(name: string, mod: string): boolean {

@@ -1,5 +1,6 @@
 import { VeripyError } from "../base/errors.ts";
 import { type Sha256Hex, sha256Hex } from "../base/sha256.ts";
+import type { CatalogueSignature } from "../catalogue/signed-catalogue.ts";
 import type { ModuleReport, VerifyResponse } from "../protocol/messages.ts";
 import { type TreeEntry, treeSum } from "../protocol/tree.ts";
 import type { Mismatch } from "./mismatch.ts";
@@ -22,6 +23,8 @@ export interface VerifiedModule extends ModuleDescription {
   readonly files: readonly VerifiedFile[];
   /** Whether the server can run the module: a server of the plain protocol can't. */
   readonly isCallable: boolean;
+  /** Who signed the catalogue that lists every one of its files; undefined unless the client has signers. */
+  readonly signed?: CatalogueSignature;
 }
 
 export interface RejectedModule {

@@ -10,6 +10,8 @@ export interface VerificationRequests {
   fetch(name: string): Promise<VerifyResponse>;
   /** Replaces all reports with the server's current ones. */
   sync(): Promise<void>;
+  /** Holds a verdict to what else must be true of a module. */
+  sealed(verdict: Verdict): Verdict;
 }
 
 /** A module that keeps changing is fetched at most this often. */
@@ -50,7 +52,7 @@ async function verifyWhileChanging(
 async function fetchAndVerify(
   name: string,
   modules: KnownModules,
-  { fetch }: VerificationRequests,
+  { fetch, sealed }: VerificationRequests,
 ): Promise<Verdict> {
   const answer = await fetch(name);
   // Read after the answer: a broadcast that overtook it announces the version in the answer.
@@ -58,7 +60,7 @@ async function fetchAndVerify(
   if (report === undefined) {
     throw new VeripyError("not_found", `The server does not report a module '${name}'.`);
   }
-  const verdict = verifyModule(report, answer);
+  const verdict = sealed(verifyModule(report, answer));
   modules.judged(report, verdict);
   return verdict;
 }

@@ -20,10 +20,19 @@ export async function watchModules(
   };
 
   client.on("news", (news) => {
+    // Whether a new catalogue is accepted is an event of its own.
+    if (news.kind === "catalogue") return;
     if (news.kind === "resync") void resync(client, onEvent, verify);
     else tell(news, onEvent, verify);
   });
   client.on("pending", ({ mod, approval }) => onEvent({ event: "pending", mod, approval }));
+  client.on("catalogue", (news) => {
+    onEvent({ event: "catalogue", ...news });
+    if ("error" in news) return;
+    for (const mod of client.reports.keys()) {
+      if (client.verdictOf(mod) === undefined) void verify(mod, "catalogue");
+    }
+  });
   client.on("disconnected", ({ reason, retryMs }) => onEvent({ event: "disconnected", reason, retryMs }));
   client.on("reconnected", (difference) => {
     onEvent({ event: "reconnected", ...difference });
@@ -39,7 +48,7 @@ export async function watchModules(
 type Verify = (mod: string, cause: VerdictCause) => Promise<void>;
 
 function tell(
-  news: Exclude<ServerNews, { kind: "resync" }>,
+  news: Exclude<ServerNews, { kind: "resync" | "catalogue" }>,
   onEvent: (event: WatchEvent) => void,
   verify: Verify,
 ): void {

@@ -104,6 +104,16 @@ export class ModuleSlot {
     );
   }
 
+  /** Ends the current version, and those that are kept, if the current one is among these. */
+  unload(versions: readonly RunnableVersion[]): void {
+    if (!this.#closed && this.#current !== undefined && versions.includes(this.#current)) this.#unload();
+  }
+
+  /** Resolves when everything that was offered until now has been handled. */
+  get idle(): Promise<void> {
+    return this.#work ?? Promise.resolve();
+  }
+
   /** Ends those of these versions that are kept. */
   drop(versions: readonly RunnableVersion[]): void {
     const dropped = this.#kept.filter((version) => versions.includes(version));
@@ -233,7 +243,8 @@ export class ModuleSlot {
   }
 }
 
-function sharePorts(a: ModuleSource, b: ModuleSource): boolean {
+/** Whether the two can't run at the same time. */
+export function sharePorts(a: ModuleSource, b: ModuleSource): boolean {
   const ports = portsOf(a);
   return portsOf(b).some((port) => ports.includes(port));
 }

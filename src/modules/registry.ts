@@ -13,10 +13,14 @@ import {
 import { type Finding, ModuleScanner, type ScanLimits } from "../source/module-scanner.ts";
 import type { ModuleSource } from "../source/module-source.ts";
 import { LoadTrials } from "./load-trials.ts";
-import { type ModuleChange, ModuleSlot, type SlotOwner } from "./module-slot.ts";
+import { type ModuleChange, ModuleSlot, type SlotOwner, sharePorts } from "./module-slot.ts";
 import type { RunnableVersion, VersionLister, VersionLoader, VersionStats } from "./module-version.ts";
+import { PreparedVersions } from "./prepared-versions.ts";
 import { Quiet } from "./quiet.ts";
 import { RetainedVersions } from "./retained-versions.ts";
+
+/** Whether a source may be loaded: now, when the admission changes (`readmit`), or why not. */
+export type Admission = "now" | "later" | VeripyError;
 
 export interface RegistryOptions {
   /** Need not exist: modules are loaded when it appears. */
@@ -25,6 +29,8 @@ export interface RegistryOptions {
   readonly load: VersionLoader;
   /** Lists the modules that are there at the start; whether they load is found out afterwards. Without it all are loaded. */
   readonly list?: VersionLister;
+  /** Without it, every source may be loaded. */
+  readonly admit?: (source: ModuleSource) => Admission;
   readonly timing?: Partial<WatchTiming>;
   /** How long a missing or broken file must stay so before it counts; see `SlotOwner.settleMs`. */
   readonly settleMs?: number;
@@ -65,6 +71,9 @@ export class ModuleRegistry {
   readonly #retained: RetainedVersions;
   /** Versions that can no longer be called, but may still have calls in flight. */
   readonly #ending = new Map<RunnableVersion, Promise<void>>();
+  readonly #prepared = new PreparedVersions();
+  /** Versions that are no longer admitted: they take no new call. */
+  #barred: ReadonlySet<RunnableVersion> = new Set();
   #isStarting = true;
   #hint: ChangeHint = new Set<string>();
   #rescan: Promise<void> | undefined;
@@ -119,7 +128,7 @@ export class ModuleRegistry {
   current(): readonly RunnableVersion[] {
     this.#quiet.disturb();
     this.#sorted ??= [...this.#slots.values()]
-      .flatMap(({ current }) => current ?? [])
+      .flatMap(({ current }) => (current === undefined || this.#barred.has(current) ? [] : current))
       .sort((a, b) => (a.mod < b.mod ? -1 : 1));
     return this.#sorted;
   }
@@ -130,7 +139,50 @@ export class ModuleRegistry {
     const slot = this.#slots.get(mod);
     if (slot?.current === undefined) return { reason: "not_found" };
     const version = tree === undefined ? slot.current : slot.byTree(tree);
-    return version === undefined ? { reason: "version_mismatch" } : { version };
+    return version === undefined || this.#barred.has(version) ? { reason: "version_mismatch" } : { version };
+  }
+
+  /**
+   * Reads what has changed, and loads the sources that `admits` says yes to, so that they are there at once when `readmit` is
+   * called. One that does not load, or that declares a port of its module's current version, is left to `readmit`.
+   */
+  async prepare(admits: (source: ModuleSource) => boolean, signal: AbortSignal): Promise<void> {
+    this.#follow("anything");
+    await this.#rescan;
+    const wanted = this.#scanner.sources().filter((source) => this.#canPrepare(source) && admits(source));
+    await Promise.all(
+      wanted.map(async (source) => {
+        const version = await this.#loads
+          .run(() => this.#options.load(source, AbortSignal.any([signal, this.#stopped.signal])))
+          .catch(() => undefined);
+        if (version === undefined) return;
+        if (signal.aborted || this.#stopped.signal.aborted) this.#endVersion(version, 0);
+        else this.#prepared.add(version);
+      }),
+    );
+  }
+
+  /**
+   * What may be loaded has changed. Versions that are no longer admitted take no new call from now on; what is in the directory
+   * is judged again. Resolves when that has been applied, and every version that is not admitted is gone.
+   */
+  async readmit(): Promise<void> {
+    const barred = [...this.#slots.values()]
+      .flatMap(({ versions }) => versions)
+      .filter(({ source }) => this.#admissionOf(source) !== "now");
+    this.#barred = new Set(barred);
+    this.#sorted = undefined;
+    const onDisk = new Map(this.#scanner.sources().map((source) => [source.mod, source]));
+    for (const slot of this.#slots.values()) {
+      slot.drop(barred);
+      const source = onDisk.get(slot.mod);
+      // Otherwise it is replaced in a moment, so that clients see one change.
+      if (source === undefined || this.#admissionOf(source) !== "now") slot.unload(barred);
+    }
+    this.#scanner.retell();
+    await Promise.all([...this.#slots.values()].map((slot) => slot.idle));
+    for (const slot of this.#slots.values()) slot.unload([...this.#barred]);
+    for (const version of this.#prepared.takeRest()) this.#endVersion(version, 0);
   }
 
   /**
@@ -181,6 +233,7 @@ export class ModuleRegistry {
     this.#stopped.abort();
     this.#sorted = undefined;
     // The promise that is kept in `#ending` reports a failure.
+    for (const version of this.#prepared.takeRest()) this.#endVersion(version, 0);
     for (const version of this.#ending.keys()) version.stop(this.#stopDrainMs).catch(() => {});
     await Promise.all([this.#rescan, ...[...this.#slots.values()].map((slot) => slot.close())]);
     this.#slots.clear();
@@ -198,6 +251,8 @@ export class ModuleRegistry {
       },
       retain: limits.retain,
       load: async (source: ModuleSource) => {
+        const prepared = registry.#prepared.take(source);
+        if (prepared !== undefined) return prepared;
         // A version replaces another only when it has loaded.
         const listed = registry.#isStarting ? registry.#options.list?.(source) : undefined;
         if (listed !== undefined) {
@@ -209,7 +264,10 @@ export class ModuleRegistry {
           return load(source, signal);
         });
       },
-      kept: (version) => registry.#retained.add(version),
+      kept: (version) => {
+        if (registry.#barred.has(version)) registry.#slots.get(version.mod)?.drop([version]);
+        else registry.#retained.add(version);
+      },
       changed: (change) => registry.#tell(change),
       end: (version) =>
         registry.#endVersion(version, signal.aborted ? registry.#stopDrainMs : limits.drainMs),
@@ -217,8 +275,20 @@ export class ModuleRegistry {
     };
   }
 
-  #offer(finding: Finding): void {
+  #admissionOf(source: ModuleSource): Admission {
+    return this.#options.admit?.(source) ?? "now";
+  }
+
+  #canPrepare(source: ModuleSource): boolean {
+    const slot = this.#slots.get(source.mod);
+    if (slot?.byTree(source.tree) !== undefined) return false;
+    return slot?.current === undefined || !sharePorts(slot.current.source, source);
+  }
+
+  #offer(given: Finding): void {
     if (this.#stopped.signal.aborted) return;
+    const finding = this.#admitted(given);
+    if (finding === undefined) return;
     let slot = this.#slots.get(finding.mod);
     if (slot === undefined) {
       if (finding.outcome === undefined) return;
@@ -226,6 +296,17 @@ export class ModuleRegistry {
       this.#slots.set(finding.mod, slot);
     }
     slot.offer(finding);
+  }
+
+  /** A finding that is not admitted is a failure; undefined when it has to wait. */
+  #admitted(finding: Finding): Finding | undefined {
+    const { mod, outcome, paths } = finding;
+    if (outcome === undefined || outcome instanceof VeripyError) return finding;
+    const admission = this.#admissionOf(outcome);
+    if (admission === "now") return finding;
+    if (admission === "later") return undefined;
+    const key = `${outcome.tree} ${admission.message}`;
+    return { mod, outcome: admission, key, ...(paths === undefined ? {} : { paths }) };
   }
 
   #follow(hint: ChangeHint): void {

@@ -57,6 +57,14 @@ export const removedModule = z.object({ mod: moduleName });
 /** A client keeps at most this many reports, which is more than any server has. */
 export const maxReports = 100_000;
 
+/** Says which catalogue a server has: its serial, and the SHA-256 of its text. Also the payload of the broadcast `sys:catalogue`. */
+export const catalogueReport = z.object({ serial: z.number().int().positive(), sum });
+export type CatalogueReport = z.infer<typeof catalogueReport>;
+
+/** The answer to `sys:catalogue`: the texts of `veripy.catalogue` and `veripy.catalogue.sig`. */
+export const catalogueResponse = z.object({ catalogue: z.string(), signature: z.string() });
+export type CatalogueResponse = z.infer<typeof catalogueResponse>;
+
 export const syncRequest = z.object({});
 /** For messages without fields: `sys:ping`, `sys:info`, `mod:stats`, `mod:cancel`, and the answer `sys:pong`. */
 export const emptyPayload = z.object({});
@@ -64,6 +72,8 @@ export const syncResponse = z.object({
   modules: z.array(moduleReport).max(maxReports),
   /** While the server is rotating its key: the same statement as in `sys:rotate`, see `identity/rotation-statement.ts`. */
   rotation: z.unknown().optional(),
+  /** For clients that may sync everything, when the server has a catalogue. */
+  catalogue: catalogueReport.optional(),
 });
 export type SyncResponse = z.infer<typeof syncResponse>;
 

@@ -36,6 +36,22 @@ export class ModuleAccess {
     return this.#grant.mayAct("sync") && this.#grant.maySee(mod);
   }
 
+  /** Whether the client may sync everything. A catalogue names every module. */
+  get mayHaveCatalogue(): boolean {
+    const { modules } = this.#grant;
+    return this.#grant.mayAct("sync") && (modules === undefined || modules.includes("*"));
+  }
+
+  /** Throws `forbidden` when the client may not have the catalogue. */
+  authorizeCatalogue(): void {
+    if (this.mayHaveCatalogue) return;
+    this.#onForbidden("catalogue");
+    throw new VeripyError(
+      "forbidden",
+      "This key may not have the catalogue, because that names every module and this key may not sync all of them.",
+    );
+  }
+
   /** Whether the client may know of `mod`. */
   maySee(mod: string): boolean {
     return this.#grant.maySee(mod);

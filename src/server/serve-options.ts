@@ -6,6 +6,7 @@ import type { Limits } from "../base/limits.ts";
 import type { HostOptions } from "../host/parent/module-host.ts";
 import type { SandboxMode } from "../host/parent/sandbox-mode.ts";
 import { sandboxSupport } from "../host/parent/sandbox-support.ts";
+import type { CatalogueRules } from "./catalogue/catalogue-source.ts";
 import type { AuditOptions } from "./observers/audit-log.ts";
 import type { ServerObserver } from "./observers/observer.ts";
 import { sandboxWarnings } from "./sandbox-status.ts";
@@ -21,6 +22,8 @@ export interface ServeOptions {
   certsDir?: string;
   trustedKeysPath?: string;
   limits?: Partial<Limits>;
+  /** The catalogue of what is served. With signers, nothing else is. */
+  catalogue?: CatalogueRules;
   /** Loads every module before listening. Otherwise that is done afterwards, in the background. */
   eager?: boolean;
   /** How module hosts are run: user, environment, cgroup. */

@@ -17,6 +17,7 @@ import {
   type TrustedKeysWatch,
   watchTrustedKeys,
 } from "../trust/trusted-keys.ts";
+import { type CatalogueParts, openCatalogue } from "./catalogue/open-catalogue.ts";
 import { connectionsOf, disconnect, retire } from "./control-requests.ts";
 import { ControlSocket } from "./control-socket.ts";
 import { createRegistry } from "./create-registry.ts";
@@ -29,7 +30,7 @@ import { ChangeLog } from "./observers/change-log.ts";
 import { ConnectionLog } from "./observers/connection-log.ts";
 import type { MetricsSource } from "./observers/metrics.ts";
 import type { MetricsEndpoint } from "./observers/metrics-endpoint.ts";
-import type { ServerObserver } from "./observers/observer.ts";
+import type { CatalogueChange, ServerObserver } from "./observers/observer.ts";
 import { Observers } from "./observers/observers.ts";
 import { RefusalLog } from "./observers/refusal-log.ts";
 import { ServerEvents, type VeripyServerEvents } from "./observers/server-events.ts";
@@ -56,6 +57,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
   readonly #pairing: Pairing;
   readonly #ownKey: OwnKey;
   readonly #audit: AuditLog | undefined;
+  readonly #catalogue: CatalogueParts;
   #trust: TrustedKeys;
   #listener: Listener | undefined;
   #trustWatch: TrustedKeysWatch | undefined;
@@ -70,6 +72,9 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     const { certsDir, trustedKeysPath } = options;
     this.limits = limits;
     this.#trust = parts.trust;
+    this.#catalogue = parts.catalogue;
+    const { served } = parts.catalogue;
+    const trustIsSigned = () => served.listsTrustFile;
     this.#audit = audit;
     const trust = () => this.#trust;
     const observers = new Observers([
@@ -94,17 +99,33 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
       // Joining is as much of a handshake as the TLS one, so it may take as long.
       withinMs: limits.handshakeMs,
       fingerprint: () => this.fingerprint,
+      trustIsSigned,
       reloadTrust,
       observers,
     });
     const { rotationsPerMinute } = limits;
-    const rotations = new ClientRotations({ trustedKeysPath, rotationsPerMinute, reloadTrust, observers });
+    const rotations = new ClientRotations({
+      trustedKeysPath,
+      rotationsPerMinute,
+      trustIsSigned,
+      reloadTrust,
+      observers,
+    });
     this.#sandbox = sandboxStatus(options.sandbox, sandboxSupport());
     this.#hosts = new SpareProcesses({ ...options.hosts, sandbox: options.sandbox });
-    this.#registry = createRegistry(options, limits, this.#hosts);
+    this.#registry = createRegistry(options, limits, this.#hosts, (source) => served.admit(source));
     const registry = this.#registry;
     const sandbox = this.#sandbox;
-    this.#sessions = new Sessions({ limits, sandbox, registry, observers, trust, ownKey, rotations });
+    this.#sessions = new Sessions({
+      limits,
+      sandbox,
+      registry,
+      observers,
+      trust,
+      ownKey,
+      rotations,
+      catalogue: served,
+    });
   }
 
   /**
@@ -113,6 +134,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
    */
   static async start(given: ServeOptions = {}): Promise<VeripyServer> {
     const options = { ...defaultServeOptions, ...given };
+    let server: VeripyServer | undefined;
     const limits = withDefaultLimits(given.limits);
     const { certsDir, trustedKeysPath, hostname, port } = options;
     for (const warning of await checkOptions(options)) log.warn("{warning}", { warning });
@@ -120,7 +142,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     const metrics =
       options.metrics === undefined ? undefined : await import("./observers/metrics-endpoint.ts");
     const counts = metrics === undefined ? undefined : new metrics.Metrics();
-    const trust = await readTrustedKeys(trustedKeysPath);
+    const trustOnDisk = await readTrustedKeys(trustedKeysPath);
     // A port in use is found now rather than when all modules have loaded.
     probe(hostname, port);
     if (options.metrics !== undefined) metrics?.probeMetrics(options.metrics.hostname, options.metrics.port);
@@ -131,10 +153,17 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
       audit?.close();
       throw error;
     });
+    const catalogue = await openCatalogue(options, () => server?.fingerprint ?? identity.fingerprint).catch(
+      (error) => {
+        audit?.close();
+        throw error;
+      },
+    );
     const observers = [...options.observers, audit, counts, calls].filter(
       (observer) => observer !== undefined,
     );
-    const server = new VeripyServer(options, { identity, limits, trust, audit, observers });
+    const trust = catalogue.admittedTrust(trustOnDisk);
+    server = new VeripyServer(options, { identity, limits, trust, audit, observers, catalogue });
     try {
       await server.#start(options);
       if (metrics !== undefined && counts !== undefined && options.metrics !== undefined) {
@@ -174,6 +203,11 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     return this.#stopping !== undefined;
   }
 
+  /** Why the server is not ready: no catalogue is accepted, or no longer. Undefined when it is. */
+  get problem(): string | undefined {
+    return this.#catalogue.follower.problem;
+  }
+
   /** The clients that are connected. */
   get sessions(): ReadonlySet<ConnectedClient> {
     return this.#sessions.all;
@@ -199,14 +233,17 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
 
   async #start({ hostname, port, certsDir, trustedKeysPath, control }: CompleteServeOptions): Promise<void> {
     this.#observers.starting({ sandbox: this.#sandbox });
+    this.#catalogue.onChange = (change) => this.#catalogueChanged(change);
     this.#registry.onChange((change) => this.#moduleChanged(change));
     await this.#registry.start();
     this.#hosts.open();
     this.#trustWatch = watchTrustedKeys(trustedKeysPath, {
       current: this.#trust,
+      admit: (text) => this.#catalogue.served.admitTrust(text),
       onChange: (keys) => this.#trustChanged(keys),
       onError: (error) => this.#observers.trustChanged({ error: error.message }),
     });
+    this.#catalogue.follower.follow(this.#registry, async () => this.#trustWatch?.recheck());
     this.#listener = await listen({
       hostname,
       port,
@@ -237,6 +274,11 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     this.#observers.moduleChanged(change);
   }
 
+  #catalogueChanged(change: CatalogueChange): void {
+    this.#observers.catalogueChanged(change);
+    if (!("error" in change)) this.#sessions.announceCatalogue();
+  }
+
   #trustChanged(keys: TrustedKeys): void {
     this.#trust = keys;
     this.#observers.trustChanged({ keys: keys.size });
@@ -253,6 +295,12 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
       get isDraining() {
         return server.isDraining;
       },
+      get problem() {
+        return server.problem;
+      },
+      get catalogue() {
+        return server.#catalogue.served.current?.catalogue;
+      },
       isSandboxed: server.#sandbox.enforced,
       stats: () => server.stats(),
     };
@@ -268,6 +316,7 @@ export class VeripyServer extends EventEmitter<VeripyServerEvents> {
     this.#pairing.close();
     // Modules stop after the sessions: observers of their ends may look at the modules.
     await this.#sessions.end(this.limits.shutdownMs);
+    await this.#catalogue.follower.close();
     await this.#registry.stop();
     await this.#hosts.close();
     this.#metrics?.stop();
@@ -282,6 +331,7 @@ interface ServerParts {
   readonly trust: TrustedKeys;
   readonly audit: AuditLog | undefined;
   readonly observers: readonly ServerObserver[];
+  readonly catalogue: CatalogueParts;
 }
 
 /**

@@ -4,6 +4,7 @@ import { snakeKeys } from "../base/snake-case.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import type { Frame } from "../protocol/frame.ts";
 import { errorPayload, protocolVersion, type SandboxStatus } from "../protocol/messages.ts";
+import type { ServedCatalogue } from "./catalogue/served-catalogue.ts";
 import type { ModuleAccess } from "./module-access.ts";
 import type { ClientLabel, PeerLabel } from "./observers/observer.ts";
 import type { Observers } from "./observers/observers.ts";
@@ -23,6 +24,7 @@ export interface RequestedServer {
   readonly limits: Readonly<Limits>;
   readonly sandbox: SandboxStatus;
   readonly observers: Observers;
+  readonly catalogue: Pick<ServedCatalogue, "report" | "payload">;
   /** `name/version`, for `sys:info`. */
   readonly product: string;
   /** What clients are told of the server's next key; undefined when there is none. */
@@ -88,6 +90,7 @@ export class SessionRequests {
     else if (type === "pong") mustBeEmpty(frame);
     else if (type === "rotate") this.#rotate(frame);
     else if (type === "info") this.#info(frame);
+    else if (type === "catalogue") this.#catalogue(frame);
     else this.#unknown(frame);
   }
 
@@ -127,7 +130,10 @@ export class SessionRequests {
   }
 
   #sync(frame: Frame): StateAnswer {
-    return answerSync(this.#access, frame, () => this.#server.announcement(this.#peer));
+    return answerSync(this.#access, frame, () => ({
+      rotation: this.#server.announcement(this.#peer),
+      catalogue: this.#access.mayHaveCatalogue ? this.#server.catalogue.report : undefined,
+    }));
   }
 
   #cancel(frame: Frame): void {
@@ -167,6 +173,15 @@ export class SessionRequests {
       const { code, message } = failureOf(error, "rotate", this.#peer);
       return errorPayload(code, message);
     }
+  }
+
+  /** `{}` → `{"catalogue","signature"}`. */
+  #catalogue(frame: Frame): void {
+    mustBeEmpty(frame);
+    this.#access.authorizeCatalogue();
+    const { payload } = this.#server.catalogue;
+    if (payload === undefined) throw new VeripyError("not_found", "This server has no catalogue.");
+    this.#output.send("sys", "catalogue_resp", frame.ref, payload, stateLane);
   }
 
   #info(frame: Frame): void {

@@ -145,6 +145,11 @@ export class Session implements ConnectedClient, CheckedConnection, PlaceHolder,
     if (!this.#queue.isHeld) this.#output.sendNews(line);
   }
 
+  /** Sends the line that says which catalogue the server has, if this client may have it. */
+  announceCatalogue(line: string): void {
+    if (!this.#queue.isHeld && this.#access.mayHaveCatalogue) this.#output.sendNews(line);
+  }
+
   /** Tells the client that the server is about to stop. */
   announceDrain(ref: string): void {
     this.#output.send("sys", "drain", ref, "{}", stateLane);

@@ -10,6 +10,7 @@ import type { SandboxStatus } from "../protocol/messages.ts";
 import type { Peer } from "../tls/peer.ts";
 import type { TrustedKeys } from "../trust/trusted-keys.ts";
 import { Broadcaster } from "./broadcast.ts";
+import type { ServedCatalogue } from "./catalogue/served-catalogue.ts";
 import { KeyPlaces } from "./key-places.ts";
 import type { Observers } from "./observers/observers.ts";
 import { Session, type SessionOwner } from "./session.ts";
@@ -28,6 +29,7 @@ export interface SessionsOptions {
     announcement(): SignedRotation | undefined;
     told(peer: KeyedPeer): void;
   };
+  readonly catalogue: Pick<ServedCatalogue, "report" | "payload">;
   readonly rotations: {
     announce(peer: KeyedPeer, json: string): Promise<string>;
     confirm(peer: KeyedPeer): void;
@@ -90,6 +92,14 @@ export class Sessions {
     }
   }
 
+  /** Tells every client that may have the catalogue which one the server has now. */
+  announceCatalogue(): void {
+    const { report } = this.#options.catalogue;
+    if (report === undefined) return;
+    const line = encodeFrame("sys", "catalogue", this.#broadcaster.nextRef(), JSON.stringify(report));
+    for (const session of this.#all) session.announceCatalogue(line);
+  }
+
   /** Applies the current trusted keys: sessions get their new permissions, and those of removed keys are closed. */
   applyTrust(): void {
     const keys = this.#options.trust();
@@ -115,12 +125,13 @@ export class Sessions {
 
   #createOwner(): SessionOwner {
     const sessions = this;
-    const { limits, sandbox, registry, observers, ownKey, rotations } = this.#options;
+    const { limits, sandbox, registry, observers, ownKey, rotations, catalogue } = this.#options;
     return {
       limits,
       sandbox,
       registry,
       observers,
+      catalogue,
       product,
       get isDraining() {
         return sessions.#isDraining;

@@ -1,6 +1,7 @@
 import { snakeKeys } from "../base/snake-case.ts";
 import type { Frame } from "../protocol/frame.ts";
 import {
+  type CatalogueReport,
   emptyPayload,
   parsePayload,
   type SandboxStatus,
@@ -19,18 +20,22 @@ export interface StateAnswer {
 
 // Requests about the modules' state, answered at once. Each throws `bad_request`, `forbidden` or `not_found`.
 
-/** `{}` → `{"modules":[report],"rotation"?}`. `announcement` returns what the client is told of the server's next key. */
+/**
+ * `{}` → `{"modules":[report],"rotation"?,"catalogue"?}`. `news` returns what the client is told of the server's next key, and
+ * of its catalogue.
+ */
 export function answerSync(
   access: ModuleAccess,
   { json }: Frame,
-  announcement: () => object | undefined,
+  news: () => { readonly rotation: object | undefined; readonly catalogue: CatalogueReport | undefined },
 ): StateAnswer {
   parsePayload(syncRequest, json);
   access.authorize("sync");
   const reports = access.visible().map((version) => VersionText.of(version).report);
-  const rotation = announcement();
-  const more = rotation === undefined ? "" : `,"rotation":${JSON.stringify(rotation)}`;
-  return { json: `{"modules":[${reports.join(",")}]${more}}` };
+  const more = Object.entries(news()).flatMap(([name, value]) =>
+    value === undefined ? [] : `,${JSON.stringify(name)}:${JSON.stringify(value)}`,
+  );
+  return { json: `{"modules":[${reports.join(",")}]${more.join("")}}` };
 }
 
 /** `{"mod"}` → the report of the current version with the texts of its files. */

@@ -104,6 +104,17 @@ export class ModuleScanner {
     return explained;
   }
 
+  /** The modules that were read last, without those that could not be. */
+  sources(): ModuleSource[] {
+    return [...this.#seen.values()].map(({ outcome }) => outcome).filter(isSource);
+  }
+
+  /** Reports everything that is known once more. */
+  retell(): void {
+    for (const seen of this.#seen.values()) seen.told = undefined;
+    for (const mod of this.#seen.keys()) this.#tellTwins(mod);
+  }
+
   /** The modules that a path belongs to, perhaps repeated. */
   #modulesAt(path: string): string[] {
     const readers = [...(this.#readers.get(path) ?? [])];

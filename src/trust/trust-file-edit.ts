@@ -7,10 +7,11 @@ import { withFileLock } from "../base/file-lock.ts";
 import { isWorldWritable, worldWritable } from "../base/file-modes.ts";
 import { isThere, writeFileAtomic } from "../base/files.ts";
 import { reasonOf } from "../base/plain-reason.ts";
-import type { Fingerprint } from "../identity/fingerprint.ts";
+import { type Fingerprint, isFingerprint, parseFingerprint } from "../identity/fingerprint.ts";
 import { findEntry, refuseTakenName, unknownEntry } from "./find-entry.ts";
 import type { Grant, TrustedKeyFields } from "./grant.ts";
 import { checkFields } from "./key-fields.ts";
+import { readRevokedKeys, revokedKeysPath, revokeKeys } from "./revoked-keys.ts";
 import {
   emptyTrustFile,
   parseTrustedKeys,
@@ -85,6 +86,7 @@ export async function trustKey(
   const given = Object.entries(changes).filter(([, value]) => value !== undefined);
   const fields = Object.fromEntries(given.filter(([, value]) => value !== null)) as TrustedKeyFields;
   checkFields(fields);
+  await refuseRevoked(path, fingerprint);
   let added = false;
   let expires: unknown;
   const edited = await edit(path, {}, (text, file) => {
@@ -106,6 +108,15 @@ export async function trustKey(
     return different.length === 0 ? text : withFields(text, file, index, Object.fromEntries(different));
   });
   return { ...edited, added, ...expiredWarning(fingerprint, expires) };
+}
+
+/** Its entry would count for nothing. */
+async function refuseRevoked(path: string, fingerprint: Fingerprint): Promise<void> {
+  if (!(await readRevokedKeys(path))?.has(fingerprint)) return;
+  throw new VeripyError(
+    "bad_config",
+    `Cannot trust ${fingerprint}: ${revokedKeysPath(path)} revokes it. To trust it all the same, remove it there first.`,
+  );
 }
 
 function expiredWarning(fingerprint: Fingerprint, expires: unknown): { warning?: string } {
@@ -156,6 +167,30 @@ export function removeTrustedKey(
     if (mustBeThere) throw unknownEntry(keys, fingerprintOrName, "Cannot untrust", file);
     return text;
   });
+}
+
+/**
+ * Revokes a key without a change of the trust file, which is signed: writes it, and its next key, to `revoked-keys.json`
+ * beside the file. `changed` is false when they were there already. A name must have an entry, or this throws `bad_config`;
+ * a key need not have one.
+ */
+export async function revokeTrustedKey(path: string, fingerprintOrName: string): Promise<TrustFileEdit> {
+  const file = basename(path);
+  const isKey = isFingerprint(fingerprintOrName);
+  const keys = await readTrustedKeysText(path)
+    .then((text) => parseTrustedKeys(text, file))
+    .catch((error) => {
+      // A revocation must not fail because the trust file is broken.
+      if (isKey) return undefined;
+      throw error;
+    });
+  const grant = keys && findEntry(keys, fingerprintOrName);
+  const own =
+    grant === undefined ? [] : [grant.fingerprint, ...(grant.next === undefined ? [] : [grant.next])];
+  if (!isKey && grant === undefined && keys !== undefined)
+    throw unknownEntry(keys, fingerprintOrName, "Cannot untrust", file);
+  const given = isKey ? [parseFingerprint(fingerprintOrName)] : [];
+  return { changed: await revokeKeys(path, [...new Set([...own, ...given])]) };
 }
 
 /**

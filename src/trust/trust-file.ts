@@ -8,6 +8,7 @@ import { type ArrayPlace, type JsonValue, parseStrictJson } from "../base/strict
 import { decodeUtf8 } from "../base/utf8.ts";
 import type { Fingerprint } from "../identity/fingerprint.ts";
 import { entrySchema, Grant } from "./grant.ts";
+import { readRevokedKeys } from "./revoked-keys.ts";
 
 /** Whether a key is let in from an address at a certain time. */
 export type TrustVerdict = "trusted" | "untrusted" | "expired" | "wrong_address";
@@ -22,20 +23,30 @@ export const emptyTrustFile = `{\n  "${listKey}": []\n}\n`;
 export class TrustedKeys {
   /** The text that this was parsed from. */
   readonly text: string;
+  /** From `revoked-keys.json`. */
+  readonly revoked: ReadonlySet<Fingerprint>;
   readonly #grants: readonly Grant[];
   readonly #byKey: ReadonlyMap<Fingerprint, Grant>;
   readonly #expiring: readonly Grant[];
 
-  constructor(text: string, grants: readonly Grant[]) {
+  /** An entry whose key is revoked counts for nothing; a next key that is revoked, for nothing but the rest of its entry. */
+  constructor(text: string, grants: readonly Grant[], revoked: ReadonlySet<Fingerprint> = new Set()) {
     this.text = text;
+    this.revoked = revoked;
     this.#grants = grants;
     const byKey = new Map<Fingerprint, Grant>();
     for (const grant of grants) {
+      if (revoked.has(grant.fingerprint)) continue;
       byKey.set(grant.fingerprint, grant);
-      if (grant.next !== undefined) byKey.set(grant.next, grant);
+      if (grant.next !== undefined && !revoked.has(grant.next)) byKey.set(grant.next, grant);
     }
     this.#byKey = byKey;
     this.#expiring = grants.filter((grant) => grant.expiresAt !== undefined);
+  }
+
+  /** The same entries, without those that are revoked. */
+  without(revoked: ReadonlySet<Fingerprint>): TrustedKeys {
+    return new TrustedKeys(this.text, this.#grants, revoked);
   }
 
   get size(): number {
@@ -161,9 +172,14 @@ function entryError(error: z.ZodError, index: number, isText: boolean, file: str
   return new VeripyError("bad_config", `${file}: ${entryPath(index)}${path}: ${message}.`);
 }
 
-/** Reads and parses the file. Throws `bad_identity` when it is missing or unreadable, `bad_config` otherwise. */
+/**
+ * Reads and parses the file, and `revoked-keys.json` beside it. Throws `bad_identity` when it is missing or unreadable,
+ * `bad_config` otherwise.
+ */
 export async function readTrustedKeys(path: string): Promise<TrustedKeys> {
-  return parseTrustedKeys(await readTrustedKeysText(path), basename(path));
+  const keys = parseTrustedKeys(await readTrustedKeysText(path), basename(path));
+  const revoked = await readRevokedKeys(path);
+  return revoked === undefined ? keys : keys.without(revoked);
 }
 
 /** Reads the text of a trust file. Throws `bad_identity` when it is missing or unreadable. */

@@ -14,6 +14,7 @@ export {
   addTrustedKey,
   confirmNextKey,
   removeTrustedKey,
+  revokeTrustedKey,
   setNextKey,
   type TrustedKeyChanges,
   type TrustedKeyFields,

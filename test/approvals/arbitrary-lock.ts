@@ -62,10 +62,25 @@ const denied = fc
 
 /** Any lock that the program may write. */
 export const arbitraryLock: fc.Arbitrary<Lock> = fc
-  .dictionary(key, fc.record({ address: words, modules, denied }, { requiredKeys: ["address"] }), {
-    maxKeys: 3,
-  })
-  .map((servers) => ({ version: lockVersion, servers }));
+  .record(
+    {
+      servers: fc.dictionary(
+        key,
+        fc.record({ address: words, modules, denied }, { requiredKeys: ["address"] }),
+        { maxKeys: 3 },
+      ),
+      catalogues: fc.dictionary(
+        fc.constantFrom("prod", "test-2", "constructor"),
+        fc.record(
+          { serial: fc.integer({ min: 1 }), sum, modules, denied },
+          { requiredKeys: ["serial", "sum"] },
+        ),
+        { minKeys: 1, maxKeys: 2 },
+      ),
+    },
+    { requiredKeys: ["servers"] },
+  )
+  .map((rest) => ({ version: lockVersion, ...rest }));
 
 /** An approved version of `hello.ts` with this text. */
 export function approvedText(text: string, more: Partial<ApprovedModule> = {}): ApprovedModule {

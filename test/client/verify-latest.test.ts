@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { sha256Hex } from "../../src/base/sha256.ts";
 import { KnownModules } from "../../src/client/known-modules.ts";
+import type { Verdict } from "../../src/client/verifier.ts";
 import { maxFetches, verifyLatest } from "../../src/client/verify-latest.ts";
 import type { ModuleReport, VerifyResponse } from "../../src/protocol/messages.ts";
 import { treeSum } from "../../src/protocol/tree.ts";
@@ -45,6 +46,8 @@ class Server {
     this.syncs += 1;
     this.modules.replace([reportOf(this.listed)]);
   };
+
+  sealed = (verdict: Verdict): Verdict => verdict;
 
   async verified(): Promise<string> {
     const verdict = await verifyLatest(mod, this.modules, this);

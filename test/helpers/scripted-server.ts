@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Identity } from "../../src/identity/identity.ts";
+import type { Signed } from "./catalogue-signer.ts";
 import { sha256, treeOf } from "./tools.ts";
 
 /** A module as the scripted server has it. `files` are what it imports, by path. */
@@ -42,6 +43,10 @@ export class ScriptedServer implements Disposable {
   readonly requests: string[] = [];
   readonly modules: Record<string, ScriptedModule>;
   lies: Lies = {};
+  /** The catalogue that it gives; without one, it answers as a server that has none. */
+  catalogue: Signed | undefined;
+  /** The answer to `sys:catalogue`, in place of the catalogue. */
+  catalogueAnswer: object | undefined;
   readonly #sockets = new Set<Bun.Socket<undefined>>();
   readonly #listener: Bun.TCPSocketListener<undefined>;
 
@@ -116,11 +121,20 @@ export class ScriptedServer implements Disposable {
       send(socket, `mod:${type}:${ref} ${JSON.stringify(payload)}\n`);
     if (header === "sys:info") {
       send(socket, `sys:info_resp:${ref} {"server":"scripted","protocol":1,"limits":{}}\n`);
+    } else if (header === "sys:catalogue") {
+      const none = { error: "there is no catalogue", code: "not_found" };
+      const given = this.catalogue && { catalogue: this.catalogue.text, signature: this.catalogue.signature };
+      const payload = this.catalogueAnswer ?? given ?? none;
+      send(socket, `sys:catalogue_resp:${ref} ${JSON.stringify(payload)}\n`);
     } else if (header === "mod:sync") {
       const modules = Object.keys(this.modules).map((name) => this.report(name));
       const payload = { modules };
+      if (this.catalogue !== undefined)
+        Object.assign(payload, { catalogue: catalogueReport(this.catalogue) });
       this.lies.sync?.(modules, payload);
       answer("sync_resp", payload);
+    } else if (header === "mod:stats") {
+      answer("stats_resp", { modules: [] });
     } else if (header === "mod:verify") {
       const { content, files = {} } = this.#module(mod);
       const listed = Object.entries(files).map(([path, text]) => ({
@@ -148,6 +162,11 @@ export class ScriptedServer implements Disposable {
   [Symbol.dispose](): void {
     this.#listener.stop(true);
   }
+}
+
+/** What a server says of its catalogue in the answer to a sync, and in the broadcast of a new one. */
+export function catalogueReport({ text }: Signed): { serial: number; sum: string } {
+  return { serial: Number(/^# serial (\d+)$/m.exec(text)?.[1]), sum: sha256(text) };
 }
 
 /** Frames here are small, so a socket that does not take one is a fault of the test. */

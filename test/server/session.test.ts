@@ -66,6 +66,7 @@ class Served {
       product: "test/1",
       isDraining: false,
       announcement: () => undefined,
+      catalogue: { report: undefined, payload: undefined },
       rotate: async () => "{}",
       sessionEnded() {},
       sessionIdle() {},

@@ -198,5 +198,10 @@ describe("watching trusted-keys.json", () => {
 });
 
 function disposable(watch: TrustedKeysWatch): TrustedKeysWatch & Disposable {
-  return { check: () => watch.check(), close: () => watch.close(), [Symbol.dispose]: () => watch.close() };
+  return {
+    check: () => watch.check(),
+    recheck: () => watch.recheck(),
+    close: () => watch.close(),
+    [Symbol.dispose]: () => watch.close(),
+  };
 }

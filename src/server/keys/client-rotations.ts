@@ -13,6 +13,8 @@ const log = loggerOf("trust");
 export interface ClientRotationsOptions {
   readonly trustedKeysPath: string;
   readonly rotationsPerMinute: number;
+  /** Whether a catalogue lists the trust file, so that an edit would count for nothing. */
+  trustIsSigned(): boolean;
   /** Resolves when the server has applied the current trust file. */
   reloadTrust(): Promise<void>;
   readonly observers: Pick<ServerObserver, "trustEdited">;
@@ -54,6 +56,12 @@ export class ClientRotations {
     if (!allowance.bucket.take()) return this.#tooMany(client, allowance);
     allowance.isExhausted = false;
     try {
+      if (this.#options.trustIsSigned())
+        throw new VeripyError(
+          "bad_config",
+          "The server's trusted keys are in its signed catalogue, so a key can't be rotated here. Send the operator the " +
+            "fingerprint of the new key; the catalogue then has to be signed anew.",
+        );
       const next = nextKeyOf(parsePayload(rotateRequest, json), client.fingerprint);
       const { changed } = await this.#edit((path) => setNextKey(path, client.fingerprint, next));
       // Otherwise a client could evade the limit by rotating.
@@ -72,7 +80,7 @@ export class ClientRotations {
   /** To be called for every connection with a key that was announced as the next one. */
   confirm(client: Client): void {
     const { fingerprint, name, address } = client;
-    if (this.#confirming.has(fingerprint)) return;
+    if (this.#confirming.has(fingerprint) || this.#options.trustIsSigned()) return;
     this.#confirming.add(fingerprint);
     this.#edit((path) => confirmNextKey(path, fingerprint))
       .then(({ changed }) => {

@@ -31,6 +31,8 @@ export interface PairingOptions {
   readonly withinMs: number;
   /** The server's own key. */
   fingerprint(): Fingerprint;
+  /** Whether a catalogue lists the trust file, so that an edit would count for nothing. */
+  trustIsSigned(): boolean;
   /** Resolves when the server has applied the current trust file. */
   reloadTrust(): Promise<void>;
   readonly observers: Pick<ServerObserver, "refused" | "trustEdited">;
@@ -159,12 +161,20 @@ export class Pairing implements StrangerOptions {
    * other errors when nothing can be added to the trust file.
    */
   async #grantOf(peer: Peer, fields: TrustedKeyFields): Promise<Grant | undefined> {
-    const { trustedKeysPath } = this.#options;
+    const { trustedKeysPath, trustIsSigned } = this.#options;
     await refuseWorldWritable(trustedKeysPath);
     const keys = await readTrustedKeys(trustedKeysPath);
     const { fingerprint, remoteAddress } = peer;
+    if (keys.revoked.has(fingerprint))
+      throw this.#refusal(peer, "This client's key was revoked", "Ask the operator, or make another key.");
     const grant = keys.lookup(fingerprint);
     if (grant === undefined) {
+      if (trustIsSigned())
+        throw this.#refusal(
+          peer,
+          "The server's trusted keys are in its signed catalogue, so nobody can join by a code",
+          "Send the operator your key's fingerprint ('veripy-client fingerprint'); the catalogue then has to be signed anew.",
+        );
       this.#refuseInvited(peer, keys, fields);
       return undefined;
     }

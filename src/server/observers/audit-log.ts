@@ -6,6 +6,7 @@ import { ipOf, networkOf } from "../../tls/address.ts";
 import { AuditFile } from "./audit-file.ts";
 import type {
   CallRecord,
+  CatalogueChange,
   ClientLabel,
   PeerLabel,
   RefusedConnection,
@@ -117,6 +118,10 @@ export class AuditLog implements ServerObserver {
 
   trustChanged(change: TrustChange): void {
     this.#write({ event: "trust", ...change });
+  }
+
+  catalogueChanged(change: CatalogueChange): void {
+    this.#write({ event: "catalogue", ...change });
   }
 
   /** Later records are not written. Idempotent. */

@@ -1,6 +1,6 @@
 import { loggerOf } from "../../base/log.ts";
 import type { ModuleChange } from "../../modules/module-slot.ts";
-import type { ServerObserver, TrustChange, TrustEdit } from "./observer.ts";
+import type { CatalogueChange, ServerObserver, TrustChange, TrustEdit } from "./observer.ts";
 
 const log = loggerOf("server");
 const trustLog = loggerOf("trust");
@@ -19,6 +19,16 @@ export class ChangeLog implements ServerObserver {
   trustChanged(change: TrustChange): void {
     if ("error" in change) log.error("Kept the last good trusted keys: {error}", { error: change.error });
     else log.info("Trusted keys changed: {count} now.", { count: change.keys });
+  }
+
+  catalogueChanged(change: CatalogueChange): void {
+    if ("error" in change) {
+      log.error("Catalogue: {error}", { error: change.error });
+      return;
+    }
+    const { name, serial, principal, sum } = change;
+    const by = principal === undefined ? "signature not checked" : `signed by ${principal}`;
+    log.info("Catalogue {name}, serial {serial}, {by}.", { name, serial, by, sum });
   }
 
   trustEdited(edit: TrustEdit): void {

@@ -53,6 +53,12 @@ function why(error: unknown): string {
   return "this machine has no such address";
 }
 
+function readiness({ isDraining, problem }: MetricsSource): Response {
+  const why = isDraining ? "stopping" : problem;
+  if (why !== undefined) return new Response(`${why}\n`, { status: 503 });
+  return new Response("ready\n");
+}
+
 async function answer(request: Request, metrics: Metrics, server: MetricsSource): Promise<Response> {
   // Without a `Host` header, the URL is only a path.
   switch (new URL(request.url, "http://localhost").pathname) {
@@ -61,7 +67,7 @@ async function answer(request: Request, metrics: Metrics, server: MetricsSource)
     case "/healthz":
       return new Response("ok\n");
     case "/readyz":
-      return server.isDraining ? new Response("stopping\n", { status: 503 }) : new Response("ready\n");
+      return readiness(server);
     default:
       return new Response("There is /metrics, /healthz and /readyz.\n", { status: 404 });
   }

@@ -10,6 +10,10 @@ export interface MetricsSource {
   /** How many modules can be called. */
   readonly moduleCount: number;
   readonly isDraining: boolean;
+  /** Why it is not ready though it runs; undefined when it is. */
+  readonly problem: string | undefined;
+  /** The catalogue in use. */
+  readonly catalogue: { readonly serial: number; readonly issued: string } | undefined;
   /** Whether all permissions are enforced. */
   readonly isSandboxed: boolean;
   stats(): readonly { readonly restarts: number; readonly memoryBytes?: number | undefined }[];
@@ -68,6 +72,19 @@ export class Metrics implements ServerObserver {
     );
     this.#gauge("veripy_host_memory_bytes", "Resident memory of all module hosts.", (server) =>
       sum(server.stats(), (stats) => stats.memoryBytes ?? 0),
+    );
+    this.#gauge(
+      "veripy_catalogue_serial",
+      "Serial of the catalogue in use; 0 without one.",
+      (server) => server.catalogue?.serial ?? 0,
+    );
+    this.#gauge(
+      "veripy_catalogue_age_seconds",
+      "Since the catalogue in use was issued; 0 without one.",
+      (server) =>
+        server.catalogue === undefined
+          ? 0
+          : Math.max(0, (Date.now() - Date.parse(server.catalogue.issued)) / 1_000),
     );
     this.#gauge("veripy_memory_bytes", "Resident memory of the server's own process.", () =>
       process.memoryUsage.rss(),

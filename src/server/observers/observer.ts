@@ -51,6 +51,19 @@ export interface RefusedConnection {
 /** The trust file was read again: how many keys it has, or why it was not taken. */
 export type TrustChange = { readonly keys: number } | { readonly error: string };
 
+/** A catalogue is in use from now on, or why a new one is not, or why the one in use would no longer be accepted. */
+export type CatalogueChange =
+  | {
+      readonly name: string;
+      readonly serial: number;
+      readonly issued: string;
+      /** The SHA-256 of its text. */
+      readonly sum: string;
+      /** Who signed it; undefined when the signature was not checked. */
+      readonly principal?: string;
+    }
+  | { readonly error: string };
+
 /** A change of the trust file that a client made itself: by an invitation, or by rotating its key. */
 export type TrustEdit =
   | { readonly kind: "joined" | "key_confirmed"; readonly peer: PeerLabel }
@@ -80,4 +93,5 @@ export interface ServerObserver {
   moduleChanged?(change: ModuleChange): void;
   trustEdited?(edit: TrustEdit): void;
   trustChanged?(change: TrustChange): void;
+  catalogueChanged?(change: CatalogueChange): void;
 }

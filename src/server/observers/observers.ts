@@ -4,6 +4,7 @@ import { LogGate, suppressedNote } from "../../base/log-gate.ts";
 import type { ModuleChange } from "../../modules/module-slot.ts";
 import type {
   CallRecord,
+  CatalogueChange,
   ClientLabel,
   PeerLabel,
   RefusedConnection,
@@ -76,6 +77,10 @@ export class Observers implements Required<ServerObserver> {
 
   trustChanged(change: TrustChange): void {
     this.#tell("trustChanged", (observer) => observer.trustChanged?.(change));
+  }
+
+  catalogueChanged(change: CatalogueChange): void {
+    this.#tell("catalogueChanged", (observer) => observer.catalogueChanged?.(change));
   }
 
   #tell(event: keyof ServerObserver, tell: (observer: ServerObserver) => void): void {
