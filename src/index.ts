@@ -27,7 +27,7 @@ export { didYouMean } from "./base/similar.ts";
 export { snakeKeys } from "./base/snake-case.ts";
 export { type ParsedToml, readToml, type TomlTable } from "./base/strict-toml.ts";
 export { version } from "./base/version.ts";
-export type { AllowedSigner } from "./catalogue/allowed-signers.ts";
+export { type AllowedSigner, readAllowedSigners } from "./catalogue/allowed-signers.ts";
 export type { Catalogue, CatalogueServer } from "./catalogue/catalogue.ts";
 export type { CatalogueSignature } from "./catalogue/signed-catalogue.ts";
 export { Approvals, type DecideOptions } from "./client/approvals.ts";
@@ -132,7 +132,7 @@ export {
   signCatalogue,
 } from "./server/catalogue/sign-catalogue.ts";
 export { refuseSignedTrust, trustIsSigned } from "./server/catalogue/signed-trust.ts";
-export { readSigners } from "./server/catalogue/signers-file.ts";
+
 export { defaultSigningKey } from "./server/catalogue/ssh-keygen.ts";
 export { type CheckOptions, checkModules } from "./server/check.ts";
 export { disconnectKey, listConnections, retireVersions } from "./server/control.ts";

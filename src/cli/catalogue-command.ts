@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { type CatalogueState, catalogueState, readSigners } from "../index.ts";
+import { type CatalogueState, catalogueState, readAllowedSigners } from "../index.ts";
 import { options } from "./options.ts";
 import { styled } from "./text.ts";
 import { exitCodes, print, printJson } from "./ui.ts";
@@ -38,7 +38,7 @@ async function show(given: CatalogueFlags): Promise<number> {
     cataloguePath: given.catalogue,
     modsDir: given.mods,
     trustedKeysPath: given.trustedKeys,
-    signers: given.signers === undefined ? undefined : await readSigners(given.signers),
+    signers: given.signers === undefined ? undefined : await readAllowedSigners(given.signers),
     signer: given.signer,
   });
   if (given.json) printJson(stateJson(state));

@@ -5,7 +5,7 @@ import {
   type CatalogueServer,
   defaultSigningKey,
   nextCatalogue,
-  readSigners,
+  readAllowedSigners,
   signCatalogue,
 } from "../index.ts";
 import { duration, parsed } from "./flag-values.ts";
@@ -87,7 +87,7 @@ async function sign(given: SignFlags): Promise<void> {
   }
   const key = given.key ?? (await defaultSigningKey(join(homedir(), ".ssh")));
   if (given.key === undefined) note`Signing with ${key}.`;
-  const signers = given.signers === undefined ? undefined : await readSigners(given.signers);
+  const signers = given.signers === undefined ? undefined : await readAllowedSigners(given.signers);
   const { catalogue, principal } = await signCatalogue({ ...next, key, signers, signer: given.signer });
   const { name, serial, files, issued, expires } = catalogue;
   if (given.json) {

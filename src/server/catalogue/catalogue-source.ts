@@ -1,5 +1,5 @@
 import { VeripyError } from "../../base/errors.ts";
-import { type AllowedSigner, findSigner } from "../../catalogue/allowed-signers.ts";
+import { type AllowedSigner, findSigner, readAllowedSigners } from "../../catalogue/allowed-signers.ts";
 import { parseCatalogue } from "../../catalogue/catalogue.ts";
 import { SerialRecord } from "../../catalogue/serial-record.ts";
 import {
@@ -12,7 +12,6 @@ import {
 import { parseSshSignature } from "../../catalogue/ssh-signature.ts";
 import { readCatalogueText, readSignatureText } from "./catalogue-files.ts";
 import { type HeldCatalogue, nameOf } from "./served-catalogue.ts";
-import { readSigners } from "./signers-file.ts";
 
 /** Which catalogue a server accepts. */
 export interface CatalogueRules {
@@ -58,7 +57,7 @@ export class CatalogueSource {
 
   /** Reads the signers' file again. Throws `bad_config`; those that were read last stay. */
   async readSigners(): Promise<void> {
-    if (this.signersPath !== undefined) this.#signers = await readSigners(this.signersPath);
+    if (this.signersPath !== undefined) this.#signers = await readAllowedSigners(this.signersPath);
   }
 
   /**
