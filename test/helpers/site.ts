@@ -70,7 +70,7 @@ export class Site implements AsyncDisposable {
    */
   async start(flags: string[] = [], env?: Record<string, string>, withinMs = 10_000): Promise<Running> {
     const command = [this.server, "--port", String(this.#port), "--json", ...flags];
-    const temporary = join(this.path, ".tmp");
+    const temporary = join(this.path, ".temporary");
     await mkdir(temporary, { recursive: true });
     const own = { TMPDIR: temporary, ...(env ?? withoutTemporary()) };
     const server = new Running(command, { cwd: this.path, env: own });
