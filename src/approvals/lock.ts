@@ -51,7 +51,7 @@ const approvedModule = strict({
   approved_by: who,
   note: note.exactOptional(),
 });
-/** A version of a module that somebody approved. */
+/** An approved version of a module. */
 export type ApprovedModule = z.infer<typeof approvedModule>;
 
 const deniedTree = strict({ tree: sum, denied_at: time, denied_by: who, note: note.exactOptional() });

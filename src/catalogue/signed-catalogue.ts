@@ -5,7 +5,7 @@ import { isSignatureOf, parseSshSignature } from "./ssh-signature.ts";
 
 /** The namespace of the signatures of catalogues. */
 export const catalogueNamespace = "catalogue@veripy";
-/** How far ahead the clock of whoever signed may be. */
+/** How far in the future a catalogue may have been issued, since clocks differ. */
 const maxAheadMs = 86_400_000;
 
 /** A catalogue whose signature was checked. */
@@ -37,8 +37,8 @@ export interface SignatureRules {
 }
 
 /**
- * Checks a catalogue's signature before a byte of it is parsed. Throws `verification_failed` when nobody who is allowed has
- * signed this text, `bad_config` for a text that is no catalogue.
+ * Checks a catalogue's signature before a byte of it is parsed. Throws `verification_failed` unless an allowed signer
+ * has signed this text, `bad_config` for a text that is no catalogue.
  */
 export function checkCatalogue(text: string, signature: string, rules: SignatureRules): SignedCatalogue {
   const { signers, principal, nowMs, file = "veripy.catalogue" } = rules;

@@ -118,7 +118,7 @@ export class ClientOutput {
     const approvals = this.#approvals;
     if (approvals === undefined || approvals.isGoverned || this.#hasSaidConsistent) return;
     this.#hasSaidConsistent = true;
-    note`consistent, not approved: each module is what the server says it is, and nobody has approved it. See 'veripy-client approve'.`;
+    note`consistent, not approved: each module matches what the server reports, but none of them has been approved. See 'veripy-client approve'.`;
   }
 
   #stateJson(verdict: Verdict): object {

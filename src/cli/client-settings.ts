@@ -16,7 +16,7 @@ import {
 /** What the settings file of a home says. */
 export interface ClientSettings {
   readonly file: string;
-  /** The server that is meant when none is named: a name of `hosts` or an address. */
+  /** The default server: a name in `hosts`, or an address. */
   readonly defaultHost?: Setting;
   /** For every server that has no setting of its own. */
   readonly common: Settings;

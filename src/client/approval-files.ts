@@ -16,7 +16,7 @@ export interface ApprovalFiles {
   readonly log: DecisionLog | undefined;
   /** Only what is approved may run, and a server without an entry is refused. */
   readonly locked: boolean;
-  /** Connects even if no approval can apply, so that somebody can decide. */
+  /** Connects even if no approval can apply, so that a person can decide. */
   readonly decide: boolean;
   /** `host:port` of the server, as `serverName` returns it. */
   readonly address: string;

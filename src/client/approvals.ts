@@ -22,7 +22,7 @@ import { sameReport } from "./report-difference.ts";
 import type { VerifiedModule } from "./verifier.ts";
 
 export interface DecideOptions {
-  /** Kept with the decision, for whoever reads it later. */
+  /** Kept with the decision, for later readers. */
   note?: string | undefined;
 }
 

@@ -16,7 +16,7 @@ export type TypedFlags = ReadonlyMap<string, string>;
 
 /** What the definitions of a program's commands do not say. The names come from files. */
 export interface CompletionSources {
-  /** The command that is meant when none is named. */
+  /** The default command. */
   readonly defaultCommand: string;
   hosts(typed: TypedFlags): Promise<readonly string[]>;
   modules(typed: TypedFlags): Promise<readonly string[]>;
